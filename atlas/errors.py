@@ -1,0 +1,88 @@
+"""Everything that can go wrong, as one tree; each message says what to do next.
+
+AtlasError
+├── DataError            a dataset, a fact file or a template is missing or malformed
+├── PromptError          a prompt or answer that the model cannot be asked
+├── SettingsError        an option outside its range (rule, tolerance, threshold, …)
+├── ModelError           a model cannot be loaded, trusted or understood
+│   ├── ModelNotFound
+│   ├── UnsafeCheckpoint
+│   ├── CorruptCheckpoint
+│   └── UnsupportedArchitecture
+└── StoreError           the atlas file
+    ├── NotAnAtlas
+    ├── NewerAtlas
+    ├── LockedAtlas
+    ├── ReadOnlyAtlas
+    ├── DiskFull
+    ├── NotFound         an id or a name that the atlas does not hold
+    └── BadQuery         SQL that does not parse, or that would write
+"""
+
+
+class AtlasError(Exception):
+    """Base of all errors that a user can mend; `str()` of it is one line."""
+
+
+class DataError(AtlasError):
+    """A dataset, a fact file or a template is missing or malformed."""
+
+
+class PromptError(AtlasError):
+    """A prompt or answer that the model cannot be asked."""
+
+
+class SettingsError(AtlasError):
+    """An option lies outside its range."""
+
+
+class ModelError(AtlasError):
+    """A model cannot be loaded, trusted or understood."""
+
+
+class ModelNotFound(ModelError):
+    """Neither a directory, nor a file, nor a hub id that can be reached."""
+
+
+class UnsafeCheckpoint(ModelError):
+    """The checkpoint is a pickle, which can run code; only safetensors and GGUF are read."""
+
+
+class CorruptCheckpoint(ModelError):
+    """The checkpoint is truncated, fails its checksum, or holds NaN."""
+
+
+class UnsupportedArchitecture(ModelError):
+    """No entry of the architecture table fits, and discovery failed."""
+
+
+class StoreError(AtlasError):
+    """The atlas file cannot be used as asked."""
+
+
+class NotAnAtlas(StoreError):
+    """The file is not DuckDB, or is a DuckDB file of something else."""
+
+
+class NewerAtlas(StoreError):
+    """The file was written by a newer version of the atlas."""
+
+
+class LockedAtlas(StoreError):
+    """Another process holds the file."""
+
+
+class ReadOnlyAtlas(StoreError):
+    """The file or its directory cannot be written."""
+
+
+class DiskFull(StoreError):
+    """The disk filled up; what was committed is intact."""
+
+
+class NotFound(StoreError):
+    """An id or a name that the atlas does not hold."""
+
+
+class BadQuery(StoreError):
+    """SQL that does not parse, or that would write."""
