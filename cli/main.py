@@ -1,0 +1,124 @@
+"""The `atlas` command: loads a subcommand when it is asked for, and ends every failure in one line.
+
+Exit codes: 0 done, 1 an AtlasError, 2 a command line that cannot be understood, 130 Ctrl-C.
+"""
+
+import importlib
+import io
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+from atlas.errors import AtlasError
+
+
+class Subcommand(NamedTuple):
+    """Where a command lies, `module:attribute` in this package, and its line in `atlas --help`."""
+
+    target: str
+    short_help: str
+
+
+SUBCOMMANDS = {
+    "index": Subcommand("index:index", "Measure facts on a model and select their neurons."),
+    "query": Subcommand("query:query", "Ask about a neuron, a fact, a relation or the hubs."),
+    "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
+    "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
+    "info": Subcommand("info:info", "Show models, runs, selections and counts."),
+    "data": Subcommand("data:data", "Check files of facts and templates."),
+}
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C, as one line and the shell's exit code for it."""
+
+    exit_code = 130
+
+    def show(self, file: Any = None) -> None:
+        if sys.stderr.isatty():
+            click.echo(err=True)  # the terminal has just echoed ^C
+        click.echo(self.message, file=file, err=True)
+
+
+class AtlasGroup(click.Group):
+    """A group that imports a subcommand's module on first use and reports errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        module, attribute = SUBCOMMANDS[cmd_name].target.split(":")
+        command = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in SUBCOMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(
+                f"no command '{args[0]}'; there are {', '.join(SUBCOMMANDS)}.", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, s.short_help) for name, s in SUBCOMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AtlasError as e:
+            raise click.ClickException(" ".join(str(e).split("\n"))) from e
+        except KeyboardInterrupt as e:
+            raise Interrupted("Interrupted.") from e
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command line and exits; click alone would print usage errors in four lines."""
+        kwargs["standalone_mode"] = False
+        try:
+            sys.exit(super().main(*args, **kwargs))
+        except click.exceptions.NoArgsIsHelpError as e:
+            e.show()
+            sys.exit(e.exit_code)
+        except click.UsageError as e:
+            hint = f" See `{e.ctx.command_path} --help`." if e.ctx else ""
+            click.echo(f"Error: {' '.join(e.format_message().split())}{hint}", err=True)
+            sys.exit(e.exit_code)
+        except click.ClickException as e:
+            e.show()
+            sys.exit(e.exit_code)
+        except click.Abort:
+            Interrupted("Interrupted.").show()
+            sys.exit(Interrupted.exit_code)
+
+
+@click.group(
+    cls=AtlasGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  atlas index --relation P36
+  atlas query --fact Ireland
+  atlas query --hubs --format json
+
+The atlas is ./atlas.duckdb unless --db FILE or ATLAS_DB says otherwise.""",
+)
+@click.version_option(package_name="knowledge-neuron-atlas", prog_name="atlas")
+def atlas() -> None:
+    """Which neurons of a language model express which facts."""
+
+
+def main() -> None:
+    """The entry point of the installed `atlas` script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or pipe that cannot show "Łódź" gets an escape, not a traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    atlas(prog_name="atlas")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Results on stdout as a table, JSON or CSV; notes on stderr.
+
+JSON and CSV carry every column at full precision. Tables round, write a neuron as `3:117`, and
+fit the terminal; piped, they are as wide as their contents, so that nothing is cut.
+"""
+
+import csv
+import dataclasses
+import datetime
+import decimal
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from rich.table import Table
+
+FORMATS = ("table", "json", "csv")
+_PIPED_WIDTH = 10_000
+_BAR_WIDTH = 40
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def format_option(command: _Command) -> _Command:
+    """Adds `--format table|json|csv`, passed as `format_`."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print; json and csv have every column at full precision.",
+    )(command)
+
+
+def db_option(command: _Command) -> _Command:
+    """Adds `--db FILE`, passed as `db`, a Path."""
+    return click.option(
+        "--db",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=Path("atlas.duckdb"),
+        envvar="ATLAS_DB",
+        show_default=True,
+        show_envvar=True,
+        metavar="FILE",
+        help="The atlas file.",
+    )(command)
+
+
+def note(message: str) -> None:
+    """One line for the reader's eyes, on stderr."""
+    click.echo(message, err=True)
+
+
+def emit(
+    rows: "Sequence[DataclassInstance]",
+    format_: str,
+    *,
+    title: str | None = None,
+    kind: "type[DataclassInstance] | None" = None,
+    hide: Sequence[str] = (),
+) -> None:
+    """Prints rows of one dataclass.
+
+    `kind` is that dataclass; an empty result needs it for its header. `title` and `hide` (columns
+    left out because the title says them) only matter for tables.
+    """
+    kind = type(rows[0]) if rows else kind
+    columns = [field.name for field in dataclasses.fields(kind)] if kind else []
+    values = [tuple(getattr(row, column) for column in columns) for row in rows]
+    if format_ == "table":
+        _echo_table(*_without(hide, *_with_neuron_ids(columns, values)), title, grouped=True)
+    else:
+        emit_values(columns, values, format_)
+
+
+def emit_values(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    format_: str,
+    *,
+    title: str | None = None,
+) -> None:
+    """Prints rows whose columns are known only at run time."""
+    if format_ == "json":
+        names = _distinct(columns)
+        emit_json([dict(zip(names, row, strict=True)) for row in rows])
+    elif format_ == "csv":
+        _echo_csv(columns, rows)
+    else:
+        _echo_table(columns, list(rows), title, grouped=False)
+
+
+def emit_json(value: object) -> None:
+    """Prints dataclasses, lists and dicts of them as JSON; NaN and infinities become null."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def emit_line(text: str = "") -> None:
+    """Prints a line between tables: a summary or a blank."""
+    click.echo(text)
+
+
+def emit_bars(labels: Sequence[str], values: Sequence[float], *, title: str | None = None) -> None:
+    """Draws one horizontal bar a label, the longest as wide as forty characters."""
+    from rich.bar import Bar
+    from rich.table import Table
+
+    longest = max(values, default=0) or 1
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    for label, value, text in zip(labels, values, _cells(values, grouped=True), strict=True):
+        table.add_row(label, text, Bar(longest, 0, value, width=_BAR_WIDTH))
+    _echo(title, table)
+
+
+def _echo_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None, *, grouped: bool
+) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    cells = [_cells([row[i] for row in rows], grouped) for i in range(len(columns))]
+    for i, column in enumerate(columns):
+        shown = [row[i] for row in rows if row[i] is not None]
+        numeric = bool(shown) and all(_is_number(value) for value in shown)
+        table.add_column(
+            column.replace("_", " ") if grouped else column,
+            justify="right" if numeric or column == "neuron" else "left",
+            no_wrap=numeric or column == "neuron",
+            overflow="fold",
+        )
+    for row in zip(*cells, strict=True):
+        table.add_row(*row)
+    _echo(title, None if title and not rows else table)
+
+
+def _echo(title: str | None, table: "Table | None") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(
+        width=None if sys.stdout.isatty() else _PIPED_WIDTH,
+        markup=False,  # prompts contain [X], [Y] and [MASK]
+        emoji=False,
+        highlight=False,
+    )
+    with console.capture() as capture:
+        if title:
+            console.print(Text(title, style="bold"))
+        if table:
+            console.print(table)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _echo_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_csv_value(value) for value in row] for row in rows)
+    click.echo(text.getvalue(), nl=False)
+
+
+def _csv_value(value: object) -> object:
+    plain = value if isinstance(value, float | decimal.Decimal) else _plain(value)
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
+
+
+def _plain(value: object) -> object:
+    """The value in JSON's types."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _with_neuron_ids(
+    columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    """`layer` and `neuron` joined into one column `neuron` of `3:117`."""
+    if "layer" not in columns or "neuron" not in columns:
+        return list(columns), [tuple(row) for row in rows]
+    layer, neuron = columns.index("layer"), columns.index("neuron")
+    kept = [i for i in range(len(columns)) if i != layer]
+    return [columns[i] for i in kept], [
+        tuple(f"{row[layer]}:{row[neuron]}" if i == neuron else row[i] for i in kept)
+        for row in rows
+    ]
+
+
+def _without(
+    hidden: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    kept = [i for i, column in enumerate(columns) if column not in hidden]
+    return [columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows]
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Column names with `_1`, `_2`, … where one returns, so that no value of a JSON row is lost."""
+    names: list[str] = []
+    for column in columns:
+        name, again = column, 0
+        while name in names:
+            again += 1
+            name = f"{column}_{again}"
+        names.append(name)
+    return names
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
+
+
+def _cells(values: Sequence[object], grouped: bool) -> list[str]:
+    """One column's cells: three decimals, or three significant digits where those would hide it."""
+    floats = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v) and v]
+    plain = all(1e-3 <= size < 1e6 for size in floats)
+
+    def cell(value: object) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, float):
+            return f"{value:.3f}" if plain else f"{value:.3g}"
+        if isinstance(value, int):
+            return f"{value:,}" if grouped else str(value)
+        if isinstance(value, datetime.datetime):
+            return value.isoformat(sep=" ", timespec="seconds")
+        return str(value)
+
+    return [cell(value) for value in values]
