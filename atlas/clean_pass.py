@@ -1,0 +1,227 @@
+"""One unpatched run of a batch of targets: everything that the patched rows start from."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache
+
+from atlas.models.architectures import TABLE
+from atlas.models.language_model import LanguageModel
+from atlas.prompts import Target
+
+
+class FrozenPrefix(Cache):
+    """A read-only key/value cache: `update` returns prefix ⊕ new and stores nothing.
+
+    `rows` maps each row of the batch under way to the target whose prefix it continues.
+    """
+
+    def __init__(self, filled: Cache, rows: Tensor) -> None:
+        super().__init__(layers=filled.layers)
+        self.rows = rows
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return keys and values [row, head, prefix + new, d_head] of a layer."""
+        if layer_idx >= len(self.layers):  # the prompt is a single token: there is no prefix
+            return key_states, value_states
+        prefix = self.layers[layer_idx]
+        return (
+            torch.cat([prefix.keys.index_select(0, self.rows), key_states], dim=-2),
+            torch.cat([prefix.values.index_select(0, self.rows), value_states], dim=-2),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CleanPass:
+    """What a clean run of targets of one length leaves behind. No tensor carries a graph.
+
+    Axes: `position` is the whole input for masked models and the last token alone for causal ones.
+    """
+
+    lm: LanguageModel
+    targets: tuple[Target, ...]
+    tokens: Tensor  # [target] the answer token
+    at: Tensor  # [target] the answer position along the position axis
+    hidden: list[Tensor]  # per layer [target, position, d_model]: the block's output
+    activations: Tensor  # [layer, target, neuron]
+    projected: Tensor  # [layer, target, d_model]: the value projection's output at `at`
+    linear: Tensor  # [layer, target, d_model]: the same without the bias, so linear in α
+    norm_input: Tensor  # [layer, target, d_model]: what enters `norm_after`, else `projected`
+    gradient: Tensor  # [layer, target, d_model]: dP/d(projected) at α = 1, float32
+    logits: Tensor  # [target, vocabulary] float32
+    p: Tensor  # [target] float32: P(target token)
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]]  # per layer: a block's other arguments
+    prefix: FrozenPrefix | None
+
+    def run_block(self, layer: int, hidden: Tensor, rows: Tensor) -> Tensor:
+        """Run a block on patched rows [row, position, d_model]; `rows` [row] names their targets."""
+        args, kwargs = self.calls[layer]
+        if self.prefix is not None:
+            self.prefix.rows = rows
+        if per_head := TABLE[self.lm.architecture].per_head:
+            kwargs = {
+                name: value.repeat(len(rows), 1, 1) if name in per_head else value
+                for name, value in kwargs.items()
+            }
+        output = self.lm.blocks[layer].module(hidden, *args, **kwargs)
+        result: Tensor = output[0] if isinstance(output, tuple) else output
+        return result
+
+    def patched(self, layer: int, rows: Tensor, projected: Tensor) -> Tensor:
+        """A block's output [row, position, d_model] with the value projection's output replaced.
+
+        `projected` [row, d_model] stands at the answer position. The block ends in
+        rest + norm(u + change), where u is what the norm saw and rest all that bypasses it, so
+        nothing of the block has to run again; where no norm follows, norm is the identity.
+        """
+        norm = self.lm.blocks[layer].norm_after or _identity
+        clean = self.hidden[layer].index_select(0, rows)
+        at, row = self.at[rows], torch.arange(len(rows), device=rows.device)
+        u = self.norm_input[layer, rows]
+        rest = clean[row, at] - norm(u)
+        changed = rest + norm(u + (projected - self.projected[layer, rows]))
+        return clean.index_put((row, at), changed)
+
+
+def _bias(projection: Any, like: Tensor) -> Tensor:
+    return like.new_zeros(like.shape[-1]) if projection.bias is None else projection.bias
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
+    """Run the model once on targets of one length and take dP/d(projected) of every layer.
+
+    One backward serves all layers: at α = 1 the patched model is the clean model.
+    """
+    device = lm.model.device
+    ids = torch.tensor([target.token_ids for target in targets], device=device)
+    at = torch.tensor([target.position for target in targets], device=device)
+    tokens = torch.tensor([target.token for target in targets], device=device)
+    kwargs: dict[str, Any] = {}
+    prefix = None
+    if lm.objective == "causal":
+        prefix = _prefill(lm, ids)
+        kwargs = {"past_key_values": prefix, "use_cache": True}
+        ids, at = ids[:, -1:], torch.zeros_like(at)
+    recorder = _Recorder(lm, at)
+    with torch.enable_grad(), recorder.attached():
+        logits = lm.model(input_ids=ids, **kwargs).logits
+        logits = logits[torch.arange(len(ids), device=device), at].float()
+        p = (logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)).exp()
+        gradients = torch.autograd.grad(p.sum(), recorder.zeros)
+    if prefix is not None:
+        prefix.rows = torch.zeros(1, dtype=torch.long, device=device)
+    projected = torch.stack(recorder.projected)
+    bias = torch.stack([_bias(block.value_projection, projected) for block in lm.blocks])
+    return CleanPass(
+        lm=lm,
+        targets=tuple(targets),
+        tokens=tokens,
+        at=at,
+        hidden=recorder.hidden,
+        activations=torch.stack(recorder.activations),
+        projected=projected,
+        linear=projected - bias[:, None],
+        norm_input=torch.stack(recorder.norm_input) if recorder.norm_input else projected,
+        gradient=torch.stack(gradients).float(),
+        logits=logits.detach(),
+        p=p.detach(),
+        calls=_block_calls(lm, ids[:1], kwargs),
+        prefix=prefix,
+    )
+
+
+def _prefill(lm: LanguageModel, ids: Tensor) -> FrozenPrefix:
+    filled = DynamicCache(config=lm.model.config)
+    if ids.shape[1] > 1:
+        with torch.no_grad():
+            lm.model.base_model(input_ids=ids[:, :-1], past_key_values=filled, use_cache=True)
+    else:
+        filled.layers = []
+    return FrozenPrefix(filled, torch.arange(len(ids), device=ids.device))
+
+
+def _block_calls(
+    lm: LanguageModel, ids: Tensor, model_kwargs: dict[str, Any]
+) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Every block's arguments besides the hidden states, for one row: they broadcast over rows."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def note(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        calls.append((args[1:] if "hidden_states" not in kwargs else args, rest))
+
+    modules = {id(block.module): block.module for block in lm.blocks}.values()
+    handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
+    try:
+        with torch.no_grad():
+            lm.model(input_ids=ids, **model_kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+class _Recorder:
+    """Hooks that note, layer by layer, what a clean run computes at the answer position.
+
+    Layers are told apart by the order of the calls, because ALBERT runs one module many times.
+    """
+
+    def __init__(self, lm: LanguageModel, at: Tensor) -> None:
+        self.lm, self.at = lm, at
+        self.row = torch.arange(len(at), device=at.device)
+        self.hidden: list[Tensor] = []
+        self.activations: list[Tensor] = []
+        self.projected: list[Tensor] = []
+        self.norm_input: list[Tensor] = []
+        self.zeros: list[Tensor] = []
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Hooks in place within the context, gone after it, also after an exception."""
+        wanted: dict[tuple[int, str], tuple[Any, str, Callable[..., Any]]] = {}
+        for block in self.lm.blocks:
+            for module, register, hook in (
+                (block.module, "register_forward_hook", self._block),
+                (block.value_projection, "register_forward_hook", self._projection),
+                (block.norm_after, "register_forward_pre_hook", self._norm),
+            ):
+                if module is not None:
+                    wanted[id(module), register] = (module, register, hook)
+        handles = [getattr(module, register)(hook) for module, register, hook in wanted.values()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _at_answer(self, tensor: Tensor) -> Tensor:
+        return self._by_row(tensor)[self.row, self.at].detach()
+
+    def _by_row(self, tensor: Tensor) -> Tensor:
+        return tensor.reshape(len(self.row), -1, tensor.shape[-1])  # OPT flattens batch × position
+
+    def _block(self, module: Any, args: Any, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        self.hidden.append(hidden.detach())
+
+    def _norm(self, module: Any, args: tuple[Tensor, ...]) -> None:
+        self.norm_input.append(self._at_answer(args[0]))
+
+    def _projection(self, module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        self.activations.append(self._at_answer(args[0]))
+        self.projected.append(self._at_answer(output))
+        zero = torch.zeros_like(self.projected[-1]).requires_grad_()
+        self.zeros.append(zero)
+        rows = self._by_row(output).index_put((self.row, self.at), zero, accumulate=True)
+        return rows.reshape(output.shape)

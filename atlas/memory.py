@@ -1,0 +1,26 @@
+"""How much memory a pass may keep for its backward, and how much a token of it takes."""
+
+import os
+
+import torch
+
+from atlas.models.language_model import LanguageModel
+
+LARGEST_DEFAULT = 1 << 30  # larger waves are no faster on a CPU
+
+
+def default_budget(device: str) -> int:
+    """Bytes that a pass may keep: a quarter of what is free, on a CPU at most 1 GiB."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(torch.device(device))[0] // 4
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # macOS does not say
+        free = 4 << 30
+    return min(free // 4, LARGEST_DEFAULT)
+
+
+def token_bytes(lm: LanguageModel, blocks: int) -> int:
+    """About what one token keeps for the backward on its way through so many blocks, in bytes."""
+    floats_per_block = 3 * lm.neurons_per_layer + 12 * lm.d_model
+    return blocks * floats_per_block * lm.value_vectors(0).element_size()

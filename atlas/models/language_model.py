@@ -1,0 +1,148 @@
+"""A loaded language model, seen as blocks with value projections and a head."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from atlas.errors import UnsupportedArchitecture
+from atlas.models.architectures import Block, find_blocks
+
+Objective = Literal["masked", "causal"]
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A frozen model in eval mode with its tokenizer and what the atlas needs to know of it.
+
+    `model` and `tokenizer` are the plain transformers objects; `weights_sha256` identifies the
+    weights as they were loaded.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    revision: str | None
+    weights_sha256: str
+    objective: Objective
+    architecture: str
+    dtype: str
+    device: str
+    blocks: tuple[Block, ...]
+    neurons_per_layer: int
+    blocks_return_tuples: bool
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.value_vectors(0).shape[1]
+
+    @property
+    def model_id(self) -> str:
+        """The first twelve hex digits of the weights' SHA-256."""
+        return self.weights_sha256[:12]
+
+    @property
+    def context(self) -> int:
+        """Longest input in tokens."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and self.architecture in ("roberta", "xlm-roberta"):
+            limit -= self.model.config.pad_token_id + 1  # its positions start behind the padding id
+        return min(limit or 10**9, self.tokenizer.model_max_length)
+
+    @classmethod
+    def from_parts(
+        cls,
+        *,
+        model: Any,
+        tokenizer: Any,
+        name: str,
+        revision: str | None,
+        weights_sha256: str,
+        dtype: str,
+        device: str,
+    ) -> "LanguageModel":
+        """Wrap a transformers language model; raises UnsupportedArchitecture if it cannot be read.
+
+        The model is put into eval mode and its parameters are frozen.
+        """
+        model.eval()
+        model.requires_grad_(False)
+        blocks = find_blocks(model)
+        widths = {value_vectors(block.value_projection).shape[0] for block in blocks}
+        if len(widths) != 1:
+            raise UnsupportedArchitecture(
+                f"layers of different FFN widths ({sorted(widths)}) are not supported"
+            )
+        class_name = type(model).__name__
+        return cls(
+            model=model,
+            tokenizer=tokenizer,
+            name=name,
+            revision=revision,
+            weights_sha256=weights_sha256,
+            objective="masked" if class_name.endswith("ForMaskedLM") else "causal",
+            architecture=model.config.model_type,
+            dtype=dtype,
+            device=device,
+            blocks=blocks,
+            neurons_per_layer=widths.pop(),
+            blocks_return_tuples=_return_tuples(model, blocks),
+        )
+
+    def value_vectors(self, layer: int) -> Tensor:
+        """A layer's value vectors, [neuron, d_model]: a view of the value projection's weight."""
+        return value_vectors(self.blocks[layer].value_projection)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [row, vocabulary] for the last block's output [row, d_model].
+
+        Runs the model's own forward with every block replaced by `hidden`, so the final norm, the
+        output embedding, soft-capping and the like are the model's own code.
+        """
+        ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
+        kwargs = {"use_cache": False} if self.objective == "causal" else {}
+        output = hidden[:, None]
+        with _replaced_by((output,) if self.blocks_return_tuples else output, self.blocks):
+            logits: Tensor = self.model(input_ids=ids, **kwargs).logits[:, -1]
+        return logits
+
+
+def value_vectors(projection: nn.Module) -> Tensor:
+    """Weight of a value projection as [neuron, d_model], whichever way the module stores it."""
+    weight: Tensor = projection.weight  # type: ignore[assignment]
+    # transformers' Conv1D (GPT-2) keeps [in, out]; nn.Linear keeps [out, in]
+    return weight.T if isinstance(projection, nn.Linear) else weight
+
+
+def _return_tuples(model: Any, blocks: tuple[Block, ...]) -> bool:
+    """Whether blocks return (hidden states, …) or the hidden states alone: seen in one token's run."""
+    seen: list[Any] = []
+    handle = blocks[0].module.register_forward_hook(lambda *call: seen.append(call[2]))
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    finally:
+        handle.remove()
+    return isinstance(seen[0], tuple)
+
+
+@contextmanager
+def _replaced_by(output: Any, blocks: tuple[Block, ...]) -> Iterator[None]:
+    """Let every block return `output` within the context; the blocks are themselves again after."""
+    modules = {id(block.module): block.module for block in blocks}.values()
+    try:
+        for module in modules:
+            module.forward = lambda *args, **kwargs: output
+        yield
+    finally:
+        for module in modules:
+            module.__dict__.pop("forward", None)

@@ -1,0 +1,138 @@
+"""The wave: one growing batch of patched rows through the blocks, one backward for all of them.
+
+A row is a target with its activations at one layer scaled by α. Rows join behind the block they are
+patched in, so no row runs a block that its patch cannot change (DESIGN, "Where the speed comes
+from"). The head runs at the answer position alone, a slice of rows at a time, and its backward is
+taken at once, so that the softmax of a slice is never kept.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atlas.clean_pass import CleanPass
+from atlas.memory import token_bytes
+
+HEAD_BYTES = 64 << 20  # logits kept at one time
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Patched rows of one layer: which target, and by what its activations are scaled.
+
+    targets: [row] index into the clean pass's targets.
+    alphas: [row] float32.
+    """
+
+    layer: int
+    targets: Tensor
+    alphas: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Patched:
+    """What rows of one layer came to.
+
+    p: [row] float32, P(target token).
+    gradient: [row, d_model] float32, dP/d(value projection's output); empty if not asked for.
+    """
+
+    p: Tensor
+    gradient: Tensor
+
+
+def run_rows(
+    clean: CleanPass, wanted: Sequence[Rows], memory_budget: int, *, gradients: bool = True
+) -> list[Patched]:
+    """Run patched rows in as few waves as the memory budget (bytes) allows; one result per entry.
+
+    `wanted` is ascending in layer, with at most one entry a layer. No result depends on the budget.
+    """
+    pieces: dict[int, list[Patched]] = {rows.layer: [] for rows in wanted}
+    for wave in _within(clean, wanted, memory_budget):
+        for rows, patched in zip(wave, _run_wave(clean, wave, gradients), strict=True):
+            pieces[rows.layer].append(patched)
+    return [
+        Patched(torch.cat([p.p for p in piece]), torch.cat([p.gradient for p in piece]))
+        for piece in (pieces[rows.layer] for rows in wanted)
+    ]
+
+
+def row_bytes(clean: CleanPass, layer: int) -> int:
+    """About what a row patched at a layer keeps for the backward, in bytes."""
+    lm, blocks = clean.lm, clean.lm.layers - layer
+    positions = clean.hidden[layer].shape[1]
+    prefix = len(clean.targets[0].token_ids) - positions
+    keys = 4 * prefix * lm.d_model * blocks * clean.projected.element_size()
+    return positions * token_bytes(lm, blocks) + keys
+
+
+def _within(clean: CleanPass, wanted: Sequence[Rows], budget: int) -> Iterator[list[Rows]]:
+    wave: list[Rows] = []
+    left = budget
+    for rows in wanted:
+        cost = row_bytes(clean, rows.layer)
+        start, stop = 0, len(rows.targets)
+        while start < stop:
+            if left < cost and wave:
+                yield wave
+                wave, left = [], budget
+            take = max(1, min(stop - start, left // cost))
+            part = slice(start, start + take)
+            wave.append(Rows(rows.layer, rows.targets[part], rows.alphas[part]))
+            start, left = start + take, left - take * cost
+    if wave:
+        yield wave
+
+
+def _run_wave(clean: CleanPass, wanted: list[Rows], gradients: bool) -> list[Patched]:
+    lm = clean.lm
+    entries = {rows.layer: rows for rows in wanted}
+    leaves: list[Tensor] = []
+    with torch.set_grad_enabled(gradients):
+        first = wanted[0]
+        leaves.append(_scaled(clean, first, gradients))
+        hidden, targets = clean.patched(first.layer, first.targets, leaves[0]), first.targets
+        for layer in range(first.layer + 1, lm.layers):
+            hidden = clean.run_block(layer, hidden, targets)
+            if layer in entries:
+                rows = entries[layer]
+                leaves.append(_scaled(clean, rows, gradients))
+                hidden = torch.cat([hidden, clean.patched(layer, rows.targets, leaves[-1])])
+                targets = torch.cat([targets, rows.targets])
+        row = torch.arange(len(targets), device=targets.device)
+        answer = hidden[row, clean.at[targets]]
+        p, upstream = _answer_probability(clean, answer.detach(), targets, gradients)
+        if gradients:
+            grads = torch.autograd.grad(answer, leaves, upstream)
+        else:
+            grads = tuple(leaf[:, :0] for leaf in leaves)
+    sizes = [len(rows.targets) for rows in wanted]
+    return [Patched(p, g.float()) for p, g in zip(p.split(sizes), grads, strict=True)]
+
+
+def _scaled(clean: CleanPass, rows: Rows, gradients: bool) -> Tensor:
+    """The value projection's output [row, d_model] for activations scaled by α: linear in α."""
+    linear = clean.linear[rows.layer, rows.targets]
+    bias = clean.projected[rows.layer, rows.targets] - linear
+    scaled = bias + rows.alphas[:, None].to(linear.dtype) * linear
+    return scaled.requires_grad_(gradients)
+
+
+def _answer_probability(
+    clean: CleanPass, answer: Tensor, targets: Tensor, gradients: bool
+) -> tuple[Tensor, Tensor]:
+    """P [row] and dP/d(answer) [row, d_model] of the last block's output at the answer position."""
+    tokens = clean.tokens[targets]
+    slice_rows = max(1, HEAD_BYTES // (clean.logits.shape[1] * 4))
+    probabilities, upstream = [], []
+    for hidden, token in zip(answer.split(slice_rows), tokens.split(slice_rows), strict=True):
+        leaf = hidden.requires_grad_(gradients)
+        logits = clean.lm.head(leaf).float()
+        p = (logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(-1)).exp()
+        probabilities.append(p.detach())
+        if gradients:
+            upstream.append(torch.autograd.grad(p.sum(), leaf)[0])
+    return torch.cat(probabilities), torch.cat(upstream) if gradients else answer
