@@ -1,0 +1,135 @@
+"""Which selection a question is about, and what a selection holds per relation."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.errors import NotFound
+from atlas.store.rows import fetch
+
+
+@dataclass(frozen=True)
+class ChosenSelection:
+    """A selection with what is needed of its run and model to answer questions about it."""
+
+    selection_id: str
+    preset: str  # paper | fixed
+    ratio: float
+    sharing: float  # where the preset starts; SelectedRelation has what a relation got
+    comparison: str  # >= | >
+    min_prompts: int
+    run_id: str
+    run_status: str  # running | interrupted | finished
+    model: str
+    layers: int
+    neurons_per_layer: int
+
+
+@dataclass(frozen=True)
+class SelectedRelation:
+    """What a selection found in one relation, and the sharing threshold that it used there."""
+
+    relation_id: str
+    relation: str
+    facts: int  # with at least one measured prompt
+    prompts: int  # measured
+    mean_neurons: float  # knowledge neurons per fact
+    sharing: float  # the threshold actually used
+    moves: int  # steps of the preset `paper` from where it started
+
+
+def choose_selection(
+    con: duckdb.DuckDBPyConnection, selection_id: str | None = None, run_id: str | None = None
+) -> ChosenSelection:
+    """The selection named, else the latest one; of the run named, if one is.
+
+    An unambiguous beginning of an id will do. Raises NotFound, with what there is instead.
+    """
+    selections = fetch(
+        con,
+        ChosenSelection,
+        """
+        SELECT s.selection_id,
+               s.preset,
+               s.ratio,
+               s.sharing,
+               s.comparison,
+               s.min_prompts,
+               r.run_id,
+               r.status AS run_status,
+               m.name AS model,
+               m.layers,
+               m.neurons_per_layer
+        FROM selections AS s
+        JOIN runs AS r USING (run_id)
+        JOIN models AS m USING (model_id)
+        ORDER BY s.created_at DESC, s.selection_id
+        """,
+    )
+    if run_id is not None:
+        run_id = choose_run(con, run_id)
+        selections = [s for s in selections if s.run_id == run_id]
+        if not selections:
+            raise NotFound(f"run {run_id} has no selection yet: run `atlas select --run {run_id}`")
+    if selection_id is not None:
+        ids = [s.selection_id for s in selections]
+        selection_id = _unambiguous(selection_id, ids, "selection")
+        selections = [s for s in selections if s.selection_id == selection_id]
+    if not selections:
+        choose_run(con)
+        raise NotFound(
+            "the atlas has no selection yet: wait for the first relation of `atlas index`, "
+            "or run `atlas select`"
+        )
+    return selections[0]
+
+
+def choose_run(con: duckdb.DuckDBPyConnection, run_id: str | None = None) -> str:
+    """The id of the run named (an unambiguous beginning will do), or of the latest run.
+
+    Raises NotFound, with what there is instead.
+    """
+    found = con.execute(
+        """
+        SELECT run_id
+        FROM runs
+        ORDER BY started_at DESC, run_id
+        """
+    ).fetchall()
+    ids = [str(row[0]) for row in found]
+    if not ids:
+        raise NotFound("the atlas has no run yet: run `atlas index`")
+    return ids[0] if run_id is None else _unambiguous(run_id, ids, "run")
+
+
+def selected_relations(con: duckdb.DuckDBPyConnection, selection_id: str) -> list[SelectedRelation]:
+    """One row a relation that the selection has reached so far, by relation id."""
+    return fetch(
+        con,
+        SelectedRelation,
+        """
+        SELECT s.relation_id,
+               r.label AS relation,
+               s.facts,
+               s.prompts,
+               s.mean_neurons,
+               s.sharing,
+               s.moves
+        FROM selection_relations AS s
+        JOIN relations AS r USING (relation_id)
+        WHERE s.selection_id = ?
+        ORDER BY length(s.relation_id), s.relation_id
+        """,
+        [selection_id],
+    )
+
+
+def _unambiguous(wanted: str, ids: list[str], noun: str) -> str:
+    """The one id that is `wanted` or begins with it."""
+    found = [wanted] if wanted in ids else [i for i in ids if wanted and i.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise NotFound(f"{len(found)} {noun}s begin with '{wanted}': {', '.join(found)}")
+    some = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
+    raise NotFound(f"no {noun} '{wanted}'; there are {some} (`atlas info` shows all)")
