@@ -94,6 +94,7 @@ CREATE TABLE selections (
     comparison VARCHAR NOT NULL,         -- >= | >
     min_prompts INTEGER NOT NULL,
     created_at TIMESTAMP NOT NULL,
+    asked_at TIMESTAMP NOT NULL,         -- when it last became the latest selection
     settings JSON NOT NULL
 );
 CREATE TABLE selection_relations (
@@ -119,7 +120,7 @@ VIEWS = """
 CREATE VIEW latest_selection AS
     SELECT *
     FROM selections
-    ORDER BY created_at DESC, selection_id
+    ORDER BY asked_at DESC, selection_id
     LIMIT 1;
 CREATE VIEW neuron_facts AS
     SELECT k.selection_id, k.layer, k.neuron,

@@ -1,0 +1,166 @@
+"""Connections to an atlas file, open only as long as a `with` block.
+
+DuckDB lets one process write, or any number read. Both context managers therefore wait for their
+turn, and callers keep the blocks short: the indexer opens the file only to commit a batch.
+
+Inside one process DuckDB refuses a second connection to a file whose mode differs from the first
+one's, so a `reading` inside a `writing` of the same file (or the reverse) waits in vain and ends
+in LockedAtlas. The rule is: use the connection that is already open.
+
+This process must not open the file by other means while a connection is open: closing *any*
+descriptor of a file drops the process's POSIX locks on it, DuckDB's among them.
+"""
+
+import contextlib
+import errno
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from atlas.errors import DiskFull, LockedAtlas, NewerAtlas, NotAnAtlas, ReadOnlyAtlas, StoreError
+
+# Without these, opening an SQLite file by mistake downloads an extension.
+_CONFIG: dict[str, str] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds
+_PID = re.compile(r"\(PID (\d+)\)")
+_FULL = ("File too large", "No space left on device", "Disk quota exceeded")
+_FULL_ERRNOS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_NEWER = ("newer version of DuckDB", "storage version")
+_FORBIDDEN = ("Permission denied", "Read-only file system", "Operation not permitted")
+_FORBIDDEN_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextlib.contextmanager
+def reading(
+    path: Path | str, wait: float = 10.0, config: dict[str, str] | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only connection; waits up to `wait` seconds while another process writes."""
+    connection = _connect(Path(path), wait, read_only=True, config=config)
+    try:
+        with mapped_errors(Path(path)):
+            yield connection
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def writing(path: Path | str, wait: float = 60.0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with one open transaction; waits up to `wait` seconds for its turn.
+
+    The transaction commits when the block ends and rolls back when anything, KeyboardInterrupt
+    included, leaves it. The file must exist: atlas_file creates it.
+    """
+    with exclusive(path, wait) as connection:
+        connection.execute("BEGIN TRANSACTION")
+        try:
+            yield connection
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def exclusive(path: Path | str, wait: float = 60.0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that keeps every other process out, without a transaction: for migrations."""
+    connection = _connect(Path(path), wait, read_only=False)
+    try:
+        with mapped_errors(Path(path)):
+            yield connection
+    finally:
+        connection.close()
+
+
+def _connect(
+    path: Path, wait: float, *, read_only: bool, config: dict[str, str] | None = None
+) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + wait
+    pause = _FIRST_PAUSE
+    while True:
+        if not path.exists():  # DuckDB would create it
+            raise StoreError(missing(path))
+        try:
+            with mapped_errors(path):
+                return duckdb.connect(
+                    str(path), read_only=read_only, config={**_CONFIG, **(config or {})}
+                )
+        except LockedAtlas:
+            if time.monotonic() + pause > deadline:
+                raise
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def missing(path: Path) -> str:
+    """What to tell the user when there is no file at `path`."""
+    return f"no atlas at {path}: run `atlas index`, or name one with --db or ATLAS_DB"
+
+
+@contextlib.contextmanager
+def mapped_errors(path: Path) -> Iterator[None]:
+    """Turn DuckDB's and the system's complaints about the file into one-line StoreErrors.
+
+    Errors in our own SQL pass through unchanged: they are bugs.
+    """
+    try:
+        yield
+    except (duckdb.Error, OSError) as e:
+        mapped = _store_error(path, e)
+        if mapped is None:
+            raise
+        raise mapped from e
+
+
+def _store_error(path: Path, e: Exception) -> StoreError | None:
+    text = str(e)
+    number = e.errno if isinstance(e, OSError) else None
+    if number in _FULL_ERRNOS or any(sign in text for sign in _FULL):
+        return DiskFull(
+            f"the disk is full, {path} could not grow: free some space and run the command again; "
+            "what was committed is intact"
+        )
+    if number in _FORBIDDEN_ERRNOS or any(sign in text for sign in _FORBIDDEN):
+        return ReadOnlyAtlas(
+            f"{path} or its directory does not permit this: change the permissions, or copy the "
+            "atlas somewhere else and name it with --db"
+        )
+    if isinstance(e, OSError):
+        return StoreError(f"cannot use {path}: {e.strerror or text}")
+    if "Could not set lock" in text:
+        pid = _PID.search(text)
+        holder = f"process {pid[1]}" if pid else "another process"
+        return LockedAtlas(f"{path} is in use by {holder}: wait for it to end, or stop it")
+    if "different configuration than existing connections" in text:
+        return LockedAtlas(
+            f"{path} is already open in this process: close that connection first, or use it"
+        )
+    if "exists, but it is not a valid DuckDB database" in text or "Extension" in text:
+        return NotAnAtlas(
+            f"{path} is not a DuckDB file: name an atlas with --db, or a new file to index into"
+        )
+    if "Is a directory" in text:
+        return NotAnAtlas(f"{path} is a directory: name a file with --db")
+    if any(sign in text for sign in _NEWER):
+        return NewerAtlas(
+            f"{path} was written by a newer DuckDB than {duckdb.__version__}: "
+            "upgrade with `pip install -U duckdb`"
+        )
+    damaged = ("Corrupt database", "Could not read enough bytes", "has been invalidated")
+    if isinstance(e, duckdb.IOException) or any(sign in text for sign in damaged):
+        return NotAnAtlas(
+            f"{path} cannot be read, it looks truncated or damaged "
+            f"({_first_line(text)}): restore a copy, or index into a new file"
+        )
+    return None
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().splitlines()[0] if text.strip() else "no details"
+    return line if len(line) <= 120 else line[:117] + "…"

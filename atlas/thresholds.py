@@ -1,0 +1,116 @@
+"""What a selection asks of a neuron, and how the preset "paper" moves it.
+
+Shares of prompts are compared as integers, in millionths: 0.7 of 10 prompts is 7 prompts, although
+`0.7 * 10 > 7` may hold in floating point. Ratio and sharing are rounded to six decimals first.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from atlas.errors import SettingsError
+
+WHOLE = 1_000_000  # a share of 1, in millionths
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a selection asks of a neuron.
+
+    Preset "fixed" uses `sharing` as it is. Preset "paper" (Dai et al. 2022, section 4.1) starts
+    there, and moves it for each relation by `step` until the relation's facts have between
+    `target_low` and `target_high` neurons on average, `max_moves` times at most: down if they
+    have too few, up if too many. It stays above 0 and does not exceed 1.
+    """
+
+    preset: Literal["paper", "fixed"] = "paper"
+    ratio: float = 0.2
+    sharing: float = 0.7
+    comparison: Literal[">=", ">"] = ">="
+    min_prompts: int = 3
+    target_low: float = 2.0
+    target_high: float = 5.0
+    step: float = 0.05
+    max_moves: int = 6
+
+    def __post_init__(self) -> None:
+        """SettingsError for a value outside its range."""
+        if self.preset not in ("paper", "fixed"):
+            raise SettingsError(f"preset is {self.preset!r}: use paper or fixed")
+        if self.comparison not in (">=", ">"):
+            raise SettingsError(f"comparison is {self.comparison!r}: use >= or >")
+        for name in ("ratio", "sharing"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise SettingsError(f"{name} is {value}: use more than 0 and at most 1")
+            object.__setattr__(self, name, round(float(value), 6))
+        if self.min_prompts < 1:
+            raise SettingsError(f"min_prompts is {self.min_prompts}: use 1 or more")
+        if not 0 <= self.target_low <= self.target_high:
+            raise SettingsError(
+                f"the target is {self.target_low} to {self.target_high} neurons per fact: "
+                "the first must not be negative, nor exceed the second"
+            )
+        if not 0 < self.step <= 1 or self.max_moves < 0:
+            raise SettingsError(
+                f"step is {self.step} and max_moves {self.max_moves}: use a step of more than 0 "
+                "and at most 1, and no negative number of moves"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """The values that matter for the preset, by name."""
+        decisive: dict[str, Any] = {
+            "preset": self.preset,
+            "ratio": self.ratio,
+            "sharing": self.sharing,
+            "comparison": self.comparison,
+            "min_prompts": int(self.min_prompts),
+        }
+        if self.preset == "paper":
+            decisive |= {
+                "target_low": float(self.target_low),
+                "target_high": float(self.target_high),
+                "step": float(self.step),
+                "max_moves": int(self.max_moves),
+            }
+        return decisive
+
+    def selection_id(self, run_id: str) -> str:
+        """Twelve hex digits of SHA-256 over run and settings; changing this changes every id."""
+        text = json.dumps([run_id, self.settings()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The sharing threshold that a relation ended up with, in millionths."""
+
+    sharing: int
+    moves: int
+    mean_neurons: float
+
+
+def settle(neurons_by_share: Mapping[int, int], facts: int, thresholds: Thresholds) -> Settled:
+    """Where the sharing threshold of a relation with `facts` measured facts comes to rest.
+
+    `neurons_by_share` counts (fact, neuron) pairs by the share of the fact's prompts in which
+    they pass, in millionths.
+    """
+    sharing = round(thresholds.sharing * WHOLE)
+    step = round(thresholds.step * WHOLE)
+
+    def mean(threshold: int) -> float:
+        return sum(n for share, n in neurons_by_share.items() if share >= threshold) / facts
+
+    moves = 0
+    while thresholds.preset == "paper" and moves < thresholds.max_moves:
+        if mean(sharing) < thresholds.target_low and sharing - step > 0:
+            sharing -= step
+        elif mean(sharing) > thresholds.target_high and sharing + step <= WHOLE:
+            sharing += step
+        else:
+            break
+        moves += 1
+    return Settled(sharing, moves, mean(sharing))
