@@ -12,7 +12,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,19 +67,38 @@ def emit(
     title: str | None = None,
     kind: "type[DataclassInstance] | None" = None,
     hide: Sequence[str] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Prints rows of one dataclass.
 
-    `kind` is that dataclass; an empty result needs it for its header. `title` and `hide` (columns
-    left out because the title says them) only matter for tables.
+    `kind` is that dataclass; an empty result needs it for its header. The rest only matters for
+    tables, which leave out columns without any value: `title`, `hide` (columns that the title
+    already says) and `headers` (what to write instead of a column's name).
     """
     kind = type(rows[0]) if rows else kind
     columns = [field.name for field in dataclasses.fields(kind)] if kind else []
-    values = [tuple(getattr(row, column) for column in columns) for row in rows]
-    if format_ == "table":
-        _echo_table(*_without(hide, *_with_neuron_ids(columns, values)), title, grouped=True)
-    else:
-        emit_values(columns, values, format_)
+    if format_ != "table":
+        values = [[getattr(row, column) for column in columns] for row in rows]
+        return emit_values(columns, values, format_)
+    neurons = "layer" in columns and "neuron" in columns
+    shown = [
+        column
+        for column in columns
+        if column not in hide
+        and not (neurons and column == "layer")
+        and (not rows or any(getattr(row, column) is not None for row in rows))
+    ]
+    names = {column: column.replace("_", " ") for column in shown} | dict(headers or {})
+    cells = [
+        [neuron_id(row) if neurons and c == "neuron" else getattr(row, c) for c in shown]
+        for row in rows
+    ]
+    _echo_table([names[column] for column in shown], cells, title, grouped=True)
+
+
+def neuron_id(row: Any) -> str:
+    """`3:117` for anything with a layer and a neuron."""
+    return f"{row.layer}:{row.neuron}"
 
 
 def emit_values(
@@ -124,6 +143,19 @@ def emit_bars(labels: Sequence[str], values: Sequence[float], *, title: str | No
     _echo(title, table)
 
 
+def emit_pairs(pairs: Mapping[str, object], *, title: str | None = None) -> None:
+    """Prints names and values below each other; pairs without a value are left out."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in pairs.items():
+        if value is not None:
+            table.add_row(name, *_cells([value], grouped=True))
+    _echo(title, table)
+
+
 def _echo_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None, *, grouped: bool
 ) -> None:
@@ -136,7 +168,7 @@ def _echo_table(
         shown = [row[i] for row in rows if row[i] is not None]
         numeric = bool(shown) and all(_is_number(value) for value in shown)
         table.add_column(
-            column.replace("_", " ") if grouped else column,
+            column,
             justify="right" if numeric or column == "neuron" else "left",
             no_wrap=numeric or column == "neuron",
             overflow="fold",
@@ -196,27 +228,6 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _with_neuron_ids(
-    columns: Sequence[str], rows: Sequence[Sequence[object]]
-) -> tuple[list[str], list[tuple[object, ...]]]:
-    """`layer` and `neuron` joined into one column `neuron` of `3:117`."""
-    if "layer" not in columns or "neuron" not in columns:
-        return list(columns), [tuple(row) for row in rows]
-    layer, neuron = columns.index("layer"), columns.index("neuron")
-    kept = [i for i in range(len(columns)) if i != layer]
-    return [columns[i] for i in kept], [
-        tuple(f"{row[layer]}:{row[neuron]}" if i == neuron else row[i] for i in kept)
-        for row in rows
-    ]
-
-
-def _without(
-    hidden: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[object]]
-) -> tuple[list[str], list[tuple[object, ...]]]:
-    kept = [i for i, column in enumerate(columns) if column not in hidden]
-    return [columns[i] for i in kept], [tuple(row[i] for i in kept) for row in rows]
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

@@ -71,6 +71,7 @@ class SelectionSummary:
     mean_neurons: float | None  # knowledge neurons per fact
     distinct_neurons: int
     created_at: datetime
+    asked_at: datetime  # when it last became the latest selection
 
 
 @dataclass(frozen=True)
@@ -228,10 +229,11 @@ def _selections(con: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
                coalesce(reached.facts, 0) AS facts,
                coalesce(chosen.pairs, 0) / reached.facts AS mean_neurons,
                coalesce(chosen.distinct_neurons, 0) AS distinct_neurons,
-               s.created_at
+               s.created_at,
+               s.asked_at
         FROM selections AS s
         LEFT JOIN reached USING (selection_id)
         LEFT JOIN chosen USING (selection_id)
-        ORDER BY s.created_at DESC, s.selection_id
+        ORDER BY s.asked_at DESC, s.selection_id
         """,
     )

@@ -38,6 +38,22 @@ class SelectedRelation:
     moves: int  # steps of the preset `paper` from where it started
 
 
+@dataclass(frozen=True)
+class SelectionReport:
+    """A selection and what it found."""
+
+    selection_id: str
+    run_id: str
+    preset: str
+    ratio: float
+    sharing: float
+    comparison: str
+    min_prompts: int
+    facts: int  # with at least one measured prompt
+    mean_neurons: float | None  # knowledge neurons per fact
+    relations: tuple[SelectedRelation, ...]  # by relation id
+
+
 def choose_selection(
     con: duckdb.DuckDBPyConnection, selection_id: str | None = None, run_id: str | None = None
 ) -> ChosenSelection:
@@ -63,7 +79,7 @@ def choose_selection(
         FROM selections AS s
         JOIN runs AS r USING (run_id)
         JOIN models AS m USING (model_id)
-        ORDER BY s.created_at DESC, s.selection_id
+        ORDER BY s.asked_at DESC, s.selection_id
         """,
     )
     if run_id is not None:
@@ -121,6 +137,26 @@ def selected_relations(con: duckdb.DuckDBPyConnection, selection_id: str) -> lis
         ORDER BY length(s.relation_id), s.relation_id
         """,
         [selection_id],
+    )
+
+
+def selection_report(con: duckdb.DuckDBPyConnection, selection_id: str) -> SelectionReport:
+    """The selection with one row a relation; NotFound if there is no such selection."""
+    selection = choose_selection(con, selection_id)
+    relations = selected_relations(con, selection.selection_id)
+    facts = sum(relation.facts for relation in relations)
+    neurons = sum(relation.facts * relation.mean_neurons for relation in relations)
+    return SelectionReport(
+        selection_id=selection.selection_id,
+        run_id=selection.run_id,
+        preset=selection.preset,
+        ratio=selection.ratio,
+        sharing=selection.sharing,
+        comparison=selection.comparison,
+        min_prompts=selection.min_prompts,
+        facts=facts,
+        mean_neurons=neurons / facts if facts else None,
+        relations=tuple(relations),
     )
 
 

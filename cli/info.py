@@ -1,0 +1,114 @@
+"""`atlas info`: what an atlas file holds."""
+
+from pathlib import Path
+
+import click
+
+from atlas.store.atlas_file import open_atlas
+from atlas.store.info_queries import (
+    AtlasInfo,
+    AtlasTotals,
+    ModelSummary,
+    RunSummary,
+    SelectionSummary,
+    atlas_info,
+)
+from atlas.store.relation_queries import SkipReason
+
+from .render import db_option, emit, emit_json, emit_line, emit_pairs, format_option, note
+
+_PARTS = {
+    "runs": RunSummary,
+    "models": ModelSummary,
+    "selections": SelectionSummary,
+    "skipped": SkipReason,
+    "totals": AtlasTotals,
+}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  atlas info
+  atlas info --db my.duckdb --format json
+  atlas info --format csv --show selections"""
+)
+@click.option(
+    "--show",
+    type=click.Choice(list(_PARTS)),
+    default="runs",
+    show_default=True,
+    help="With --format csv, which table; tables and JSON hold everything.",
+)
+@format_option
+@db_option
+def info(show: str, format_: str, db: Path) -> None:
+    """Show models, runs, selections and counts."""
+    with open_atlas(db).reading() as con:
+        found = atlas_info(con, db)
+    if format_ == "json":
+        emit_json(found)
+    elif format_ == "csv":
+        emit([found.totals] if show == "totals" else getattr(found, show), "csv", kind=_PARTS[show])
+    else:
+        _tables(found)
+
+
+def _tables(found: AtlasInfo) -> None:
+    totals = found.totals
+    emit_pairs(
+        {
+            "size": f"{totals.bytes / 1e6:,.1f} MB",
+            "schema revision": totals.schema_revision,
+            "relations": totals.relations,
+            "templates": totals.templates,
+            "facts": totals.facts,
+            "prompts": totals.prompts,
+        },
+        title=totals.file,
+    )
+    if found.models:
+        emit_line()
+        emit(found.models, "table", title="Models", hide=("model_id", "revision", "weights_sha256"))
+    for run in found.runs:
+        emit_line()
+        _run(run, [s for s in found.skipped if s.run_id == run.run_id])
+    if found.selections:
+        emit_line()
+        emit(
+            found.selections,
+            "table",
+            title="Selections, latest first",
+            hide=("created_at", "asked_at"),
+            headers={"selection_id": "selection", "run_id": "run", "distinct_neurons": "neurons"},
+        )
+    if not found.runs:
+        note("No run yet: start one with `atlas index`.")
+
+
+def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
+    settings = {
+        "rule": run.rule,
+        "points": run.points,
+        "tolerance": run.tolerance,
+        "baseline": run.baseline,
+        "score floor": run.score_floor,
+        "seed": run.seed,
+        "dtype": run.dtype,
+        "device": run.device,
+    }
+    emit_pairs(
+        {
+            "status": f"{run.status}, atlas {run.atlas_version}",
+            "started": run.started_at,
+            "finished": run.finished_at,
+            "dataset": f"{run.dataset} ({run.dataset_digest})",
+            "method": run.method,
+            "settings": ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None),
+            "measured": f"{run.measured:,} prompts, {run.attributions:,} scores kept",
+            "over tolerance": f"{run.over_tolerance:,} prompts",
+            "skipped": f"{run.skipped:,} prompts",
+        }
+        | {f"  {reason.prompts:,}": reason.reason for reason in skipped},
+        title=f"Run {run.run_id} of {run.model}",
+    )
