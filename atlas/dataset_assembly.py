@@ -1,0 +1,144 @@
+"""Rows of any layout, folded into relations; every rule about their content is applied here."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from atlas.dataset_rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
+from atlas.facts import Fact, Relation, Template, derived_fact_id
+
+_RESERVED = ("[X]", "[Y]", "[MASK]")
+_BLANKS = re.compile(r"\s+")
+_BLANK_BEFORE_STOP = re.compile(r" ([.,])(?= |$)")
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Relations in the order in which rows first name them, and what is wrong with the rows.
+
+    relations: those that have templates, with or without facts.
+    without_templates: ids of relations that have facts only.
+    """
+
+    relations: tuple[Relation, ...]
+    without_templates: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def normalised(template: str) -> str:
+    """The template with single blanks, and none before a full stop or comma that ends a word.
+
+    ParaRel writes "The capital of [X] is [Y] ." as well as "[X]'s capital is [Y].". Other marks
+    keep their blank: French puts one before a colon.
+    """
+    return _BLANK_BEFORE_STOP.sub(r"\1", _BLANKS.sub(" ", template).strip())
+
+
+def assemble(
+    rows: Iterable[Row], labels: Mapping[str, str], *, templates_required: bool
+) -> Assembly:
+    """Fold rows into relations.
+
+    The same template or the same fact (id, subject and object) again adds nothing. A relation
+    that no row labels gets its label from `labels`, or its id for one. With `templates_required`,
+    a relation that has facts only is a problem.
+    """
+    drafts: dict[str, _Draft] = {}
+    facts: dict[str, tuple[Fact, Place]] = {}
+    problems: dict[Problem, None] = {}  # a dict, because one line may be found wrong twice over
+    for row in rows:
+        problem = row if isinstance(row, Problem) else _add(row, drafts, facts)
+        if problem:
+            problems.setdefault(problem)
+    without = {name: draft for name, draft in drafts.items() if draft.facts and not draft.templates}
+    if templates_required:
+        for relation, draft in without.items():
+            count = len(draft.facts)
+            problem = draft.first_fact.problem(
+                f"relation {relation} has {count} fact{'s' * (count > 1)} but no template: "
+                'give one, like "The capital of [X] is [Y]."'
+            )
+            problems.setdefault(problem)
+    relations = tuple(
+        Relation(
+            relation,
+            draft.label or labels.get(relation, relation),
+            tuple(Template(relation, text) for text in draft.templates),
+            tuple(draft.facts),
+        )
+        for relation, draft in drafts.items()
+        if draft.templates
+    )
+    return Assembly(relations, tuple(without), tuple(problems))
+
+
+@dataclass
+class _Draft:
+    """A relation under construction."""
+
+    first_fact: Place = field(default_factory=lambda: Place(""))
+    label: str | None = None
+    templates: dict[str, None] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
+
+
+def _add(
+    row: FactRow | TemplateRow | LabelRow,
+    drafts: dict[str, _Draft],
+    facts: dict[str, tuple[Fact, Place]],
+) -> Problem | None:
+    draft = drafts.setdefault(row.relation, _Draft())
+    if isinstance(row, TemplateRow):
+        text = normalised(row.text)
+        message = _template_fault(text)
+        if message:
+            return row.place.problem(message)
+        draft.templates.setdefault(text)
+        return None
+    if isinstance(row, LabelRow):
+        if draft.label not in (None, row.label):
+            return row.place.problem(
+                f"relation {row.relation} is called {quoted(row.label)} here but "
+                f"{quoted(draft.label or '')} before: keep one label"
+            )
+        draft.label = row.label
+        return None
+    return _add_fact(row, draft, facts)
+
+
+def _add_fact(row: FactRow, draft: _Draft, facts: dict[str, tuple[Fact, Place]]) -> Problem | None:
+    for name, text in (("subject", row.subject), ("object", row.object)):
+        reserved = next((slot for slot in _RESERVED if slot in text), None)
+        if reserved:
+            return row.place.problem(
+                f"the {name} {quoted(text)} contains {reserved}, which only templates may: "
+                "remove it"
+            )
+    fact_id = row.uuid or derived_fact_id(row.relation, row.subject, row.object)
+    fact = Fact(fact_id, row.relation, row.subject, row.object)
+    if fact_id not in facts:
+        if not draft.facts:
+            draft.first_fact = row.place
+        facts[fact_id] = fact, row.place
+        draft.facts.append(fact)
+        return None
+    known, place = facts[fact_id]
+    if known == fact:
+        return None
+    where = "" if place.file == row.place.file else f" of {place.file}"
+    return row.place.problem(
+        f"uuid {quoted(fact_id)} already belongs to ({known.subject}, {known.relation_id}, "
+        f"{known.object}) on line {place.line}{where}: give one of the two facts another"
+    )
+
+
+def _template_fault(text: str) -> str | None:
+    advice = "write [X] once for the subject and [Y] once for the object"
+    for slot in ("[X]", "[Y]"):
+        count = text.count(slot)
+        if count != 1:
+            times = "no" if count == 0 else f"{count} times"
+            return f"template {quoted(text)} has {times} {slot}: {advice}"
+    if "[MASK]" in text:
+        return f"template {quoted(text)} contains [MASK]: {advice}"
+    return None

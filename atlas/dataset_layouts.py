@@ -1,0 +1,100 @@
+"""Which layout a path holds, and the reader for it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas.dataset_rows import Place, Problem, Row, parse_json, read_text
+from atlas.errors import DataError
+from atlas.paper_bags import bag_rows
+from atlas.relation_files import atlas_rows, pararel_rows
+from atlas.user_tables import csv_rows, jsonl_rows
+
+UNDERSTOOD = (
+    "understood are a .jsonl or .csv file or a directory of them, relation files (P36.json), "
+    "a directory with patterns/ and facts/, ParaRel's repository or its data/ directory, "
+    "and data_all_allbags.json"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to read a path.
+
+    name: what to call the dataset.
+    rows: the reader; each call reads the files anew.
+    templates_required: whether a relation that has facts but no template is a problem. Otherwise
+        it is left out: ParaRel is published with two such relations.
+    """
+
+    name: str
+    rows: Callable[[], Iterator[Row]]
+    templates_required: bool = True
+
+
+def find_layout(path: Path) -> Layout:
+    """The layout of the path.
+
+    Raises DataError where there is nothing, or nothing that is understood.
+    """
+    try:
+        if not path.exists():
+            raise DataError(f"no dataset at {path}: check the path; {UNDERSTOOD}")
+        return _directory_layout(path) if path.is_dir() else _file_layout(path)
+    except OSError as e:
+        reason = e.strerror or "unreadable"
+        raise DataError(f"{path} cannot be read ({reason}): check its permissions") from e
+
+
+def _directory_layout(path: Path) -> Layout:
+    name = path.resolve().name
+    for patterns, facts in (
+        (path / "data/pattern_data/graphs_json", path / "data/trex_lms_vocab"),
+        (path / "pattern_data/graphs_json", path / "trex_lms_vocab"),
+        (path / "patterns", path / "facts"),
+    ):
+        if patterns.is_dir() and facts.is_dir():
+            return _pararel(patterns, facts)
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
+        ".json": atlas_rows,
+        ".jsonl": jsonl_rows,
+        ".csv": csv_rows,
+    }
+    found = [suffix for suffix in readers if any(path.glob(f"*{suffix}"))]
+    if len(found) > 1:
+        kinds = " and ".join(found)
+        raise DataError(f"{path} holds {kinds} files: name one of them, or keep one kind")
+    if not found:
+        raise DataError(f"no dataset in {path}; {UNDERSTOOD}")
+    return Layout(name, lambda: readers[found[0]](path))
+
+
+def _pararel(patterns: Path, facts: Path) -> Layout:
+    return Layout("pararel", lambda: pararel_rows(patterns, facts), templates_required=False)
+
+
+def _file_layout(path: Path) -> Layout:
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
+        ".json": _json_rows,
+        ".jsonl": jsonl_rows,
+        ".ndjson": jsonl_rows,
+        ".csv": csv_rows,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path} is not a dataset by its name; {UNDERSTOOD}")
+    return Layout(path.stem, lambda: reader(path))
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    """A relation file of the atlas, or else the paper's bags."""
+    text = read_text(path)
+    document = text if isinstance(text, Problem) else parse_json(text, Place(str(path), 1))
+    if isinstance(text, Problem) or isinstance(document, Problem):
+        yield document
+    elif isinstance(document, dict) and {"templates", "facts"} & document.keys():
+        yield from atlas_rows(path)
+    elif isinstance(document, dict | list):
+        yield from bag_rows(document, text, str(path))
+    else:
+        yield Place(str(path), 1).problem(f"neither a relation nor bags of prompts; {UNDERSTOOD}")

@@ -1,0 +1,57 @@
+"""`atlas data`: checking files of facts and templates."""
+
+from pathlib import Path
+
+import click
+
+from atlas.dataset_counts import dataset_counts
+from atlas.datasets import inspect_dataset
+
+from .render import emit, format_option, note
+
+
+@click.group(
+    epilog="""\b
+Example:
+  atlas data check facts.jsonl"""
+)
+def data() -> None:
+    """Check files of facts and templates."""
+
+
+@data.command(
+    epilog="""\b
+Examples:
+  atlas data check facts.jsonl
+  atlas data check facts.csv --format json
+  atlas data check pararel/"""
+)
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@format_option
+@click.pass_context
+def check(ctx: click.Context, path: Path, format_: str) -> None:
+    """Report what is wrong with a dataset, by file and line, or count what is in it.
+
+    FILE is a .jsonl or .csv file of facts and templates, a relation file (P36.json), the paper's
+    data_all_allbags.json, or a directory: of such files, or ParaRel's. Exits with 1 if there are
+    problems.
+
+    \b
+    A .jsonl file has one object per line:
+      {"relation": "P36", "template": "The capital of [X] is [Y].", "label": "capital"}
+      {"relation": "P36", "subject": "Ireland", "object": "Dublin", "uuid": "..."}
+    A .csv file has the columns relation,subject,object and, if wanted, uuid,
+    label and template; without a template column, templates.csv beside it
+    has them: relation,template,label.
+    """
+    inspection = inspect_dataset(path)
+    if inspection.dataset is None:
+        emit(inspection.problems, format_)
+        count = len(inspection.problems)
+        note(f"{path}: {count} problem{'s' * (count > 1)}.")
+        ctx.exit(1)
+    emit([dataset_counts(inspection.dataset)], format_)
+    if inspection.without_templates:
+        left_out = ", ".join(inspection.without_templates)
+        note(f"Left out, because they have facts but no template: {left_out}.")
+    note(f"{path}: no problems.")
