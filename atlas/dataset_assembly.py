@@ -1,7 +1,7 @@
 """Rows of any layout, folded into relations; every rule about their content is applied here."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from atlas.dataset_rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
@@ -35,13 +35,13 @@ def normalised(template: str) -> str:
 
 
 def assemble(
-    rows: Iterable[Row], labels: Mapping[str, str], *, templates_required: bool
+    rows: Iterable[Row], label_of: Callable[[str], str], *, templates_required: bool
 ) -> Assembly:
     """Fold rows into relations.
 
     The same template or the same fact (id, subject and object) again adds nothing. A relation
-    that no row labels gets its label from `labels`, or its id for one. With `templates_required`,
-    a relation that has facts only is a problem.
+    that no row labels is labelled by `label_of` its id. With `templates_required`, a relation that
+    has facts only is a problem.
     """
     drafts: dict[str, _Draft] = {}
     facts: dict[str, tuple[Fact, Place]] = {}
@@ -62,7 +62,7 @@ def assemble(
     relations = tuple(
         Relation(
             relation,
-            draft.label or labels.get(relation, relation),
+            draft.label or label_of(relation),
             tuple(Template(relation, text) for text in draft.templates),
             tuple(draft.facts),
         )

@@ -46,9 +46,8 @@ def inspect_dataset(path: Path) -> Inspection:
     Raises DataError where the path is missing or its layout is not understood.
     """
     layout = find_layout(path)
-    labels = _labels_in(EMBEDDED_RELATIONS)
     required = layout.templates_required
-    assembly = assemble(layout.rows(), labels, templates_required=required)
+    assembly = assemble(layout.rows(), _embedded_label, templates_required=required)
     problems = assembly.problems
     if not problems and not any(relation.facts for relation in assembly.relations):
         problems = (Problem(str(path), None, "holds no facts: add some, or name another dataset"),)
@@ -150,9 +149,13 @@ def _near(dataset: Dataset, wanted: str) -> list[Relation]:
     return list(near.values())[:3]
 
 
+def _embedded_label(relation_id: str) -> str:
+    """The embedded dataset's label, or the id: a relation keeps one label throughout an atlas."""
+    return _labels_in(EMBEDDED_RELATIONS).get(relation_id, relation_id)
+
+
 @cache
 def _labels_in(directory: Path) -> dict[str, str]:
-    """Labels for datasets without any, like ParaRel: a relation keeps one label in an atlas."""
     if not directory.is_dir():
         return {}
     return {r.relation: r.label for r in atlas_rows(directory) if isinstance(r, LabelRow)}

@@ -10,7 +10,7 @@ CAPITAL = TemplateRow(LINE[1], "P36", "The capital of [X] is [Y].")
 
 
 def assembled(*rows: Row, templates_required: bool = True) -> Assembly:
-    return assemble(rows, {}, templates_required=templates_required)
+    return assemble(rows, str.lower, templates_required=templates_required)
 
 
 def only_problem(*rows: Row) -> Problem:
@@ -124,6 +124,11 @@ def test_two_labels_for_one_relation_are_refused() -> None:
     assert problem.message == (
         'relation P36 is called "seat" here but "capital" before: keep one label'
     )
+
+
+def test_a_relation_without_a_label_is_labelled_by_what_is_given_for_its_id() -> None:
+    assert assembled(CAPITAL).relations[0].label == "p36"
+    assert assembled(CAPITAL, LabelRow(LINE[2], "P36", "seat")).relations[0].label == "seat"
 
 
 def test_problems_of_the_reader_are_kept_in_order_and_once() -> None:
