@@ -79,8 +79,15 @@ def _tables(found: AtlasInfo) -> None:
             found.selections,
             "table",
             title="Selections, latest first",
-            hide=("created_at", "asked_at"),
-            headers={"selection_id": "selection", "run_id": "run", "distinct_neurons": "neurons"},
+            hide=("created_at", "asked_at", *(["run_id"] if len(found.runs) == 1 else [])),
+            headers={
+                "selection_id": "selection",
+                "run_id": "run",
+                "comparison": "by",
+                "min_prompts": "min",
+                "mean_neurons": "a fact",
+                "distinct_neurons": "neurons",
+            },
         )
     if not found.runs:
         note("No run yet: start one with `atlas index`.")

@@ -33,6 +33,7 @@ def show_neuron(report: NeuronReport, selection: ChosenSelection, format_: str) 
             title=f"Neuron {name} serves {_count(report.facts, 'fact')} "
             f"in {_count(report.relations, 'relation')} ({_which(selection)})",
             hide=("fact_id",),
+            headers={"relation_id": "id"},
         )
     _say_cut(len(report.served), report.facts, "facts")
 
@@ -46,6 +47,7 @@ def show_hubs(report: HubsReport, selection: ChosenSelection, by: str, format_: 
         format_,
         kind=Hub,
         title=f"Neurons of {selection.model} that serve most {by} ({_which(selection)})",
+        headers={"top_relation_id": "id"},
     )
     _say_cut(len(report.hubs), report.neurons, "neurons")
 
@@ -91,10 +93,7 @@ def _fact_tables(report: FactReport, show: str | None) -> None:
         f" · {report.fact_id}"
     )
     if show != "neurons":
-        hide = ["fact_id"]
-        if not any(prompt.over_tolerance for prompt in report.prompts):
-            hide.append("over_tolerance")
-        emit(report.prompts, "table", kind=FactPrompt, title=name, hide=hide, headers=_HEADERS)
+        _prompt_table(report.prompts, name)
     if show is None and report.neurons:
         emit_line()
     if show == "neurons" or (show is None and report.neurons):
@@ -105,6 +104,17 @@ def _fact_tables(report: FactReport, show: str | None) -> None:
             title=name if show == "neurons" else None,
             hide=("fact_id",),
         )
+
+
+def _prompt_table(prompts: Sequence[FactPrompt], title: str) -> None:
+    hide = ["fact_id"]
+    if not any(prompt.over_tolerance for prompt in prompts):
+        hide.append("over_tolerance")
+    measured = [prompt for prompt in prompts if prompt.skipped_because is None]
+    emit(measured, "table", kind=FactPrompt, title=title, hide=hide, headers=_HEADERS)
+    for prompt in prompts:
+        if prompt.skipped_because is not None:
+            emit_line(f"{prompt.text}  skipped: {prompt.skipped_because}")
 
 
 def _note_on_fact(report: FactReport, selection: ChosenSelection) -> None:

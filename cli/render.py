@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 _PIPED_WIDTH = 10_000
+_READABLE_WIDTH = 14  # text is not folded narrower than this to fit the terminal
 _BAR_WIDTH = 40
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -162,15 +163,18 @@ def _echo_table(
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     cells = [_cells([row[i] for row in rows], grouped) for i in range(len(columns))]
     for i, column in enumerate(columns):
-        shown = [row[i] for row in rows if row[i] is not None]
-        numeric = bool(shown) and all(_is_number(value) for value in shown)
+        values = [row[i] for row in rows if row[i] is not None]
+        numeric = bool(values) and all(_is_number(value) for value in values)
+        compact = numeric or column == "neuron"
+        widest = max(map(len, [column, *cells[i]] if compact else cells[i]), default=0)
         table.add_column(
             column,
-            justify="right" if numeric or column == "neuron" else "left",
-            no_wrap=numeric or column == "neuron",
+            justify="right" if compact else "left",
+            no_wrap=compact,
+            min_width=widest if compact else min(widest, _READABLE_WIDTH),
             overflow="fold",
         )
     for row in zip(*cells, strict=True):
@@ -192,6 +196,10 @@ def _echo(title: str | None, table: "Table | None") -> None:
         if title:
             console.print(Text(title, style="bold"))
         if table:
+            # Where the columns do not fit, the terminal wraps lines: rich would drop columns.
+            unbounded = console.options.update(width=_PIPED_WIDTH)
+            needed = console.measure(table, options=unbounded).minimum
+            console.width = max(console.width, needed)
             console.print(table)
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 

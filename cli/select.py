@@ -1,7 +1,7 @@
 """`atlas select`: other knowledge neurons from the scores that are stored."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -56,7 +56,7 @@ selection becomes the one that `atlas query` asks."""
 @format_option
 @db_option
 def select(
-    preset: str | None,
+    preset: Literal["paper", "fixed"] | None,
     ratio: float | None,
     sharing: float | None,
     comparison: str | None,

@@ -9,6 +9,8 @@ from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
 from atlas.store.selection_queries import ChosenSelection, selected_relations
 
+_FEW = 5
+
 
 @dataclass(frozen=True)
 class RelationNeuron:
@@ -228,9 +230,11 @@ def _named(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
         ids = ", ".join(relation_id for relation_id, _ in found)
         raise NotFound(f"{len(found)} relations are called '{wanted}': name one of {ids}")
     near = near_matches(name, [word for relation in relations for word in relation])
-    shown = [f"{i} ({label})" for i, label in relations if i in near or label in near]
-    if shown:
-        raise NotFound(f"no relation '{wanted}' in this atlas; near: {', '.join(shown)}")
+    if near:
+        relations = [r for r in relations if r[0] in near or r[1] in near]
+    if near or len(relations) <= _FEW:
+        shown = ", ".join(f"{relation_id} ({label})" for relation_id, label in relations)
+        raise NotFound(f"no relation '{wanted}' in this atlas; there is {shown or 'none yet'}")
     raise NotFound(
         f"no relation '{wanted}' among the {len(relations)} of this atlas; list them with "
         '`atlas sql "SELECT relation_id, label FROM relations ORDER BY relation_id"`'
