@@ -1,0 +1,129 @@
+"""Reading a GGUF file's header, to know its architecture and that none of its tensors is cut off.
+
+Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import gguf
+
+from atlas.errors import CorruptCheckpoint, ModelNotFound, UnsupportedArchitecture
+from atlas.models.checkpoint import one_line
+
+_STRING, _ARRAY = 8, 9
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_LONGEST_KEY = 65_535
+
+
+@dataclass(frozen=True)
+class GGUFHeader:
+    """What the loader needs of a header: its architecture, and where the last tensor ends."""
+
+    architecture: str
+    parts: int  # number of files that the model is split into
+    length: int  # bytes that a complete file has at least
+
+
+def check_gguf(path: Path) -> GGUFHeader:
+    """Return a GGUF file's header.
+
+    Raises ModelNotFound if it is no GGUF file, CorruptCheckpoint if it is truncated or damaged and
+    UnsupportedArchitecture if it is one of several parts or stores tensors in an unknown type.
+    """
+    again = "fetch the file again"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+            if magic != b"GGUF":
+                pointer = magic == b"vers"
+                raise ModelNotFound(
+                    f"{str(path)!r} is a Git LFS pointer: run `git lfs pull`"
+                    if pointer
+                    else f"{str(path)!r} is not a GGUF file: {again}"
+                )
+            header = _read_header(stream)
+    except OSError as error:
+        raise ModelNotFound(f"{str(path)!r} cannot be read: {one_line(error)}") from error
+    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+        raise CorruptCheckpoint(
+            f"the header of {str(path)!r} is truncated or damaged: {again}"
+        ) from error
+    if header.length > size:
+        raise CorruptCheckpoint(
+            f"{str(path)!r} holds {size:,} bytes but its header promises {header.length:,}: "
+            f"it is truncated, {again}"
+        )
+    if header.parts > 1:
+        raise UnsupportedArchitecture(
+            f"{str(path)!r} is one of {header.parts} parts: merge them with "
+            "`llama-gguf-split --merge`"
+        )
+    return header
+
+
+def _read_header(stream: BinaryIO) -> GGUFHeader:
+    version, tensors, entries = _unpack(stream, "IQQ")
+    if version not in (2, 3):
+        raise UnsupportedArchitecture(f"GGUF version {version} is not read: convert it to version 3")
+    metadata: dict[str, Any] = {}
+    for _ in range(entries):
+        key = _text(stream, _LONGEST_KEY)
+        metadata[key] = _value(stream, _unpack(stream, "I")[0])
+    ends = [0]
+    for _ in range(tensors):
+        _text(stream, _LONGEST_KEY)
+        (dimensions,) = _unpack(stream, "I")
+        shape = _unpack(stream, f"{dimensions}Q")
+        kind, offset = _unpack(stream, "IQ")
+        try:
+            elements, width = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
+        except (KeyError, ValueError):
+            raise UnsupportedArchitecture(
+                f"this GGUF file stores tensors in a type ({kind}) that is not known: "
+                "requantise it to one of llama.cpp's usual types, e.g. Q8_0"
+            ) from None
+        ends.append(offset + prod(shape) // elements * width)
+    alignment = int(metadata.get("general.alignment", gguf.GGUF_DEFAULT_ALIGNMENT))
+    data = -(-stream.tell() // alignment) * alignment if alignment > 0 else stream.tell()
+    return GGUFHeader(
+        architecture=str(metadata.get("general.architecture", "")),
+        parts=int(metadata.get("split.count", 1)),
+        length=data + max(ends),
+    )
+
+
+def _unpack(stream: BinaryIO, layout: str) -> tuple[Any, ...]:
+    layout = f"<{layout}"
+    return struct.unpack(layout, stream.read(struct.calcsize(layout)))
+
+
+def _text(stream: BinaryIO, limit: int | None = None) -> str:
+    (length,) = _unpack(stream, "Q")
+    if limit is not None and length > limit:
+        raise ValueError("a name is too long")
+    content = stream.read(length)
+    if len(content) != length:
+        raise ValueError("the file ends inside a text")
+    return content.decode("utf-8", "replace")
+
+
+def _value(stream: BinaryIO, kind: int) -> Any:
+    """A metadata value; arrays are skipped and give None."""
+    if kind in _SCALARS:
+        return _unpack(stream, _SCALARS[kind])[0]
+    if kind == _STRING:
+        return _text(stream)
+    if kind != _ARRAY:
+        raise ValueError(f"unknown value type {kind}")
+    element, count = _unpack(stream, "IQ")
+    if element in _SCALARS:
+        stream.seek(count * struct.calcsize(f"<{_SCALARS[element]}"), 1)
+    else:
+        for _ in range(count):
+            _value(stream, element)
+    return None

@@ -1,0 +1,144 @@
+"""From the name a user gives to a language model ready to be asked."""
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlas import paths
+from atlas.errors import CorruptCheckpoint, ModelNotFound, SettingsError, UnsafeCheckpoint
+from atlas.models import gguf, hub
+from atlas.models.checkpoint import (
+    PICKLE_SUFFIXES,
+    one_line,
+    pickle_message,
+    sha256_of_files,
+    verify_checksums,
+    weight_files,
+)
+from atlas.models.device import check_dtype_on_device, choose_device, choose_dtype
+from atlas.models.language_model import LanguageModel
+from atlas.models.pretrained import (
+    language_model_class,
+    quiet,
+    read_config,
+    read_model,
+    read_tokenizer,
+)
+
+EMBEDDED = "mini-bert"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A model directory and what is recorded of where it came from."""
+
+    directory: Path
+    name: str
+    revision: str | None = None
+    weights_sha256: str | None = None  # None: over the directory's safetensors
+
+
+def load_model(
+    name: str = EMBEDDED,
+    dtype: str = "float32",
+    device: str = "auto",
+    *,
+    attention: str | None = None,
+) -> LanguageModel:
+    """Load a language model in eval mode with frozen parameters.
+
+    name: `mini-bert` (embedded), a directory with safetensors, a `.gguf` file (converted to float32
+        once and cached, see `atlas.models.gguf`), or a hub id, `owner/model` or `owner/model@revision`.
+    dtype: `float32` or `bfloat16`, whatever the checkpoint was stored in.
+    device: `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+    attention: transformers' `attn_implementation`; None lets it choose: SDPA where the model can.
+
+    Raises SettingsError for dtype and device; ModelNotFound, UnsafeCheckpoint (pickles, and code that
+    comes with a checkpoint), CorruptCheckpoint (truncated, incomplete, NaN) and
+    UnsupportedArchitecture for the model.
+    """
+    torch_dtype, torch_device = choose_dtype(dtype), choose_device(device)
+    check_dtype_on_device(torch_dtype, torch_device)
+    if attention is not None and attention not in ("eager", "sdpa"):
+        raise SettingsError(f"unknown attention {attention!r}: choose eager or sdpa")
+    source = _resolve(name)
+    config = read_config(source.directory)
+    language_model_class(config)  # before the weights are hashed and read, which may take minutes
+    files = weight_files(source.directory)
+    try:
+        digest = source.weights_sha256 or sha256_of_files(files)
+    except OSError as error:
+        raise CorruptCheckpoint(f"the weights cannot be read: {one_line(error)}") from error
+    model = read_model(source.directory, config, torch_dtype, attention)
+    tokenizer = read_tokenizer(source.directory, model.get_input_embeddings().num_embeddings)
+    try:
+        model.to(torch_device)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"the model does not fit on device '{torch_device}' ({one_line(error, 100)}): "
+            "use --device cpu"
+        ) from error
+    with quiet():
+        return LanguageModel.from_parts(
+            model=model,
+            tokenizer=tokenizer,
+            name=source.name,
+            revision=source.revision,
+            weights_sha256=digest,
+            dtype=dtype,
+            device=str(torch_device),
+        )
+
+
+def _resolve(name: str) -> _Source:
+    if name == EMBEDDED:
+        verify_checksums(paths.EMBEDDED_MODEL)
+        return _Source(paths.EMBEDDED_MODEL, EMBEDDED)
+    if not name.strip() or "\0" in name:
+        raise ModelNotFound("no model is named: give a directory, a .gguf file or a hub id")
+    path = Path(name).expanduser()
+    try:
+        if path.is_dir():
+            return _Source(path, path.resolve().name)
+        if path.exists():
+            return _file(path)
+    except OSError as error:
+        raise ModelNotFound(f"{name!r} cannot be read: {one_line(error)}") from error
+    if _looks_like_a_path(name):
+        raise ModelNotFound(_no_such_path(path))
+    snapshot = hub.fetch(name)
+    return _Source(snapshot.directory, snapshot.repository, snapshot.revision)
+
+
+def _file(path: Path) -> _Source:
+    """A single file: GGUF by its ending or its first bytes, else an error that says what to name."""
+    if path.suffix in PICKLE_SUFFIXES:
+        raise UnsafeCheckpoint(pickle_message(str(path)))
+    if path.suffix in (".safetensors", ".json"):
+        raise ModelNotFound(
+            f"{str(path)!r} is one file of a model: name its directory, {str(path.parent)!r}"
+        )
+    directory, digest = gguf.converted(path)
+    return _Source(directory, path.name, weights_sha256=digest)
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return (
+        name.startswith((".", "~", os.sep))
+        or name.endswith(("/", ".gguf", ".safetensors", *PICKLE_SUFFIXES))
+        or not hub.is_hub_id(name)
+    )
+
+
+def _no_such_path(path: Path) -> str:
+    parent = path.parent
+    if not parent.is_dir():
+        return f"{str(path)!r} does not exist: there is no directory {str(parent)!r}"
+    try:
+        beside = sorted(entry.name for entry in parent.iterdir())
+    except OSError:
+        beside = []
+    near = difflib.get_close_matches(path.name, beside, n=3, cutoff=0.5)
+    hint = f": did you mean {' or '.join(repr(str(parent / n)) for n in near)}?" if near else ""
+    return f"{str(path)!r} does not exist{hint or ': check the path'}"
