@@ -1,0 +1,93 @@
+"""Facts found by name, with their prompts and neurons."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from synthetic import (
+    HUB,
+    LAST,
+    SKIPPED_BECAUSE,
+    build,
+)
+
+from atlas.errors import NotFound
+from atlas.store.fact_queries import fact_reports
+from atlas.store.selection_queries import (
+    ChosenSelection,
+    choose_selection,
+)
+
+Connection = duckdb.DuckDBPyConnection
+
+
+@pytest.mark.parametrize(
+    "wanted", ["P36-1", "p36-1", "Land 1", "LAND 1", " Land 1 ", "Land 1:P36", "land 1:Capital"]
+)
+def test_a_fact_is_found_by_id_subject_or_subject_and_relation(
+    con: Connection, selection: ChosenSelection, wanted: str
+) -> None:
+    assert [fact.fact_id for fact in fact_reports(con, selection, wanted)] == ["P36-1"]
+
+
+def test_a_fact_has_its_prompts_and_its_neurons(
+    con: Connection, selection: ChosenSelection
+) -> None:
+    (fact,) = fact_reports(con, selection, "P37-2")
+    assert (fact.subject, fact.relation, fact.object) == (
+        "Realm 2",
+        "official language",
+        "Tongue 2",
+    )
+    assert fact.unmeasured == 0
+    assert [prompt.skipped_because for prompt in fact.prompts] == [
+        None,
+        None,
+        None,
+        SKIPPED_BECAUSE,
+    ]
+    assert fact.prompts[0].text == "Official language 0 of Realm 2 is [Y]."
+    assert fact.prompts[0].predicted == "Tongue 2"
+    assert [(n.layer, n.neuron, n.facts, n.relations) for n in fact.neurons] == [
+        (*HUB, 12, 2),
+        (LAST, 2, 6, 1),
+        (0, 8, 1, 1),
+    ]
+
+
+def test_all_facts_of_a_subject_are_found_and_each_keeps_its_own_rows(tmp_path: Path) -> None:
+    synthetic = build(tmp_path / "atlas.duckdb")
+    with synthetic.atlas.writing() as con:
+        con.execute("UPDATE facts SET subject = 'Ireland: island' WHERE fact_id LIKE '%-0'")
+        facts = fact_reports(con, choose_selection(con), "ireland: island")
+        one = fact_reports(con, choose_selection(con), "Ireland: island:P37")
+    assert [fact.fact_id for fact in facts] == ["P36-0", "P37-0"]
+    assert [fact.fact_id for fact in one] == ["P37-0"]
+    for fact in facts:
+        assert {row.fact_id for row in (*fact.prompts, *fact.neurons)} == {fact.fact_id}
+        assert (len(fact.prompts), len(fact.neurons)) == (4, 3)
+
+
+def test_a_limit_cuts_prompts_and_neurons_of_a_fact(
+    con: Connection, selection: ChosenSelection
+) -> None:
+    (fact,) = fact_reports(con, selection, "P36-0", limit=2)
+    assert (len(fact.prompts), len(fact.neurons), fact.unmeasured) == (2, 2, 0)
+
+
+def test_an_unknown_fact_is_answered_with_near_subjects(
+    con: Connection, selection: ChosenSelection
+) -> None:
+    with pytest.raises(NotFound, match="near: Realm 3"):
+        fact_reports(con, selection, "raelm 3")
+    with pytest.raises(NotFound, match="near: Realm 3"):
+        fact_reports(con, selection, "raelm 3:P37")
+    with pytest.raises(NotFound, match="among the 12 subjects of this atlas"):
+        fact_reports(con, selection, "Zzyzx")
+
+
+def test_a_subject_in_another_relation_is_answered_with_its_relations(
+    con: Connection, selection: ChosenSelection
+) -> None:
+    with pytest.raises(NotFound, match=r"the atlas has Land 1 in P36 \(capital\)"):
+        fact_reports(con, selection, "land 1:P37")

@@ -1,0 +1,100 @@
+"""What a neuron serves, and the hubs."""
+
+from dataclasses import replace
+
+import duckdb
+import pytest
+from synthetic import (
+    HUB,
+    SCORES,
+    Synthetic,
+)
+
+from atlas.errors import NotFound, SettingsError
+from atlas.store.neuron_queries import Hub, hubs_report, neuron_report, parse_neuron
+from atlas.store.selection_queries import (
+    ChosenSelection,
+    choose_selection,
+)
+
+Connection = duckdb.DuckDBPyConnection
+
+
+def test_a_neuron_is_written_as_layer_colon_neuron() -> None:
+    assert parse_neuron("3:117") == (3, 117)
+
+
+@pytest.mark.parametrize("text", ["9-2047", "9.2047", "9 2047", "L9N2047"])
+def test_another_notation_of_a_neuron_is_answered_with_the_right_one(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"write LAYER:NEURON.*e.g. 9:2047$"):
+        parse_neuron(text)
+
+
+@pytest.mark.parametrize("text", ["", "3", "3:", ":7", "-1:5", "3:1:2", "three:4", "3:1\n", "³:1"])
+def test_what_is_no_neuron_is_refused_with_the_notation(text: str) -> None:
+    with pytest.raises(SettingsError, match="write LAYER:NEURON"):
+        parse_neuron(text)
+
+
+def test_the_hub_serves_every_fact(con: Connection, selection: ChosenSelection) -> None:
+    report = neuron_report(con, selection, *HUB)
+    assert (report.facts, report.relations) == (12, 2)
+    assert [fact.fact_id for fact in report.served] == [
+        f"{relation}-{i}" for relation in ("P36", "P37") for i in range(6)
+    ]
+    assert report.served[0].mean_score == pytest.approx(SCORES[0])
+    assert report.served[0].prompt_share == 1.0
+
+
+def test_a_limit_cuts_the_facts_but_not_the_degree(
+    con: Connection, selection: ChosenSelection
+) -> None:
+    report = neuron_report(con, selection, *HUB, limit=5)
+    assert (report.facts, len(report.served)) == (12, 5)
+
+
+def test_a_neuron_without_facts_is_an_answer(con: Connection, selection: ChosenSelection) -> None:
+    report = neuron_report(con, selection, 2, 63)
+    assert (report.facts, report.relations, report.served) == (0, 0, ())
+
+
+@pytest.mark.parametrize(("layer", "neuron"), [(9, 99999), (4, 0), (0, 64), (0, 10**30)])
+def test_a_neuron_outside_the_model_is_told_the_valid_range(
+    con: Connection, selection: ChosenSelection, layer: int, neuron: int
+) -> None:
+    with pytest.raises(NotFound, match="its layers are 0 to 3, its neurons 0 to 63"):
+        neuron_report(con, selection, layer, neuron)
+
+
+def test_hubs_are_ordered_by_facts_then_relations(
+    con: Connection, selection: ChosenSelection
+) -> None:
+    report = hubs_report(con, selection, limit=4)
+    assert report.neurons == 1 + 2 + 12
+    assert [(h.layer, h.neuron, h.facts, h.relations) for h in report.hubs] == [
+        (3, 0, 12, 2),
+        (3, 1, 6, 1),
+        (3, 2, 6, 1),
+        (0, 0, 1, 1),
+    ]
+    assert report.hubs[1] == Hub(3, 1, 6, 1, pytest.approx(0.25), "P36", "capital", 1.0)
+
+
+def test_hubs_can_be_ordered_by_relations(con: Connection, synthetic: Synthetic) -> None:
+    """A neuron of one fact in each of two relations comes before one of six facts in one."""
+    with duckdb.connect() as memory:
+        memory.execute("""
+            CREATE TABLE knowledge_neurons AS
+                SELECT 's' AS selection_id, 0 AS layer, 1 AS neuron, 1.0 AS mean_score
+                FROM range(6);
+            CREATE TABLE neuron_facts AS
+                SELECT 's' AS selection_id, 0 AS layer, 1 AS neuron,
+                       'P36' AS relation_id, 'capital' AS relation, 1.0 AS mean_score
+                FROM range(6)
+                UNION ALL
+                SELECT 's', 0, 2, 'P' || i, 'label', 1.0
+                FROM range(2) AS r (i)
+        """)
+        chosen = replace(choose_selection(con), selection_id="s")
+        first = [hubs_report(memory, chosen, 1, by).hubs[0] for by in ("facts", "relations")]
+    assert [(hub.neuron, hub.facts, hub.relations) for hub in first] == [(1, 6, 1), (2, 2, 2)]
