@@ -116,7 +116,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_files(files: Sequence[Path]) -> str:
-    """SHA-256 over the sorted (file name, SHA-256) of several files; changing it changes every id."""
+    """SHA-256 over sorted (file name, SHA-256) pairs; changing this changes every model id."""
     rows = sorted([file.name, sha256_of_file(file)] for file in files)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
@@ -137,7 +137,11 @@ def _shards(directory: Path) -> tuple[Path, ...]:
         ) from error
     for name in names:
         # A name with a path in it could point out of the directory.
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+        if (
+            not isinstance(name, str)
+            or Path(name).name != name
+            or not name.endswith(".safetensors")
+        ):
             raise UnsafeCheckpoint(
                 f"{str(directory / INDEX)!r} names {name!r}, which is no safetensors file beside it"
             )

@@ -1,8 +1,12 @@
 """Which device and which number format a model runs in."""
 
+import re
+from typing import Any
+
 import torch
 
 from atlas.errors import SettingsError
+from atlas.models.checkpoint import one_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -24,7 +28,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(_best_device())
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and _number(index))):
+    if re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name) is None:
         raise SettingsError(f"unknown device {name!r}: choose auto, cpu, cuda, cuda:N or mps")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise SettingsError("device 'mps' is not available here: use --device auto or cpu")
@@ -44,8 +48,23 @@ def check_dtype_on_device(dtype: torch.dtype, device: torch.device) -> None:
         raise SettingsError(f"device '{device}' cannot compute in {name}: use --dtype float32")
 
 
-def _number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+def move_weights(model: Any, device: torch.device) -> None:
+    """Move a freshly read model to `device`; raises SettingsError if it does not fit there.
+
+    On the CPU its weights are copied into memory: transformers leaves them mapped to the checkpoint
+    file, so that rewriting the file would change or kill the process.
+    """
+    try:
+        if device.type != "cpu":
+            model.to(device)
+            return
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+    except (RuntimeError, MemoryError) as error:
+        raise SettingsError(
+            f"the model does not fit on device '{device}' ({one_line(error, 100)}): "
+            "use a smaller model or --dtype bfloat16"
+        ) from error
 
 
 def _best_device() -> str:

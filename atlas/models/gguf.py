@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers import modeling_gguf_pytorch_utils
 
-from atlas.errors import AtlasError, CorruptCheckpoint, ModelError, UnsupportedArchitecture
+from atlas.errors import AtlasError, ModelError, UnsupportedArchitecture
 from atlas.models.checkpoint import one_line, read_json, sha256_of_file, weight_files
 from atlas.models.gguf_header import check_gguf
 from atlas.models.pretrained import language_model_class, quiet, refuse_missing
@@ -44,7 +44,7 @@ def converted(path: Path) -> tuple[Path, str]:
 
     The first call converts the file, which takes tens of seconds; later ones find it in the cache,
     whatever the file's name. Several processes may ask at once: one converts, the others wait.
-    Raises CorruptCheckpoint, UnsupportedArchitecture, and ModelError if the cache cannot be written.
+    Raises CorruptCheckpoint, UnsupportedArchitecture, and ModelError for an unwritable cache.
     """
     header = check_gguf(path)
     digest = sha256_of_file(path)
@@ -78,7 +78,7 @@ def read_gguf(path: Path) -> tuple[Any, Any]:
     """
     architecture = check_gguf(path).architecture
     with tempfile.TemporaryDirectory(prefix="atlas-gguf-") as folder:
-        # Alone in a directory, so that no file beside it (a tokenizer, an adapter) is taken for its.
+        # Alone in a directory, so that no tokenizer or adapter beside it is taken for its own.
         try:
             os.symlink(path.resolve(), Path(folder) / "model.gguf")
             source = {"pretrained_model_name_or_path": folder, "gguf_file": "model.gguf"}
@@ -159,7 +159,7 @@ def _whole(entry: Path) -> bool:
 
 
 def _dequantised() -> dict[str, Any]:
-    """The option that makes transformers unpack every weight, also where it could run packed ones."""
+    """The option that makes transformers unpack weights that it could also run packed."""
     settings = getattr(transformers, "GgufConfig", None)
     return {"quantization_config": settings(dequantize=True)} if settings else {}
 

@@ -15,7 +15,7 @@ from atlas.errors import CorruptCheckpoint, ModelNotFound, UnsupportedArchitectu
 from atlas.models.checkpoint import one_line
 
 _STRING, _ARRAY = 8, 9
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _LONGEST_KEY = 65_535
 
 
@@ -40,12 +40,12 @@ def check_gguf(path: Path) -> GGUFHeader:
         with path.open("rb") as stream:
             magic = stream.read(4)
             if magic != b"GGUF":
-                pointer = magic == b"vers"
-                raise ModelNotFound(
-                    f"{str(path)!r} is a Git LFS pointer: run `git lfs pull`"
-                    if pointer
-                    else f"{str(path)!r} is not a GGUF file: {again}"
+                advice = (
+                    "but a Git LFS pointer: run `git lfs pull`"
+                    if magic == b"vers"
+                    else "so it is not read: name a .gguf file, or a directory with safetensors"
                 )
+                raise ModelNotFound(f"{str(path)!r} is not a GGUF file, {advice}")
             header = _read_header(stream)
     except OSError as error:
         raise ModelNotFound(f"{str(path)!r} cannot be read: {one_line(error)}") from error
@@ -69,7 +69,7 @@ def check_gguf(path: Path) -> GGUFHeader:
 def _read_header(stream: BinaryIO) -> GGUFHeader:
     version, tensors, entries = _unpack(stream, "IQQ")
     if version not in (2, 3):
-        raise UnsupportedArchitecture(f"GGUF version {version} is not read: convert it to version 3")
+        raise UnsupportedArchitecture(f"GGUF version {version} is not read: convert it to 3")
     metadata: dict[str, Any] = {}
     for _ in range(entries):
         key = _text(stream, _LONGEST_KEY)

@@ -53,7 +53,7 @@ def fetch(name: str) -> Snapshot:
         info = huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT)
     except errors.GatedRepoError as error:
         raise ModelNotFound(
-            f"access to {repository!r} must be asked for on huggingface.co; then run `hf auth login`"
+            f"ask for access to {repository!r} on huggingface.co, then run `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelNotFound(f"{repository!r} has no revision {wanted!r}") from error

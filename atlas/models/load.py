@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from atlas.models.checkpoint import (
     verify_checksums,
     weight_files,
 )
-from atlas.models.device import check_dtype_on_device, choose_device, choose_dtype
+from atlas.models.device import (
+    check_dtype_on_device,
+    choose_device,
+    choose_dtype,
+    move_weights,
+)
 from atlas.models.language_model import LanguageModel
 from atlas.models.pretrained import (
     language_model_class,
@@ -49,13 +55,13 @@ def load_model(
     """Load a language model in eval mode with frozen parameters.
 
     name: `mini-bert` (embedded), a directory with safetensors, a `.gguf` file (converted to float32
-        once and cached, see `atlas.models.gguf`), or a hub id, `owner/model` or `owner/model@revision`.
+        once and cached, see `atlas.models.gguf`), or a hub id, `owner/model[@revision]`.
     dtype: `float32` or `bfloat16`, whatever the checkpoint was stored in.
     device: `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
     attention: transformers' `attn_implementation`; None lets it choose: SDPA where the model can.
 
-    Raises SettingsError for dtype and device; ModelNotFound, UnsafeCheckpoint (pickles, and code that
-    comes with a checkpoint), CorruptCheckpoint (truncated, incomplete, NaN) and
+    Raises SettingsError for dtype and device; ModelNotFound, UnsafeCheckpoint (pickles, and code
+    that comes with a checkpoint), CorruptCheckpoint (truncated, incomplete, NaN) and
     UnsupportedArchitecture for the model.
     """
     torch_dtype, torch_device = choose_dtype(dtype), choose_device(device)
@@ -72,13 +78,7 @@ def load_model(
         raise CorruptCheckpoint(f"the weights cannot be read: {one_line(error)}") from error
     model = read_model(source.directory, config, torch_dtype, attention)
     tokenizer = read_tokenizer(source.directory, model.get_input_embeddings().num_embeddings)
-    try:
-        model.to(torch_device)
-    except RuntimeError as error:
-        raise SettingsError(
-            f"the model does not fit on device '{torch_device}' ({one_line(error, 100)}): "
-            "use --device cpu"
-        ) from error
+    move_weights(model, torch_device)
     with quiet():
         return LanguageModel.from_parts(
             model=model,
@@ -107,12 +107,15 @@ def _resolve(name: str) -> _Source:
         raise ModelNotFound(f"{name!r} cannot be read: {one_line(error)}") from error
     if _looks_like_a_path(name):
         raise ModelNotFound(_no_such_path(path))
-    snapshot = hub.fetch(name)
+    try:
+        snapshot = hub.fetch(name)
+    except ModelNotFound as error:
+        raise ModelNotFound(f"{error}{_did_you_mean(path, [EMBEDDED])}") from error
     return _Source(snapshot.directory, snapshot.repository, snapshot.revision)
 
 
 def _file(path: Path) -> _Source:
-    """A single file: GGUF by its ending or its first bytes, else an error that says what to name."""
+    """A single file: GGUF whatever its ending, else an error that says what to name."""
     if path.suffix in PICKLE_SUFFIXES:
         raise UnsafeCheckpoint(pickle_message(str(path)))
     if path.suffix in (".safetensors", ".json"):
@@ -135,10 +138,14 @@ def _no_such_path(path: Path) -> str:
     parent = path.parent
     if not parent.is_dir():
         return f"{str(path)!r} does not exist: there is no directory {str(parent)!r}"
+    return f"{str(path)!r} does not exist{_did_you_mean(path) or ': check the path'}"
+
+
+def _did_you_mean(path: Path, others: Sequence[str] = ()) -> str:
+    """The names nearest to that of `path` in its directory and among `others`, as a question."""
     try:
-        beside = sorted(entry.name for entry in parent.iterdir())
+        beside = sorted(str(path.parent / entry.name) for entry in path.parent.iterdir())
     except OSError:
         beside = []
-    near = difflib.get_close_matches(path.name, beside, n=3, cutoff=0.5)
-    hint = f": did you mean {' or '.join(repr(str(parent / n)) for n in near)}?" if near else ""
-    return f"{str(path)!r} does not exist{hint or ': check the path'}"
+    near = difflib.get_close_matches(str(path), [*beside, *others], n=3, cutoff=0.7)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

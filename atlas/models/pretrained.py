@@ -3,6 +3,7 @@
 No code of the checkpoint's is run, no pickle is opened and the network is not asked.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,11 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import utils as hub_utils
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
@@ -37,21 +42,22 @@ TOKENIZER_FILES = (
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence transformers' warnings and progress bars; its settings are as before on exit."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    hub_bars = not hub_utils.are_progress_bars_disabled()
-    try:
-        transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-        transformers_logging.disable_progress_bar()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    settings: Any = transformers_logging
+    verbosity = settings.get_verbosity()
+    bars = settings.is_progress_bar_enabled()
+    hub_bars = not are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            settings.set_verbosity(logging.CRITICAL)
+            settings.disable_progress_bar()
             yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
-        # transformers' switch also moves the hub's, so that one is put back last
-        (hub_utils.enable_progress_bars if hub_bars else hub_utils.disable_progress_bars)()
+        finally:
+            settings.set_verbosity(verbosity)
+            if bars:
+                settings.enable_progress_bar()
+            # transformers' switch moves the hub's too, so that one is put back last
+            (enable_progress_bars if hub_bars else disable_progress_bars)()
 
 
 def read_config(directory: Path) -> Any:
@@ -109,7 +115,7 @@ def read_config(directory: Path) -> Any:
 def language_model_class(config: Any) -> Any:
     """Return transformers' AutoModelForMaskedLM or AutoModelForCausalLM, whichever `config` names.
 
-    Raises UnsupportedArchitecture for encoder-decoders and for models without a language-model head.
+    Raises UnsupportedArchitecture for encoder-decoders and models without a language-model head.
     """
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
@@ -174,7 +180,7 @@ def read_tokenizer(directory: Path, rows: int) -> Any:
     if not any((directory / name).is_file() for name in TOKENIZER_FILES):
         # transformers would make up an empty tokenizer.
         raise CorruptCheckpoint(
-            f"{str(directory)!r} has no tokenizer: copy its tokenizer.json and tokenizer_config.json"
+            f"{str(directory)!r} has no tokenizer: add its tokenizer.json and tokenizer_config.json"
         )
     try:
         with quiet():
