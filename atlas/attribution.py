@@ -32,8 +32,9 @@ class Attribution:
     activations: Float  # [prompt, layer, neuron]
     effect: Float  # [prompt, layer] F(1) − F(0); NaN for methods that do not measure it
     completeness_gap: Float  # [prompt, layer] Σ scores − effect, signed; NaN likewise
+    largest_effect: Float  # [prompt] max over layers of |effect|: the scale that gaps are held to
     evaluations: NDArray[np.int64]  # [prompt, layer] gradient evaluations, summed over tokens
-    over_tolerance: NDArray[np.bool_]  # [prompt] a gap above tolerance × largest |effect| remains
+    over_tolerance: NDArray[np.bool_]  # [prompt] a gap above tolerance × largest_effect remains
     p_answer: Float  # [prompt]
     answer_rank: NDArray[np.int64]  # [prompt] 1 = the model's top answer
     p_predicted: Float  # [prompt]
@@ -114,6 +115,7 @@ class _Sums:
         self.scores = np.zeros((prompts, lm.layers, lm.neurons_per_layer), np.float32)
         self.activations = np.zeros_like(self.scores)
         self.effect = np.zeros((prompts, lm.layers))
+        self.largest_effect = np.zeros(prompts)
         self.evaluations = np.zeros((prompts, lm.layers), np.int64)
         self.log_p = np.zeros(prompts)
         self.log_p_predicted = np.zeros(prompts)
@@ -129,6 +131,7 @@ class _Sums:
         np.add.at(self.scores, prompts, scores)
         np.add.at(self.activations, prompts, _by_target(clean.activations))
         np.add.at(self.effect, prompts, effect)
+        np.add.at(self.largest_effect, prompts, np.abs(effect).max(-1))
         np.add.at(self.evaluations, prompts, evaluations)
         log_p = clean.logits.log_softmax(-1)
         answer = log_p.gather(1, clean.tokens[:, None])
@@ -142,17 +145,19 @@ class _Sums:
     def finished(self, tolerance: float) -> Attribution:
         """The attribution of all prompts."""
         tokens = self.tokens[:, None]
-        scores = self.scores / tokens[..., None].astype(np.float32)
+        per_token = np.float32(1) / self.tokens[:, None, None].astype(np.float32)
+        scores = self.scores * per_token
         effect = self.effect / tokens
         gap = scores.sum(-1, dtype=np.float64) - effect
-        allowed = tolerance * np.abs(effect).max(-1, initial=0)
+        largest_effect = self.largest_effect / self.tokens
         return Attribution(
             scores=scores,
-            activations=self.activations / tokens[..., None].astype(np.float32),
+            activations=self.activations * per_token,
             effect=effect.astype(np.float32),
             completeness_gap=gap.astype(np.float32),
             evaluations=self.evaluations,
-            over_tolerance=np.abs(gap).max(-1, initial=0) > allowed,
+            largest_effect=largest_effect.astype(np.float32),
+            over_tolerance=np.abs(gap).max(-1) > tolerance * largest_effect,
             p_answer=np.exp(self.log_p).astype(np.float32),
             answer_rank=self.rank,
             p_predicted=np.exp(self.log_p_predicted).astype(np.float32),
@@ -183,9 +188,7 @@ def _times_gradient(clean: CleanPass, gradient: Tensor) -> Tensor:
     return torch.stack(
         [
             activations.float() * (g @ clean.lm.value_vectors(layer).float().T)
-            for layer, (activations, g) in enumerate(
-                zip(clean.activations, gradient, strict=True)
-            )
+            for layer, (activations, g) in enumerate(zip(clean.activations, gradient, strict=True))
         ]
     )
 

@@ -30,7 +30,7 @@ class FrozenPrefix(Cache):
         """Return keys and values [row, head, prefix + new, d_head] of a layer."""
         if layer_idx >= len(self.layers):  # the prompt is a single token: there is no prefix
             return key_states, value_states
-        prefix = self.layers[layer_idx]
+        prefix: Any = self.layers[layer_idx]
         return (
             torch.cat([prefix.keys.index_select(0, self.rows), key_states], dim=-2),
             torch.cat([prefix.values.index_select(0, self.rows), value_states], dim=-2),
@@ -60,7 +60,7 @@ class CleanPass:
     prefix: FrozenPrefix | None
 
     def run_block(self, layer: int, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Run a block on patched rows [row, position, d_model]; `rows` [row] names their targets."""
+        """Run a block on rows [row, position, d_model]; `rows` [row] names their targets."""
         args, kwargs = self.calls[layer]
         if self.prefix is not None:
             self.prefix.rows = rows

@@ -104,7 +104,9 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
     pairs = torch.arange(layers * targets, device=clean.p.device)
     layer, target = pairs // targets, pairs % targets
     inner = torch.stack([patched.gradient.view(targets, COARSEST, d_model) for patched in first])
-    known = torch.cat([inner, clean.gradient[:, :, None]], dim=2).flatten(0, 1)  # [pair, k, d_model]
+    known = torch.cat([inner, clean.gradient[:, :, None]], dim=2).flatten(
+        0, 1
+    )  # [pair, k, d_model]
     while True:
         estimate = torch.einsum("pkd,k->pd", known, _like(known, rule.weights))
         total[layer, target] = estimate
@@ -131,11 +133,10 @@ def _pair_gradients(
     clean: CleanPass, layer: Tensor, target: Tensor, alphas: Float, memory_budget: int
 ) -> Tensor:
     """Gradients [pair, alpha, d_model] of (layer, target) pairs that are sorted by layer."""
-    wanted = [
-        _rows(clean, int(value), target[layer == value], alphas) for value in layer.unique()
-    ]
+    wanted = [_rows(clean, int(value), target[layer == value], alphas) for value in layer.unique()]
     patched = run_rows(clean, wanted, memory_budget)
-    return torch.cat([rows.gradient for rows in patched]).unflatten(0, (-1, len(alphas)))
+    gradient = torch.cat([rows.gradient for rows in patched])
+    return gradient.view(len(layer), len(alphas), -1)
 
 
 def _rows(clean: CleanPass, layer: int, targets: Tensor, alphas: Float) -> Rows:

@@ -43,7 +43,8 @@ class LanguageModel:
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return self.value_vectors(0).shape[1]
+        width: int = self.value_vectors(0).shape[1]
+        return width
 
     @property
     def model_id(self) -> str:
@@ -56,7 +57,7 @@ class LanguageModel:
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit is not None and self.architecture in ("roberta", "xlm-roberta"):
             limit -= self.model.config.pad_token_id + 1  # its positions start behind the padding id
-        return min(limit or 10**9, self.tokenizer.model_max_length)
+        return min(int(limit or 10**9), int(self.tokenizer.model_max_length))
 
     @classmethod
     def from_parts(
@@ -124,7 +125,7 @@ def value_vectors(projection: nn.Module) -> Tensor:
 
 
 def _return_tuples(model: Any, blocks: tuple[Block, ...]) -> bool:
-    """Whether blocks return (hidden states, …) or the hidden states alone: seen in one token's run."""
+    """Whether blocks return (hidden states, …) or the hidden states alone; runs one token."""
     seen: list[Any] = []
     handle = blocks[0].module.register_forward_hook(lambda *call: seen.append(call[2]))
     try:

@@ -1,0 +1,140 @@
+"""`atlas index`: measure facts on a model, with a progress bar; Ctrl-C loses nothing committed."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlas.datasets import choose, read_dataset
+from atlas.store.atlas_file import open_atlas
+from atlas.store.info_queries import atlas_info
+
+from .progress import show_progress
+from .render import db_option, note
+
+_GIGABYTE = 1 << 30
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  atlas index
+  atlas index --relation P36 --relation capital --limit 25
+  atlas index --model ./SmolLM2.gguf --pararel ./pararel --relation P36
+
+Without options: the embedded dataset on the embedded model, into ./atlas.duckdb.
+The same command again continues where it was stopped, and changes nothing once
+it is done. Naming more relations or facts later extends the same run."""
+)
+@click.option(
+    "--model",
+    default="mini-bert",
+    show_default=True,
+    help="mini-bert, a directory with safetensors, a .gguf file, or a hub id.",
+)
+@click.option(
+    "--data",
+    "--pararel",
+    "data",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Facts and templates: ParaRel's directory, JSONL or CSV.  [default: embedded]",
+)
+@click.option(
+    "--relation",
+    "relations",
+    multiple=True,
+    help="Id or label; may be given again.  [default: all]",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Facts per relation.  [default: all]")
+@click.option(
+    "--method",
+    default="integrated-gradients",
+    show_default=True,
+    help="integrated-gradients, activation or gradient-x-activation.",
+)
+@click.option(
+    "--rule",
+    default="adaptive",
+    show_default=True,
+    help="adaptive, riemann-left, riemann-right, riemann-linspace or gauss-legendre.",
+)
+@click.option("--points", default=20, show_default=True, help="Points of the fixed rules.")
+@click.option(
+    "--tolerance",
+    default=0.01,
+    show_default=True,
+    help="Largest completeness gap, as a share of the prompt's largest layer effect.",
+)
+@click.option(
+    "--max-evaluations",
+    default=160,
+    show_default=True,
+    help="Gradient evaluations per layer at which the adaptive rule gives up.",
+)
+@click.option(
+    "--score-floor",
+    default=0.05,
+    show_default=True,
+    help="Scores below this share of a prompt's maximum are not stored.",
+)
+@click.option("--dtype", default="float32", show_default=True, help="float32 or bfloat16.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--memory-budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="What a pass may keep; changes no score.  [default: a quarter of what is free]",
+)
+@db_option
+def index(
+    model: str,
+    data: Path | None,
+    relations: tuple[str, ...],
+    limit: int | None,
+    memory_budget: float | None,
+    db: Path,
+    **settings: Any,
+) -> None:
+    """Measure facts on a model and select their knowledge neurons."""
+    dataset = read_dataset(data)
+    chosen = choose(dataset, relations, limit)
+    note(f"Loading {model} …")
+    from atlas.indexer import IndexSettings, index
+    from atlas.integration import Integration
+
+    integration = Integration(
+        **{name: settings.pop(name) for name in ("rule", "points", "tolerance", "max_evaluations")}
+    )
+    budget = None if memory_budget is None else int(memory_budget * _GIGABYTE)
+    how = IndexSettings(model=model, integration=integration, memory_budget=budget, **settings)
+    events = index(db, dataset, chosen, how)
+    labels = {relation.relation_id: relation.label for relation in chosen.relations}
+    try:
+        # closing: if Ctrl-C comes while we draw, the indexer still commits what it has measured
+        with contextlib.closing(events):
+            run_id = show_progress(events, labels)
+    except KeyboardInterrupt:
+        note(f"What was measured is in {db}; the same command continues.")
+        raise
+    _summary(db, run_id)
+
+
+def _summary(db: Path, run_id: str) -> None:
+    with open_atlas(db).reading() as con:
+        found = atlas_info(con, db)
+    run = next(run for run in found.runs if run.run_id == run_id)
+    note(f"Run {run_id} of {run.model} in {db}: {run.measured:,} prompts measured.")
+    for skipped in found.skipped:
+        if skipped.run_id == run_id:
+            note(f"  {skipped.prompts:,} skipped: {skipped.reason}")
+    if run.over_tolerance:
+        note(f"  {run.over_tolerance:,} with a completeness gap over the tolerance")
+    for selection in found.selections[:1]:
+        if selection.mean_neurons is not None:
+            note(
+                f"  {selection.mean_neurons:.2f} knowledge neurons a fact over "
+                f"{selection.facts:,} facts, {selection.distinct_neurons:,} distinct"
+            )
+    note("Next: `atlas query --hubs`, `atlas query --relation P36`, `atlas info`")
