@@ -142,10 +142,11 @@ def _no_such_path(path: Path) -> str:
 
 
 def _did_you_mean(path: Path, others: Sequence[str] = ()) -> str:
-    """The names nearest to that of `path` in its directory and among `others`, as a question."""
+    """The names nearest to that of `path`, in its directory or among `others`, as a question."""
     try:
-        beside = sorted(str(path.parent / entry.name) for entry in path.parent.iterdir())
+        beside = sorted(entry.name for entry in path.parent.iterdir())
     except OSError:
         beside = []
-    near = difflib.get_close_matches(str(path), [*beside, *others], n=3, cutoff=0.7)
+    near = difflib.get_close_matches(str(path), others)
+    near += [str(path.parent / name) for name in difflib.get_close_matches(path.name, beside)]
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
