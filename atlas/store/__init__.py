@@ -1,0 +1,1 @@
+"""The atlas file: opening and locking it, writing to it, asking it."""

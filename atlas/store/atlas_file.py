@@ -1,7 +1,7 @@
 """An atlas file: creating it, recognising it, bringing it to the newest revision.
 
 At every moment the file is either the old one or the new one, whole: it is created under
-another name and linked into place, and upgraded in one transaction after a backup was made.
+another name and renamed, and upgraded in one transaction after a backup was made.
 """
 
 import contextlib
@@ -11,11 +11,10 @@ from pathlib import Path
 
 import duckdb
 
-from atlas.errors import NewerAtlas, NotAnAtlas, StoreError
+from atlas.errors import NewerAtlas, NotAnAtlas
 from atlas.store import connection as connections
 from atlas.store import migrate
-
-_CREATING = ".creating-"
+from atlas.store.file_lock import file_lock
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,7 @@ def open_atlas(path: Path | str, *, create: bool = False) -> Atlas:
     """
     path = Path(path)
     newest = migrate.revisions()[-1]
-    if not path.exists():
-        if not create:
-            raise StoreError(connections.missing(path))
+    if create:
         _create(path)
     with connections.reading(path) as connection:
         found = _recognised(path, connection, create)
@@ -76,36 +73,37 @@ def _recognised(path: Path, connection: duckdb.DuckDBPyConnection, create: bool)
 
 
 def _create(path: Path) -> None:
+    """Make a new atlas at `path` unless there is a file."""
+    unfinished = path.with_name(f"{path.name}.creating")
     with connections.mapped_errors(path):
-        _remove_abandoned(path)
-        unfinished = path.with_name(f"{path.name}{_CREATING}{os.getpid()}")
+        if path.exists():
+            return
+    with (
+        connections.mapped_errors(path),
+        file_lock(path.with_name(f"{path.name}.creating-lock"), wait=True),
+    ):
+        if path.exists():  # another process was faster: use its file
+            return
+        _remove(unfinished)  # of a process that was killed while it created
+        # Of a file that is gone; DuckDB would take it for the new file's and refuse to open that.
+        _remove_wal(path)
         try:
             with contextlib.closing(duckdb.connect(str(unfinished))) as connection:
                 migrate.upgrade(connection)
             _flush(unfinished)
-            with contextlib.suppress(FileExistsError):  # another process was faster: use its file
-                os.link(unfinished, path)
-            _flush(path.parent)
+            unfinished.rename(path)
         finally:
-            unfinished.unlink(missing_ok=True)
+            _remove(unfinished)
+        _flush(path.parent)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove what processes killed during a creation left behind."""
-    for leftover in path.parent.glob(f"{path.name}{_CREATING}*"):
-        pid = leftover.name.rpartition("-")[2].partition(".")[0]
-        if pid.isdecimal() and not _alive(int(pid)):
-            leftover.unlink(missing_ok=True)
+def _remove(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    _remove_wal(file)
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _remove_wal(file: Path) -> None:
+    file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
 
 
 def _upgrade(path: Path, create: bool) -> None:

@@ -84,10 +84,12 @@ def _connect(
     deadline = time.monotonic() + wait
     pause = _FIRST_PAUSE
     while True:
-        if not path.exists():  # DuckDB would create it
-            raise StoreError(missing(path))
         try:
             with mapped_errors(path):
+                if not path.exists():  # DuckDB would create it
+                    raise StoreError(
+                        f"no atlas at {path}: run `atlas index`, or name one with --db or ATLAS_DB"
+                    )
                 return duckdb.connect(
                     str(path), read_only=read_only, config={**_CONFIG, **(config or {})}
                 )
@@ -98,11 +100,6 @@ def _connect(
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def missing(path: Path) -> str:
-    """What to tell the user when there is no file at `path`."""
-    return f"no atlas at {path}: run `atlas index`, or name one with --db or ATLAS_DB"
-
-
 @contextlib.contextmanager
 def mapped_errors(path: Path) -> Iterator[None]:
     """Turn DuckDB's and the system's complaints about the file into one-line StoreErrors.
@@ -111,6 +108,10 @@ def mapped_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except RuntimeError as e:
+        if "Query interrupted" in str(e):  # what DuckDB makes of Ctrl-C
+            raise KeyboardInterrupt from e
+        raise
     except (duckdb.Error, OSError) as e:
         mapped = _store_error(path, e)
         if mapped is None:

@@ -60,6 +60,9 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
         creator=lambda: ConnectionWrapper(connection),
         poolclass=sqlalchemy.StaticPool,
     )
-    with engine.begin() as transaction:
-        config.attributes["connection"] = transaction
-        alembic.command.upgrade(config, "head")
+    try:
+        with engine.begin() as transaction:
+            config.attributes["connection"] = transaction
+            alembic.command.upgrade(config, "head")
+    except sqlalchemy.exc.DBAPIError as e:
+        raise (e.orig or e) from e  # the store's errors are told from DuckDB's

@@ -1,0 +1,69 @@
+"""SQL that a user typed: it reads this one file, and nothing else of the machine."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from atlas.errors import BadQuery
+from atlas.store.connection import reading
+
+_CONFIG = {"enable_external_access": "false", "lock_configuration": "true"}
+_READING = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI"}  # MULTI is what PIVOT becomes
+_KIND = re.compile(r"^[A-Z][A-Za-z ]*Error: ")
+_EXCERPT = re.compile(r"\n\s*LINE \d+:.*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """A query's answer: column names, and one tuple per row in the query's order."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def run_sql(path: Path | str, sql: str, wait: float = 10.0) -> QueryResult:
+    """Run one statement that reads; BadQuery for anything else, and for SQL that is wrong."""
+    with reading(path, wait, _CONFIG) as connection:
+        try:
+            return _run(connection, sql)
+        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException):
+            raise
+        except duckdb.Error as e:
+            raise BadQuery(_hint(str(e))) from e
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
+    statements = connection.extract_statements(sql)
+    if not statements:
+        raise BadQuery("there is no SQL statement: try `SELECT * FROM neuron_degrees LIMIT 10`")
+    if len(statements) > 1:
+        raise BadQuery(f"there are {len(statements)} SQL statements: run them one at a time")
+    kind = statements[0].type.name
+    if kind not in _READING:
+        raise BadQuery(f"{kind} statements are refused, SQL only reads the atlas: use SELECT")
+    # In a thread of its own, for DuckDB has long operations in which it notices no Ctrl-C.
+    with ThreadPoolExecutor(1) as worker:
+        answer = worker.submit(_answer, connection, statements[0])
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> QueryResult:
+    answer = connection.execute(statement)
+    return QueryResult(tuple(column[0] for column in answer.description), answer.fetchall())
+
+
+def _hint(text: str) -> str:
+    """DuckDB's complaint without its kind and its drawing of the place, on one line."""
+    if "file system operations are disabled" in text or "xtension" in text:
+        return "SQL reads the atlas alone: files, extensions and other databases are out of reach"
+    if "'pytz'" in text:
+        return "times with a zone cannot be shown: cast them, for example now()::TIMESTAMP"
+    return " ".join(_KIND.sub("", _EXCERPT.sub("", text)).split())
