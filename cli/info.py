@@ -15,7 +15,8 @@ from atlas.store.info_queries import (
 )
 from atlas.store.relation_queries import SkipReason
 
-from .render import db_option, emit, emit_json, emit_line, emit_pairs, format_option, note
+from .render import db_option, emit, emit_json, format_option, note
+from .tables import draw_line, draw_pairs
 
 _PARTS = {
     "runs": RunSummary,
@@ -56,7 +57,7 @@ def info(show: str, format_: str, db: Path) -> None:
 
 def _tables(found: AtlasInfo) -> None:
     totals = found.totals
-    emit_pairs(
+    draw_pairs(
         {
             "size": f"{totals.bytes / 1e6:,.1f} MB",
             "schema revision": totals.schema_revision,
@@ -68,13 +69,13 @@ def _tables(found: AtlasInfo) -> None:
         title=totals.file,
     )
     if found.models:
-        emit_line()
+        draw_line()
         emit(found.models, "table", title="Models", hide=("model_id", "revision", "weights_sha256"))
     for run in found.runs:
-        emit_line()
+        draw_line()
         _run(run, [s for s in found.skipped if s.run_id == run.run_id])
     if found.selections:
-        emit_line()
+        draw_line()
         emit(
             found.selections,
             "table",
@@ -104,7 +105,7 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
         "dtype": run.dtype,
         "device": run.device,
     }
-    emit_pairs(
+    draw_pairs(
         {
             "status": f"{run.status}, atlas {run.atlas_version}",
             "started": run.started_at,

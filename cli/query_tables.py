@@ -8,7 +8,8 @@ from atlas.store.neuron_queries import Hub, HubsReport, NeuronReport, ServedFact
 from atlas.store.relation_queries import LayerCount, RelationNeuron, RelationReport
 from atlas.store.selection_queries import ChosenSelection
 
-from .render import emit, emit_bars, emit_json, emit_line, emit_values, neuron_id, note
+from .render import emit, emit_json, emit_values, neuron_id, note
+from .tables import draw_bars, draw_line
 
 _HEADERS = {
     "text": "prompt",
@@ -65,7 +66,7 @@ def show_facts(
     else:
         for i, report in enumerate(reports):
             if i:
-                emit_line()
+                draw_line()
             _fact_tables(report, show)
 
 
@@ -95,7 +96,7 @@ def _fact_tables(report: FactReport, show: str | None) -> None:
     if show != "neurons":
         _prompt_table(report.prompts, name)
     if show is None and report.neurons:
-        emit_line()
+        draw_line()
     if show == "neurons" or (show is None and report.neurons):
         emit(
             report.neurons,
@@ -114,7 +115,7 @@ def _prompt_table(prompts: Sequence[FactPrompt], title: str) -> None:
     emit(measured, "table", kind=FactPrompt, title=title, hide=hide, headers=_HEADERS)
     for prompt in prompts:
         if prompt.skipped_because is not None:
-            emit_line(f"{prompt.text}  skipped: {prompt.skipped_because}")
+            draw_line(f"{prompt.text}  skipped: {prompt.skipped_because}")
 
 
 def _note_on_fact(report: FactReport, selection: ChosenSelection) -> None:
@@ -142,40 +143,54 @@ def _emit_joined(reports: Sequence[FactReport], part: str) -> None:
 
 
 def _relation_tables(report: RelationReport, selection: ChosenSelection, show: str | None) -> None:
-    if show is None:
-        _relation_summary(report, selection)
-    if show != "layers" and report.neurons:
-        emit_line() if show is None else None
-        emit(report.neurons, "table", title="Neurons that serve most of its facts")
-    if show != "neurons" and report.neurons:
-        emit_line() if show is None else None
-        emit_bars(
-            [f"layer {count.layer}" for count in report.layers],
-            [count.uses for count in report.layers],
-            title="Layers in which they lie (pairs of fact and neuron)",
-        )
+    parts = {
+        None: (_relation_summary, _relation_neurons, _relation_layers),
+        "neurons": (_relation_neurons,),
+        "layers": (_relation_layers,),
+    }[show]
+    for i, part in enumerate(parts if report.neurons else parts[:1]):
+        if i:
+            draw_line()
+        part(report, selection)
+
+
+def _relation_neurons(report: RelationReport, selection: ChosenSelection) -> None:
+    emit(
+        report.neurons,
+        "table",
+        kind=RelationNeuron,
+        title=f"Neurons of {selection.model} that serve most facts of {report.relation}",
+    )
+
+
+def _relation_layers(report: RelationReport, selection: ChosenSelection) -> None:
+    draw_bars(
+        [f"layer {count.layer}" for count in report.layers],
+        [count.uses for count in report.layers],
+        title=f"Layers of {report.relation}'s knowledge neurons (pairs of fact and neuron)",
+    )
 
 
 def _relation_summary(report: RelationReport, selection: ChosenSelection) -> None:
-    emit_line(f"{report.relation} ({report.relation_id}) in {selection.model}, {_which(selection)}")
+    draw_line(f"{report.relation} ({report.relation_id}) in {selection.model}, {_which(selection)}")
     known = ""
     if report.mean_p_answer is not None and report.top1_share is not None:
         known = (
             f"; mean P(answer) {report.mean_p_answer:.3f}, "
             f"top answer right in {report.top1_share:.1%}"
         )
-    emit_line(
+    draw_line(
         f"  {_count(report.facts, 'fact')} with {_count(report.prompts, 'measured prompt')}{known}"
     )
     for skipped in report.skipped:
-        emit_line(f"  {_count(skipped.prompts, 'prompt')} skipped: {skipped.reason}")
+        draw_line(f"  {_count(skipped.prompts, 'prompt')} skipped: {skipped.reason}")
     if report.mean_neurons is not None:
-        emit_line(
+        draw_line(
             f"  {report.mean_neurons:.2f} knowledge neurons a fact, "
             f"{report.distinct_neurons:,} different ones"
         )
         moved = f", moved {report.moves} times from {selection.sharing:g}" if report.moves else ""
-        emit_line(
+        draw_line(
             f"  thresholds: score {report.comparison} {report.ratio:g} of the prompt's largest, "
             f"in {report.sharing:g} of the prompts{moved}, at least {report.min_prompts} of them"
         )

@@ -11,21 +11,18 @@ import decimal
 import io
 import json
 import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .tables import draw_table
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-    from rich.table import Table
 
 FORMATS = ("table", "json", "csv")
-_PIPED_WIDTH = 10_000
-_READABLE_WIDTH = 14  # text is not folded narrower than this to fit the terminal
-_BAR_WIDTH = 40
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -94,7 +91,7 @@ def emit(
         [neuron_id(row) if neurons and c == "neuron" else getattr(row, c) for c in shown]
         for row in rows
     ]
-    _echo_table([names[column] for column in shown], cells, title, grouped=True)
+    draw_table([names[column] for column in shown], cells, title, grouped=True)
 
 
 def neuron_id(row: Any) -> str:
@@ -116,92 +113,12 @@ def emit_values(
     elif format_ == "csv":
         _echo_csv(columns, rows)
     else:
-        _echo_table(columns, list(rows), title, grouped=False)
+        draw_table(columns, list(rows), title, grouped=False)
 
 
 def emit_json(value: object) -> None:
     """Prints dataclasses, lists and dicts of them as JSON; NaN and infinities become null."""
     click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False))
-
-
-def emit_line(text: str = "") -> None:
-    """Prints a line between tables: a summary or a blank."""
-    click.echo(text)
-
-
-def emit_bars(labels: Sequence[str], values: Sequence[float], *, title: str | None = None) -> None:
-    """Draws one horizontal bar a label, the longest as wide as forty characters."""
-    from rich.bar import Bar
-    from rich.table import Table
-
-    longest = max(values, default=0) or 1
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    for label, value, text in zip(labels, values, _cells(values, grouped=True), strict=True):
-        table.add_row(label, text, Bar(longest, 0, value, width=_BAR_WIDTH))
-    _echo(title, table)
-
-
-def emit_pairs(pairs: Mapping[str, object], *, title: str | None = None) -> None:
-    """Prints names and values below each other; pairs without a value are left out."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    for name, value in pairs.items():
-        if value is not None:
-            table.add_row(name, *_cells([value], grouped=True))
-    _echo(title, table)
-
-
-def _echo_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None, *, grouped: bool
-) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    cells = [_cells([row[i] for row in rows], grouped) for i in range(len(columns))]
-    for i, column in enumerate(columns):
-        values = [row[i] for row in rows if row[i] is not None]
-        numeric = bool(values) and all(_is_number(value) for value in values)
-        compact = numeric or column == "neuron"
-        widest = max(map(len, [column, *cells[i]] if compact else cells[i]), default=0)
-        table.add_column(
-            column,
-            justify="right" if compact else "left",
-            no_wrap=compact,
-            min_width=widest if compact else min(widest, _READABLE_WIDTH),
-            overflow="fold",
-        )
-    for row in zip(*cells, strict=True):
-        table.add_row(*row)
-    _echo(title, None if title and not rows else table)
-
-
-def _echo(title: str | None, table: "Table | None") -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(
-        width=None if sys.stdout.isatty() else _PIPED_WIDTH,
-        markup=False,  # prompts contain [X], [Y] and [MASK]
-        emoji=False,
-        highlight=False,
-    )
-    with console.capture() as capture:
-        if title:
-            console.print(Text(title, style="bold"))
-        if table:
-            # Where the columns do not fit, the terminal wraps lines: rich would drop columns.
-            unbounded = console.options.update(width=_PIPED_WIDTH)
-            needed = console.measure(table, options=unbounded).minimum
-            console.width = max(console.width, needed)
-            console.print(table)
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def _echo_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -248,28 +165,3 @@ def _distinct(columns: Sequence[str]) -> list[str]:
             name = f"{column}_{again}"
         names.append(name)
     return names
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
-
-
-def _cells(values: Sequence[object], grouped: bool) -> list[str]:
-    """One column's cells: three decimals, or three significant digits where those would hide it."""
-    floats = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v) and v]
-    plain = all(1e-3 <= size < 1e6 for size in floats)
-
-    def cell(value: object) -> str:
-        if value is None:
-            return ""
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if isinstance(value, float):
-            return f"{value:.3f}" if plain else f"{value:.3g}"
-        if isinstance(value, int):
-            return f"{value:,}" if grouped else str(value)
-        if isinstance(value, datetime.datetime):
-            return value.isoformat(sep=" ", timespec="seconds")
-        return str(value)
-
-    return [cell(value) for value in values]

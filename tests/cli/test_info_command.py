@@ -1,0 +1,72 @@
+"""`atlas info`: the whole file at a glance."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from invocation import run
+from synthetic import SKIPPED_BECAUSE, Synthetic
+
+from atlas.store.atlas_file import open_atlas
+
+
+def test_info_shows_totals_models_runs_and_selections(asked: Synthetic) -> None:
+    result = run("info", on=asked)
+    lines = result.stdout.splitlines()
+    assert lines[0] == str(asked.atlas.path)
+    assert [" ".join(line.split()) for line in lines[2:7]] == [
+        "schema revision 0001",
+        "relations 2",
+        "templates 8",
+        "facts 12",
+        "prompts 48",
+    ]
+    text = [" ".join(line.split()) for line in lines]
+    assert "synthetic bert masked 4 64" in text
+    assert f"Run {asked.run_id} of synthetic" in text
+    assert "status finished, atlas 0.1.0" in text
+    assert (
+        "settings rule adaptive, tolerance 0.01, baseline zero, score floor 0.05, "
+        "dtype float32, device cpu" in text
+    )
+    assert "measured 36 prompts, 180 scores kept" in text
+    assert f"12 {SKIPPED_BECAUSE}" in text
+    assert f"{asked.selection_id} paper 0.200 0.700 >= 3 2 12 3.000 15" in text
+    assert (result.stderr, result.exit_code) == ("", 0)
+
+
+def test_info_as_json_holds_everything(asked: Synthetic) -> None:
+    answer = json.loads(run("info", "--format", "json", on=asked).stdout)
+    assert list(answer) == ["totals", "models", "runs", "skipped", "selections"]
+    assert answer["totals"]["bytes"] == asked.atlas.path.stat().st_size
+    assert answer["runs"][0]["settings"] == {"synthetic": True}
+    assert answer["selections"][0]["selection_id"] == asked.selection_id
+
+
+@pytest.mark.parametrize(
+    ("part", "column", "value"),
+    [
+        ("runs", "status", "finished"),
+        ("models", "name", "synthetic"),
+        ("selections", "preset", "paper"),
+        ("skipped", "reason", SKIPPED_BECAUSE),
+        ("totals", "schema_revision", "0001"),
+    ],
+)
+def test_info_as_csv_is_the_table_asked_for(
+    asked: Synthetic, part: str, column: str, value: str
+) -> None:
+    text = run("info", "--format", "csv", "--show", part, on=asked).stdout
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row[column] == value
+
+
+def test_info_of_an_empty_atlas_says_how_to_start(tmp_path: Path) -> None:
+    path = tmp_path / "empty.duckdb"
+    open_atlas(path, create=True)
+    result = run("info", "--db", str(path))
+    assert result.stderr == "No run yet: start one with `atlas index`.\n"
+    assert result.exit_code == 0
+    assert run("info", "--db", str(path), "--format", "csv").stdout.startswith("run_id,model,")
