@@ -4,9 +4,12 @@ Every directory with tests is on the import path, so tests write `from tiny_mode
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+pytest.register_assert_rewrite("model_directories")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +22,25 @@ def smollm2_path() -> Path:
     if not path.is_file():
         pytest.skip("ATLAS_TEST_GGUF does not name a file")
     return path
+
+
+@pytest.fixture(scope="session")
+def saved_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny BERT as a directory, written once; tests take their own copy, `bert`."""
+    from tiny_models import save_tiny  # transformers is slow to import, and few tests need it
+
+    return save_tiny("bert", tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture
+def bert(saved_bert: Path, tmp_path: Path) -> Path:
+    """A directory with the tiny BERT, to be changed at will."""
+    return shutil.copytree(saved_bert, tmp_path / "bert")
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    """A directory with the tiny Llama, to be changed at will."""
+    from tiny_models import save_tiny
+
+    return save_tiny("llama", tmp_path / "llama")

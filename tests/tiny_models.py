@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_tokenizers import byte_level, byte_level_masked, metaspace, word_piece
+from tiny_tokenizers import (
+    byte_level,
+    byte_level_masked,
+    metaspace,
+    metaspace_masked,
+    word_piece,
+)
 from transformers import (
     AlbertConfig,
     AutoModelForCausalLM,
@@ -53,7 +59,7 @@ _Build = tuple[type[PreTrainedConfig], dict[str, Any], Callable[[], PreTrainedTo
 MASKED: dict[str, _Build] = {
     "bert": (BertConfig, _ENCODER, word_piece),
     "roberta": (RobertaConfig, _ENCODER, byte_level_masked),
-    "xlm-roberta": (XLMRobertaConfig, _ENCODER, byte_level_masked),
+    "xlm-roberta": (XLMRobertaConfig, _ENCODER, metaspace_masked),
     "distilbert": (
         DistilBertConfig,
         {"dim": 24, "hidden_dim": 40, "n_heads": 4, "n_layers": 3, "max_position_embeddings": 40},

@@ -1,4 +1,4 @@
-"""Tiny tokenizers of the four common kinds, built in code from a few words."""
+"""Tiny tokenizers of the common kinds, built in code from a few words."""
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers import processors as post
@@ -101,14 +101,7 @@ def byte_level_masked() -> PreTrainedTokenizerFast:
 def metaspace() -> PreTrainedTokenizerFast:
     """A Llama-style tokenizer: <s> before the text, `▁` for a space (also before the first word),
     padding on the left."""
-    vocabulary = ["<unk>", "<s>", "</s>", "<pad>", "▁", *_PUNCTUATION]
-    vocabulary += [f"▁{w}" for w in WORDS] + [f"▁{_PIECES[0]}", f"▁{_PIECES[3]}"]
-    vocabulary += [_PIECES[1], _PIECES[2], _PIECES[4], _PIECES[5]]
-    scores = [(t, 0.0 if i < 4 else -float(i) / 10) for i, t in enumerate(vocabulary)]
-    backend = Tokenizer(models.Unigram(scores, unk_id=0))
-    backend.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
+    backend = _metaspace_backend(["<unk>", "<s>", "</s>", "<pad>"], unk_id=0)
     backend.post_processor = post.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
     )
@@ -120,3 +113,35 @@ def metaspace() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         padding_side="left",
     )
+
+
+def metaspace_masked() -> PreTrainedTokenizerFast:
+    """An XLM-R-style tokenizer: `▁` for a space, <s> … </s>, pad is 1, the mask comes last."""
+    backend = _metaspace_backend(["<s>", "<pad>", "</s>", "<unk>"], unk_id=3)
+    backend.post_processor = post.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        mask_token=AddedToken("<mask>", lstrip=True, special=True),
+    )
+
+
+def _metaspace_backend(special: list[str], unk_id: int) -> Tokenizer:
+    vocabulary = [*special, "▁", *_PUNCTUATION]
+    vocabulary += [f"▁{w}" for w in WORDS] + [f"▁{_PIECES[0]}", f"▁{_PIECES[3]}"]
+    vocabulary += [_PIECES[1], _PIECES[2], _PIECES[4], _PIECES[5]]
+    scores = [(t, 0.0 if t in special else -float(i) / 10) for i, t in enumerate(vocabulary)]
+    backend = Tokenizer(models.Unigram(scores, unk_id=unk_id))
+    backend.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    return backend

@@ -72,8 +72,9 @@ def fetch(name: str) -> Snapshot:
     present = {file.rfilename for file in info.siblings or ()}
     try:
         with quiet():
+            # By the name that was given, so that the cache finds it by that name when offline.
             folder = huggingface_hub.snapshot_download(
-                repository, revision=info.sha, allow_patterns=_wanted(repository, present)
+                repository, revision=revision, allow_patterns=_wanted(repository, present)
             )
     except Exception as error:
         if isinstance(error, UnsafeCheckpoint | ModelNotFound):
@@ -81,7 +82,7 @@ def fetch(name: str) -> Snapshot:
         raise ModelNotFound(
             f"the download of {repository!r} failed, run it again: {one_line(error)}"
         ) from error
-    return Snapshot(Path(folder), repository, str(info.sha))
+    return Snapshot(Path(folder), repository, Path(folder).name)
 
 
 def _wanted(repository: str, present: set[str]) -> list[str]:
