@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import warnings
 
 import huggingface_hub
@@ -171,6 +172,16 @@ def test_a_file_of_a_model_directory_names_the_directory(bert):
 def test_a_file_of_another_kind_is_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
     refused(tmp_path / "notes.txt", ModelNotFound, "not a GGUF file", "directory with safetensors")
+
+
+def test_what_cannot_be_read_is_one_line(bert, monkeypatch):
+    def forbid(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("atlas.models.load.weight_files", forbid)
+    refused(bert, ModelNotFound, "cannot be read", "Permission denied")
+    refused("a" * 300, ModelNotFound, "cannot be read", "too long")
+    refused(os.devnull, ModelNotFound, "neither a directory nor a file")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas import paths
-from atlas.errors import CorruptCheckpoint, ModelNotFound, SettingsError, UnsafeCheckpoint
+from atlas.errors import ModelNotFound, SettingsError, UnsafeCheckpoint
 from atlas.models import gguf, hub
 from atlas.models.checkpoint import (
     PICKLE_SUFFIXES,
@@ -68,16 +68,17 @@ def load_model(
     check_dtype_on_device(torch_dtype, torch_device)
     if attention is not None and attention not in ("eager", "sdpa"):
         raise SettingsError(f"unknown attention {attention!r}: choose eager or sdpa")
-    source = _resolve(name)
-    config = read_config(source.directory)
-    language_model_class(config)  # before the weights are hashed and read, which may take minutes
-    files = weight_files(source.directory)
     try:
+        source = _resolve(name)
+        config = read_config(source.directory)
+        language_model_class(config)  # before weights are hashed and read, which may take minutes
+        files = weight_files(source.directory)
         digest = source.weights_sha256 or sha256_of_files(files)
+        model = read_model(source.directory, config, torch_dtype, attention)
+        rows = model.get_input_embeddings().weight.shape[0]
+        tokenizer = read_tokenizer(source.directory, rows)
     except OSError as error:
-        raise CorruptCheckpoint(f"the weights cannot be read: {one_line(error)}") from error
-    model = read_model(source.directory, config, torch_dtype, attention)
-    tokenizer = read_tokenizer(source.directory, model.get_input_embeddings().num_embeddings)
+        raise ModelNotFound(f"{name!r} cannot be read: {one_line(error)}") from error
     move_weights(model, torch_device)
     with quiet():
         return LanguageModel.from_parts(
@@ -98,13 +99,12 @@ def _resolve(name: str) -> _Source:
     if not name.strip() or "\0" in name:
         raise ModelNotFound("no model is named: give a directory, a .gguf file or a hub id")
     path = Path(name).expanduser()
-    try:
-        if path.is_dir():
-            return _Source(path, path.resolve().name)
-        if path.exists():
-            return _file(path)
-    except OSError as error:
-        raise ModelNotFound(f"{name!r} cannot be read: {one_line(error)}") from error
+    if path.is_dir():
+        return _Source(path, path.resolve().name)
+    if path.is_file():
+        return _file(path)
+    if path.exists():
+        raise ModelNotFound(f"{name!r} is neither a directory nor a file: name one that is")
     if _looks_like_a_path(name):
         raise ModelNotFound(_no_such_path(path))
     try:
