@@ -90,6 +90,8 @@ def _create(path: Path) -> None:
         try:
             with contextlib.closing(duckdb.connect(str(unfinished))) as connection:
                 migrate.upgrade(connection)
+                # Closing does that too, but silently leaves a log behind if the disk is full.
+                connection.execute("CHECKPOINT")
             _flush(unfinished)
             unfinished.rename(path)
         finally:

@@ -23,6 +23,8 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[None]:
     """
     descriptor = _acquire(path, wait)
     try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
         # Removed while still locked: who opened it in the meantime finds out in _acquire.
@@ -36,8 +38,6 @@ def _acquire(path: Path, wait: bool) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if _is_current(descriptor, path):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
                 return descriptor
             # The former holder removed the file between our open and our flock: what we locked
             # has no name any more, and a third process may be locking the new file of that name.

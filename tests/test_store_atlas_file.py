@@ -1,0 +1,427 @@
+import shutil
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from processes import run, run_on_full_disk, run_without_privileges, start
+from synthetic import build
+
+from atlas.errors import LockedAtlas, NewerAtlas, NotAnAtlas, StoreError
+from atlas.paths import MIGRATIONS
+from atlas.store import connection as connections
+from atlas.store import migrate
+from atlas.store.atlas_file import Atlas, open_atlas
+from atlas.store.connection import exclusive, reading
+
+ASSETS = Path(__file__).parent / "assets"
+ADD_A_TABLE = """
+from alembic import op
+
+revision = "9998"
+down_revision = "0001"
+
+
+def upgrade():
+    op.execute("CREATE TABLE additions (addition VARCHAR)")
+    op.execute("ALTER TABLE models ADD COLUMN note VARCHAR")
+    {end}
+"""
+CREATE = """
+    import sys
+    from atlas.errors import AtlasError
+    from atlas.store.atlas_file import open_atlas
+    print(flush=True)
+    try:
+        open_atlas(sys.argv[1], create=True)
+    except AtlasError as e:
+        print(type(e).__name__, e)
+"""
+DIE_WHILE_CREATING = """
+    import os, signal, sys
+    from atlas.store import migrate
+    from atlas.store.atlas_file import open_atlas
+    upgrade = migrate.upgrade
+    def upgrade_and_die(connection):
+        upgrade(connection)
+        os.kill(os.getpid(), signal.SIGKILL)
+    migrate.upgrade = upgrade_and_die
+    open_atlas(sys.argv[1], create=True)
+"""
+OPEN_WITH = """
+    import sys
+    from pathlib import Path
+    from atlas.errors import AtlasError
+    from atlas.store import migrate
+    from atlas.store.atlas_file import open_atlas
+    migrate.MIGRATIONS = Path(sys.argv[2])
+    print(flush=True)
+    try:
+        open_atlas(sys.argv[1])
+    except AtlasError as e:
+        print(type(e).__name__, e)
+"""
+HEAVY = ("alembic", "sqlalchemy", "pyarrow", "torch", "transformers", "click", "rich")
+
+
+def with_migration(directory: Path, end: str = "") -> Path:
+    """A copy of the migrations with one more, whose upgrade ends with the statement `end`."""
+    shutil.copytree(MIGRATIONS, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    (directory / "versions" / "9998_additions.py").write_text(ADD_A_TABLE.format(end=end))
+    return directory
+
+
+def revision(path: Path) -> str | None:
+    with reading(path) as connection:
+        return migrate.revision_of(connection)
+
+
+def content(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table."""
+    with reading(path) as connection:
+        tables = connection.execute(
+            "SELECT table_name FROM duckdb_tables() ORDER BY table_name"
+        ).fetchall()
+        return {
+            table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
+            for (table,) in tables
+        }
+
+
+def schema(path: Path) -> list[tuple[object, ...]]:
+    with reading(path) as connection:
+        return (
+            connection.execute(
+                """
+            SELECT table_name, column_name, data_type, is_nullable
+            FROM duckdb_columns()
+            WHERE NOT internal
+            ORDER BY table_name, column_index
+            """
+            ).fetchall()
+            + connection.execute(
+                """
+            SELECT view_name, sql
+            FROM duckdb_views()
+            WHERE NOT internal
+            ORDER BY view_name
+            """
+            ).fetchall()
+        )
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_the_revisions_are_those_that_alembic_sees() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    assert migrate.revisions() == [s.revision for s in scripts.walk_revisions()][::-1]
+    assert migrate.revisions()[-1] == scripts.get_current_head()
+
+
+def test_a_new_atlas_has_the_newest_revision_and_leaves_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "new.duckdb"
+    assert open_atlas(path, create=True) == Atlas(path)
+    assert revision(path) == migrate.revisions()[-1]
+    assert names(tmp_path) == ["new.duckdb"]
+
+
+def test_a_directory_name_may_hold_a_percent_sign(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "MIGRATIONS", with_migration(tmp_path / "100%s"))
+        open_atlas(tmp_path / "a.duckdb", create=True)
+    assert revision(tmp_path / "a.duckdb") == "9998"
+
+
+def test_opening_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    open_atlas(path, create=True)
+    before = path.read_bytes()
+    open_atlas(str(path), create=True)
+    open_atlas(path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_atlas_is_not_created_unless_asked(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="run `atlas index`, or name one with --db"):
+        open_atlas(tmp_path / "a.duckdb")
+    assert names(tmp_path) == []
+
+
+def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file or directory") as e:
+        open_atlas(tmp_path / "nowhere" / "a.duckdb", create=True)
+    assert "\n" not in str(e.value)
+
+
+def test_reading_and_writing_go_through_the_atlas(tmp_path: Path) -> None:
+    atlas = open_atlas(tmp_path / "a.duckdb", create=True)
+    with atlas.writing() as connection:
+        connection.execute("INSERT INTO relations VALUES ('P36', 'capital')")
+    with atlas.reading() as connection:
+        rows = connection.execute("SELECT relation_id, label FROM relations").fetchall()
+    assert rows == [("P36", "capital")]
+
+
+def test_opening_a_current_atlas_loads_no_heavy_library(tmp_path: Path) -> None:
+    open_atlas(tmp_path / "a.duckdb", create=True)
+    done = run(
+        """
+        import sys
+        import atlas.selection, atlas.store.user_sql, atlas.store.records
+        from atlas.store.atlas_file import open_atlas
+        with open_atlas(sys.argv[1]).reading() as connection:
+            connection.execute("SELECT * FROM runs").fetchall()
+        print(sorted({name.split(".")[0] for name in sys.modules} & set(sys.argv[2:])))
+        """,
+        tmp_path / "a.duckdb",
+        *HEAVY,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_process_killed_while_creating_leaves_no_atlas_and_the_next_one_cleans_up(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.duckdb"
+    assert run(DIE_WHILE_CREATING, path).returncode == -9
+    assert path.name not in names(tmp_path)
+    open_atlas(path, create=True)
+    assert names(tmp_path) == ["a.duckdb"]
+    assert revision(path) == migrate.revisions()[-1]
+
+
+def test_the_log_of_a_deleted_atlas_does_not_spoil_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    open_atlas(path, create=True)
+    run(
+        """
+        import os, signal, sys
+        from atlas.store.connection import exclusive
+        with exclusive(sys.argv[1]) as connection:
+            connection.execute("INSERT INTO relations VALUES ('P36', 'capital')")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        path,
+    )
+    assert names(tmp_path) == ["a.duckdb", "a.duckdb.wal"]
+    path.unlink()
+    open_atlas(path, create=True)
+    assert content(path)["relations"] == []
+
+
+def test_several_processes_may_create_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    processes = [start(CREATE, path) for _ in range(3)]
+    for process in processes:
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "")
+    assert names(tmp_path) == ["a.duckdb"]
+
+
+def test_creating_on_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    for size in (0, 100, 5_000, 20_000, 300_000, 600_000):
+        done = run_on_full_disk(CREATE, tmp_path / "a.duckdb", size=size)
+        assert done.stdout.strip().startswith("DiskFull"), done.stdout + done.stderr
+        assert names(tmp_path) == []
+
+
+def test_creating_in_a_read_only_directory_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    done = run_without_privileges(CREATE, tmp_path / "a.duckdb")
+    tmp_path.chmod(0o755)
+    assert done.stdout.strip().startswith("ReadOnlyAtlas"), done.stderr
+    assert names(tmp_path) == []
+
+
+def test_a_duckdb_file_without_tables_becomes_an_atlas_only_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    duckdb.connect(str(path)).close()
+    with pytest.raises(NotAnAtlas, match="atlas index"):
+        open_atlas(path)
+    open_atlas(path, create=True)
+    assert revision(path) == migrate.revisions()[-1]
+    assert names(tmp_path) == ["a.duckdb"]
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_duckdb_file_of_something_else_is_left_alone(tmp_path: Path, create: bool) -> None:
+    path = tmp_path / "a.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER)")
+    before = path.read_bytes()
+    with pytest.raises(NotAnAtlas, match="something else"):
+        open_atlas(path, create=create)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_atlas_is_refused_and_both_revisions_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    open_atlas(path, create=True)
+    with exclusive(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = path.read_bytes()
+    with pytest.raises(NewerAtlas, match=f"9999.*{migrate.revisions()[-1]}") as e:
+        open_atlas(path, create=True)
+    assert "\n" not in str(e.value)
+    assert path.read_bytes() == before
+
+
+def test_an_older_atlas_is_upgraded_after_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.duckdb"
+    build(path)
+    before = content(path)
+    old = migrate.revisions()[-1]
+    migrations = with_migration(tmp_path / "migrations")
+    monkeypatch.setattr(migrate, "MIGRATIONS", migrations)
+    open_atlas(path)
+    assert revision(path) == "9998"
+    after = content(path)
+    assert after.pop("additions") == []
+    assert after.pop("models") == [(*row, None) for row in before["models"]]
+    assert {**after, "models": [], "alembic_version": []} == {
+        **before,
+        "models": [],
+        "alembic_version": [],
+    }
+    backup = tmp_path / f"a.duckdb.backup-{old}"
+    assert content(backup) == before
+    assert names(tmp_path) == ["a.duckdb", backup.name, "migrations"]
+    at = backup.stat()
+    open_atlas(path)
+    assert backup.stat() == at
+
+
+def test_the_backup_holds_what_a_killed_writer_had_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.duckdb"
+    open_atlas(path, create=True)
+    run(
+        """
+        import os, signal, sys
+        from atlas.store.connection import exclusive
+        with exclusive(sys.argv[1]) as connection:
+            connection.execute("INSERT INTO relations VALUES ('P36', 'capital')")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        path,
+    )
+    old = migrate.revisions()[-1]
+    monkeypatch.setattr(migrate, "MIGRATIONS", with_migration(tmp_path / "migrations"))
+    open_atlas(path)
+    backup = tmp_path / f"a.duckdb.backup-{old}"
+    assert content(backup)["relations"] == [("P36", "capital")]
+    assert content(path)["relations"] == [("P36", "capital")]
+
+
+def test_a_migration_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.duckdb"
+    build(path)
+    before, old_schema, old = content(path), schema(path), migrate.revisions()[-1]
+    monkeypatch.setattr(
+        migrate, "MIGRATIONS", with_migration(tmp_path / "migrations", "raise ValueError('no')")
+    )
+    with pytest.raises(ValueError, match="no"):
+        open_atlas(path)
+    assert content(path) == before
+    assert schema(path) == old_schema
+    assert content(tmp_path / f"a.duckdb.backup-{old}") == before
+
+
+def test_a_process_killed_while_upgrading_leaves_the_old_atlas(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    build(path)
+    before, old_schema = content(path), schema(path)
+    migrations = with_migration(
+        tmp_path / "migrations", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert run(OPEN_WITH, path, migrations).returncode == -9
+    assert content(path) == before
+    assert schema(path) == old_schema
+    open_atlas(path)
+
+
+def test_several_processes_may_upgrade_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    build(path)
+    migrations = with_migration(tmp_path / "migrations")
+    processes = [start(OPEN_WITH, path, migrations) for _ in range(3)]
+    for process in processes:
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "")
+    assert revision(path) == "9998"
+
+
+def test_upgrading_keeps_others_out_until_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.duckdb"
+    open_atlas(path, create=True)
+    (tmp_path / "look.py").write_text(
+        "import duckdb, sys\nduckdb.connect(sys.argv[1], read_only=True)\n"
+    )
+    look = (
+        "import subprocess, sys; "
+        f"looked = subprocess.run([sys.executable, {str(tmp_path / 'look.py')!r}, {str(path)!r}], "
+        "capture_output=True, text=True); "
+        "assert 'Could not set lock' in looked.stderr, looked.stderr"
+    )
+    monkeypatch.setattr(migrate, "MIGRATIONS", with_migration(tmp_path / "migrations", look))
+    open_atlas(path)
+    assert revision(path) == "9998"
+
+
+def test_an_older_atlas_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    directory = tmp_path / "shelf"
+    directory.mkdir()
+    path = directory / "a.duckdb"
+    open_atlas(path, create=True)
+    migrations = with_migration(tmp_path / "migrations")
+    path.chmod(0o444)
+    directory.chmod(0o555)
+    done = run_without_privileges(OPEN_WITH, path, migrations)
+    directory.chmod(0o755)
+    assert done.stdout.strip().startswith("ReadOnlyAtlas"), done.stderr
+    assert names(directory) == ["a.duckdb"]
+
+
+def test_a_full_disk_during_the_backup_leaves_the_old_atlas(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    open_atlas(path, create=True)
+    before = content(path)
+    migrations = with_migration(tmp_path / "migrations")
+    done = run_on_full_disk(OPEN_WITH, path, migrations, size=path.stat().st_size - 1)
+    assert done.stdout.strip().startswith("DiskFull"), done.stdout + done.stderr
+    assert content(path) == before
+    assert names(tmp_path) == ["a.duckdb", "migrations"]
+
+
+def test_an_upgrade_waits_for_readers_and_then_says_who_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.duckdb"
+    open_atlas(path, create=True)
+    process = start(
+        """
+        import sys, duckdb
+        connection = duckdb.connect(sys.argv[1], read_only=True)
+        print(flush=True)
+        sys.stdin.readline()
+        """,
+        path,
+    )
+    monkeypatch.setattr(migrate, "MIGRATIONS", with_migration(tmp_path / "migrations"))
+    monkeypatch.setattr(connections, "exclusive", partial(exclusive, wait=0.2))
+    with pytest.raises(LockedAtlas, match=f"process {process.pid}"):
+        open_atlas(path)
+    process.communicate("\n")
