@@ -1,7 +1,6 @@
 """How much memory a pass may keep for its backward, and how much a token of it takes."""
 
-import os
-
+import psutil
 import torch
 
 from atlas.models.language_model import LanguageModel
@@ -13,11 +12,8 @@ def default_budget(device: str) -> int:
     """Bytes that a pass may keep: a quarter of what is free, on a CPU at most 1 GiB."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0] // 4
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # macOS does not say
-        free = 4 << 30
-    return min(free // 4, LARGEST_DEFAULT)
+    available: int = psutil.virtual_memory().available
+    return min(available // 4, LARGEST_DEFAULT)
 
 
 def token_bytes(lm: LanguageModel, blocks: int) -> int:

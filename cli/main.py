@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 an AtlasError, 2 a command line that cannot be understood,
 
 import importlib
 import io
+import os
 import sys
 from typing import Any, NamedTuple
 
@@ -117,7 +118,23 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that cannot show "Łódź" gets an escape, not a traceback.
         sys.stdout.reconfigure(errors="backslashreplace")
-    atlas(prog_name="atlas")
+    try:
+        atlas(prog_name="atlas")
+    except SystemExit as end:
+        _leave(end.code)
+
+
+def _leave(code: Any) -> None:
+    """Exit; without the interpreter's clean-up where that would write to stderr.
+
+    duckdb_engine (loaded to create or upgrade an atlas) in one process with torch makes DuckDB's
+    bindings report leaked objects at shutdown. By now every file is closed.
+    """
+    if not {"duckdb_engine", "torch"} <= sys.modules.keys():
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":
