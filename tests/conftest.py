@@ -5,6 +5,7 @@ Every directory with tests is on the import path, so tests write `from tiny_mode
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,20 @@ pytest.register_assert_rewrite("model_directories")
 
 
 @pytest.fixture(scope="session")
-def smollm2_path() -> Path:
-    """SmolLM2-135M-Instruct as GGUF; skips when ATLAS_TEST_GGUF does not name a file."""
+def smollm2_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """SmolLM2-135M-Instruct as GGUF; skips when ATLAS_TEST_GGUF does not name a file.
+
+    It is converted once for all tests, into a cache that goes with them.
+    """
     named = os.environ.get("ATLAS_TEST_GGUF")
     if not named:
         pytest.skip("ATLAS_TEST_GGUF is not set to the path of SmolLM2 as a GGUF file")
     path = Path(named)
     if not path.is_file():
         pytest.skip("ATLAS_TEST_GGUF does not name a file")
-    return path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATLAS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ A cache entry is a model directory named after the GGUF file's SHA-256. It is bu
 and renamed into it when it is whole, so a reader sees all of it or nothing.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -18,11 +19,10 @@ import torch
 import transformers
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from transformers import modeling_gguf_pytorch_utils
 
 from atlas.errors import AtlasError, ModelError, UnsupportedArchitecture
 from atlas.models.checkpoint import one_line, read_json, sha256_of_file, weight_files
-from atlas.models.gguf_header import check_gguf
+from atlas.models.gguf_header import check_gguf, check_magic
 from atlas.models.pretrained import language_model_class, quiet, refuse_missing
 
 # Changing what a conversion writes must change this, or old entries are read for new ones.
@@ -46,17 +46,18 @@ def converted(path: Path) -> tuple[Path, str]:
     whatever the file's name. Several processes may ask at once: one converts, the others wait.
     Raises CorruptCheckpoint, UnsupportedArchitecture, and ModelError for an unwritable cache.
     """
-    header = check_gguf(path)
+    check_magic(path)
     digest = sha256_of_file(path)
     place = cache_directory() / "gguf"
     entry = place / f"{digest}-{_FORMAT}"
     if _whole(entry):
         return entry, digest
+    check_gguf(path)
     try:
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / f"{digest}.lock", timeout=_WAIT):
             if not _whole(entry):
-                _build(path, header.architecture, entry)
+                _build(path, entry)
     except Timeout as error:
         raise ModelError(
             f"another process has been converting {str(path)!r} for {_WAIT:.0f} s: try again later"
@@ -126,7 +127,7 @@ def _save(model: Any, directory: Path) -> None:
     plain.save_pretrained(directory)
 
 
-def _build(path: Path, architecture: str, entry: Path) -> None:
+def _build(path: Path, entry: Path) -> None:
     """Convert into `entry`; the caller holds the entry's lock."""
     # What a killed converter left behind; the lock says that nobody works on it.
     for stale in entry.parent.glob(f"{entry.name}.*"):
@@ -167,10 +168,14 @@ def _dequantised() -> dict[str, Any]:
 @contextmanager
 def _without_bars() -> Iterator[None]:
     """Silence the progress bar that transformers' GGUF reader draws whatever its settings say."""
-    module: Any = modeling_gguf_pytorch_utils
-    bar = module.tqdm
-    module.tqdm = partial(bar, disable=True)
+    try:
+        reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+        bar = reader.tqdm
+    except (ImportError, AttributeError):  # another version's reader, which heeds the settings
+        yield
+        return
+    reader.tqdm = partial(bar, disable=True)
     try:
         yield
     finally:
-        module.tqdm = bar
+        reader.tqdm = bar

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 import gguf
 
 from atlas.errors import CorruptCheckpoint, ModelNotFound, UnsupportedArchitecture
-from atlas.models.checkpoint import one_line
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
@@ -28,28 +27,33 @@ class GGUFHeader:
     length: int  # bytes that a complete file has at least
 
 
+def check_magic(path: Path) -> None:
+    """Raise ModelNotFound unless the file begins as a GGUF file does."""
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic != b"GGUF":
+        advice = (
+            "but a Git LFS pointer: run `git lfs pull`"
+            if magic == b"vers"
+            else "so it is not read: name a .gguf file, or a directory with safetensors"
+        )
+        raise ModelNotFound(f"{str(path)!r} is not a GGUF file, {advice}")
+
+
 def check_gguf(path: Path) -> GGUFHeader:
     """Return a GGUF file's header.
 
     Raises ModelNotFound if it is no GGUF file, CorruptCheckpoint if it is truncated or damaged and
     UnsupportedArchitecture if it is one of several parts or stores tensors in an unknown type.
     """
+    check_magic(path)
     again = "fetch the file again"
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            magic = stream.read(4)
-            if magic != b"GGUF":
-                advice = (
-                    "but a Git LFS pointer: run `git lfs pull`"
-                    if magic == b"vers"
-                    else "so it is not read: name a .gguf file, or a directory with safetensors"
-                )
-                raise ModelNotFound(f"{str(path)!r} is not a GGUF file, {advice}")
+            stream.seek(4)
             header = _read_header(stream)
-    except OSError as error:
-        raise ModelNotFound(f"{str(path)!r} cannot be read: {one_line(error)}") from error
-    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+    except (struct.error, ValueError, OverflowError, MemoryError, RecursionError) as error:
         raise CorruptCheckpoint(
             f"the header of {str(path)!r} is truncated or damaged: {again}"
         ) from error
