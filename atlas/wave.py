@@ -88,22 +88,29 @@ def _within(clean: CleanPass, wanted: Sequence[Rows], budget: int) -> Iterator[l
 
 
 def _run_wave(clean: CleanPass, wanted: list[Rows], gradients: bool) -> list[Patched]:
-    lm = clean.lm
     entries = {rows.layer: rows for rows in wanted}
+    last = clean.lm.layers - 1
     leaves: list[Tensor] = []
+    answers: list[Tensor] = []
+    hidden, targets = None, wanted[0].targets[:0]
     with torch.set_grad_enabled(gradients):
-        first = wanted[0]
-        leaves.append(_scaled(clean, first, gradients))
-        hidden, targets = clean.patched(first.layer, first.targets, leaves[0]), first.targets
-        for layer in range(first.layer + 1, lm.layers):
-            hidden = clean.run_block(layer, hidden, targets)
+        for layer in range(wanted[0].layer, clean.lm.layers):
+            if hidden is not None:
+                if layer == last:
+                    answers.append(clean.run_last_block(hidden, targets))
+                else:
+                    hidden = clean.run_block(layer, hidden, targets)
             if layer in entries:
-                rows = entries[layer]
-                leaves.append(_scaled(clean, rows, gradients))
-                hidden = torch.cat([hidden, clean.patched(layer, rows.targets, leaves[-1])])
-                targets = torch.cat([targets, rows.targets])
-        row = torch.arange(len(targets), device=targets.device)
-        answer = hidden[row, clean.at[targets]]
+                rows = entries[layer].targets
+                leaves.append(_scaled(clean, entries[layer], gradients))
+                answer = clean.patched(layer, rows, leaves[-1])
+                if layer == last:
+                    answers.append(answer)
+                else:
+                    joined = clean.with_answer(layer, rows, answer)
+                    hidden = joined if hidden is None else torch.cat([hidden, joined])
+                targets = torch.cat([targets, rows])
+        answer = torch.cat(answers)
         p, upstream = _answer_probability(clean, answer.detach(), targets, gradients)
         if gradients:
             grads = torch.autograd.grad(answer, leaves, upstream)
@@ -131,8 +138,10 @@ def _answer_probability(
     for hidden, token in zip(answer.split(slice_rows), tokens.split(slice_rows), strict=True):
         leaf = hidden.requires_grad_(gradients)
         logits = clean.lm.head(leaf).float()
-        p = (logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(-1)).exp()
-        probabilities.append(p.detach())
-        if gradients:
-            upstream.append(torch.autograd.grad(p.sum(), leaf)[0])
+        softmax = logits.detach().softmax(-1)
+        p = softmax.gather(1, token[:, None])
+        probabilities.append(p[:, 0])
+        if gradients:  # dP/dlogits = P·(one-hot − softmax), written over the softmax
+            slope = softmax.mul_(-p).scatter_add_(1, token[:, None], p)
+            upstream.append(torch.autograd.grad(logits, leaf, slope)[0])
     return torch.cat(probabilities), torch.cat(upstream) if gradients else answer
