@@ -26,12 +26,16 @@ class Architecture:
     value_projection: path inside a block of the linear layer whose inputs are the neurons.
     norm_after: path inside a block of the norm that the value projection's output passes, alone or
         with the residual stream, before the block ends; None where there is no such norm.
+    ffn_input: path inside a block of the module whose output is all that the rest of the block
+        reads, position by position; None where there is no such module (pre-norm blocks add the
+        residual stream later). It lets the last block go on with the answer position alone.
     per_head: names of block arguments whose first axis is batch times heads.
     """
 
     blocks: str | Callable[[Any], Sequence[nn.Module]]
     value_projection: str
     norm_after: str | Callable[[Any], str | None] | None = None
+    ffn_input: str | None = None
     per_head: tuple[str, ...] = ()
 
 
@@ -46,16 +50,28 @@ def _opt_norm(config: Any) -> str | None:
     return None if config.do_layer_norm_before else "final_layer_norm"
 
 
-_BERT = Architecture("encoder.layer", "output.dense", norm_after="output.LayerNorm")
+_BERT = Architecture(
+    "encoder.layer", "output.dense", norm_after="output.LayerNorm", ffn_input="attention.output"
+)
 _GPT2 = Architecture("h", "mlp.c_proj")
 _LLAMA = Architecture("layers", "mlp.down_proj")
 _GEMMA2 = Architecture("layers", "mlp.down_proj", norm_after="post_feedforward_layernorm")
 
 TABLE: dict[str, Architecture] = {
-    "albert": Architecture(_albert_blocks, "ffn_output", norm_after="full_layer_layer_norm"),
+    "albert": Architecture(
+        _albert_blocks,
+        "ffn_output",
+        norm_after="full_layer_layer_norm",
+        ffn_input="attention.LayerNorm",
+    ),
     "bert": _BERT,
     "bloom": Architecture("h", "mlp.dense_4h_to_h", per_head=("alibi",)),
-    "distilbert": Architecture("transformer.layer", "ffn.lin2", norm_after="output_layer_norm"),
+    "distilbert": Architecture(
+        "transformer.layer",
+        "ffn.lin2",
+        norm_after="output_layer_norm",
+        ffn_input="sa_layer_norm",
+    ),
     "gemma": _LLAMA,
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA2,
@@ -80,11 +96,12 @@ TABLE: dict[str, Architecture] = {
 
 @dataclass(frozen=True)
 class Block:
-    """One layer's modules: the block, its value projection and the norm that follows it."""
+    """One layer's modules, as `Architecture` describes them."""
 
     module: nn.Module
     value_projection: nn.Module
     norm_after: nn.Module | None
+    ffn_input: nn.Module | None
 
 
 def find_blocks(model: Any) -> tuple[Block, ...]:
@@ -111,6 +128,7 @@ def find_blocks(model: Any) -> tuple[Block, ...]:
                 module,
                 module.get_submodule(entry.value_projection),
                 module.get_submodule(norm) if norm else None,
+                module.get_submodule(entry.ffn_input) if entry.ffn_input else None,
             )
             for module in modules
         )
