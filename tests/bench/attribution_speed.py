@@ -1,0 +1,269 @@
+"""How fast attribution is, side by side with its peers, in one run: prints one table.
+
+    python tests/bench/attribution_speed.py [--prompts 6] [--gguf SmolLM2.gguf] [--pararel DIR]
+
+Peers (`pip install '.[bench]'`): EleutherAI's `knowledge-neurons` and captum's IntegratedGradients,
+both with 20 steps in one batch, warm, median over the prompts. Ours attributes the same prompts in
+one call, median of five. Each peer's completeness gap is taken against the same F(1) - F(0).
+"""
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+from atlas.attribution import Attribution, attribute
+from atlas.datasets import read_dataset
+from atlas.models.language_model import LanguageModel
+from atlas.models.load import load_model
+from atlas.paths import EMBEDDED_MODEL
+from atlas.prompts import Prompt, UnusablePrompt, cloze, encode, fill
+
+STEPS = 20
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per prompt, and |completeness gap| relative to the prompt's largest effect."""
+
+    name: str
+    seconds: float
+    mean_gap: float
+    worst_gap: float
+    note: str = ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=6)
+    parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct as GGUF")
+    parser.add_argument("--pararel", type=Path, help="ParaRel's directory; default: embedded")
+    parser.add_argument("--skip-bert", action="store_true")
+    options = parser.parse_args()
+    console = Console(width=140)
+    console.print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{options.prompts} prompts, median of {REPEATS}"
+    )
+    if not options.skip_bert:
+        bert(options, console)
+    if options.gguf:
+        smollm2(options, console)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    console.print(f"peak memory of the whole run: {peak:.1f} GiB")
+
+
+def bert(options: argparse.Namespace, console: Console) -> None:
+    lm = bert_base(torch.float32)
+    prompts = choose_prompts(lm, options, shortest=8, longest=16)
+    ours = measure(lm, prompts)
+    rows = [ours_timing("atlas float32", lm, prompts, ours)]
+    effect, largest = ours[1].effect, ours[1].largest_effect
+    low = bert_base(torch.bfloat16)
+    rows.append(ours_timing("atlas bfloat16", low, prompts, measure(low, prompts)))
+    rows.append(peer("knowledge-neurons", eleutherai(lm), prompts, effect, largest))
+    rows.append(peer("captum", captum_per_layer(lm, "gausslegendre"), prompts, effect, largest))
+    show(console, "BERT-base shape (12 × 768 × 3072), seeded weights", rows)
+
+
+def smollm2(options: argparse.Namespace, console: Console) -> None:
+    lm = load_model(str(options.gguf))
+    prompts = choose_prompts(lm, options, shortest=4, longest=40)
+    ours = measure(lm, prompts)
+    rows = [ours_timing("atlas float32", lm, prompts, ours)]
+    effect, largest = ours[1].effect, ours[1].largest_effect
+    rows.append(peer("captum", captum_per_layer(lm, "riemann_left"), prompts, effect, largest))
+    show(console, "SmolLM2-135M-Instruct", rows)
+
+
+def bert_base(dtype: torch.dtype) -> LanguageModel:
+    """BERT-base's shape with seeded weights; mini-bert's tokenizer gives ids below 30,522."""
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig()).to(dtype)
+    return LanguageModel.from_parts(
+        model=model,
+        tokenizer=AutoTokenizer.from_pretrained(EMBEDDED_MODEL),
+        name="bert-base-shape",
+        revision=None,
+        weights_sha256="0" * 64,
+        dtype=str(dtype).removeprefix("torch."),
+        device="cpu",
+    )
+
+
+def choose_prompts(
+    lm: LanguageModel, options: argparse.Namespace, *, shortest: int, longest: int
+) -> list[Prompt]:
+    """One-token prompts over all relations, spread evenly."""
+    found: list[Prompt] = []
+    for relation in read_dataset(options.pararel).relations:
+        for index, template in enumerate(relation.templates):
+            fact = relation.facts[index % len(relation.facts)]
+            try:
+                prompt = cloze(fill(template, fact), fact.object, lm.objective)
+                targets = encode(prompt, lm.tokenizer, lm.objective, lm.context)
+            except UnusablePrompt:
+                continue
+            if len(targets) == 1 and shortest <= len(targets[0].token_ids) <= longest:
+                found.append(prompt)
+    return found[:: max(1, len(found) // options.prompts)][: options.prompts]
+
+
+def measure(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[float, Attribution]:
+    """Median seconds per prompt and the attribution."""
+    result = attribute(lm, prompts)
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        attribute(lm, prompts)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) / len(prompts), result
+
+
+def ours_timing(
+    name: str, lm: LanguageModel, prompts: Sequence[Prompt], measured: tuple[float, Attribution]
+) -> Timing:
+    seconds, result = measured
+    gaps = np.abs(result.completeness_gap).max(1) / result.largest_effect
+    flops, rate = useful_flops(lm, prompts, result), matmul_rate(lm, prompts)
+    note = (
+        f"{result.evaluations.mean():.1f} evaluations per (prompt, layer); "
+        f"{flops / seconds / 1e9:.0f} GFLOP/s, {flops / seconds / rate:.0%} of matmul's "
+        f"{rate / 1e9:.0f}"
+    )
+    return Timing(name, seconds, float(gaps.mean()), float(gaps.max()), note)
+
+
+def useful_flops(lm: LanguageModel, prompts: Sequence[Prompt], result: Attribution) -> float:
+    """Matrix-multiply work per prompt of the rows that the evaluations need, forward and back."""
+    block, head = block_weights(lm), head_weights(lm)
+    total = 0.0
+    for i, prompt in enumerate(prompts):
+        length = len(encode(prompt, lm.tokenizer, lm.objective, lm.context)[0].token_ids)
+        positions = length if lm.objective == "masked" else 1
+        rows = result.evaluations[i] - 1  # the evaluation at alpha = 1 is the clean pass's
+        blocks_after = lm.layers - 1 - np.arange(lm.layers)
+        patched = (rows * (blocks_after * block * positions + head)).sum()
+        clean = lm.layers * block * length + head
+        total += 2 * 2 * (patched + clean)
+    return total / len(prompts)
+
+
+def block_weights(lm: LanguageModel) -> int:
+    return sum(p.numel() for p in lm.blocks[0].module.parameters() if p.dim() == 2)
+
+
+def head_weights(lm: LanguageModel) -> int:
+    return int(lm.model.get_output_embeddings().weight.numel())
+
+
+def matmul_rate(lm: LanguageModel, prompts: Sequence[Prompt]) -> float:
+    """FLOP/s of the value projection's own product at a wave's number of rows."""
+    rows, weight = 1024, lm.value_vectors(0).T.contiguous()
+    x = torch.randn(rows, weight.shape[1], dtype=weight.dtype)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        torch.nn.functional.linear(x, weight)
+        times.append(time.perf_counter() - start)
+    return 2 * rows * weight.numel() / statistics.median(times[5:])
+
+
+def peer(
+    name: str,
+    scores_of: Callable[[Prompt], np.ndarray],
+    prompts: Sequence[Prompt],
+    effect: np.ndarray,
+    largest: np.ndarray,
+) -> Timing:
+    scores_of(prompts[0])  # warm
+    times, gaps = [], []
+    for i, prompt in enumerate(prompts):
+        start = time.perf_counter()
+        scores = scores_of(prompt)
+        times.append(time.perf_counter() - start)
+        gaps.append(np.abs(scores.sum(1) - effect[i]).max() / largest[i])
+    return Timing(name, statistics.median(times), float(np.mean(gaps)), float(np.max(gaps)))
+
+
+def eleutherai(lm: LanguageModel) -> Callable[[Prompt], np.ndarray]:
+    from knowledge_neurons.knowledge_neurons import KnowledgeNeurons
+
+    peer_model = KnowledgeNeurons(lm.model, lm.tokenizer, model_type="bert", device="cpu")
+
+    def scores_of(prompt: Prompt) -> np.ndarray:
+        text = prompt.text.replace("[MASK]", lm.tokenizer.mask_token)
+        with torch.enable_grad():
+            scores = peer_model.get_scores(text, prompt.answer, STEPS, STEPS, pbar=False)
+        return scores.detach().numpy()
+
+    return scores_of
+
+
+def captum_per_layer(lm: LanguageModel, method: str) -> Callable[[Prompt], np.ndarray]:
+    def scores_of(prompt: Prompt) -> np.ndarray:
+        (target,) = encode(prompt, lm.tokenizer, lm.objective, lm.context)
+        ids = torch.tensor([target.token_ids])
+        rows = []
+        for block in lm.blocks:
+            replaced: list[Any] = [None]
+            seen: list[torch.Tensor] = []
+
+            def hook(module: Any, args: Any, replaced: Any = replaced, seen: Any = seen) -> Any:
+                if replaced[0] is None:
+                    seen.append(args[0][0, target.position].detach())
+                    return None
+                x = args[0].clone()
+                x[:, target.position] = replaced[0]
+                return (x,)
+
+            def forward(w: torch.Tensor, replaced: Any = replaced) -> torch.Tensor:
+                replaced[0] = w
+                logits = lm.model(input_ids=ids.expand(len(w), -1)).logits
+                return logits[:, target.position].softmax(-1)[:, target.token]
+
+            handle = block.value_projection.register_forward_pre_hook(hook)
+            with torch.no_grad():
+                lm.model(input_ids=ids)
+            rows.append(
+                IntegratedGradients(forward).attribute(seen[0][None], n_steps=STEPS, method=method)[
+                    0
+                ]
+            )
+            handle.remove()
+        return torch.stack(rows).detach().numpy()
+
+    return scores_of
+
+
+def show(console: Console, title: str, rows: Sequence[Timing]) -> None:
+    table = Table(title=title)
+    for column in ("", "s/prompt", "times faster", "mean gap", "worst gap", ""):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in rows:
+        faster = "" if row is rows[0] else f"{row.seconds / rows[0].seconds:.1f}"
+        table.add_row(
+            row.name,
+            f"{row.seconds:.3f}",
+            faster,
+            f"{row.mean_gap:.2%}",
+            f"{row.worst_gap:.2%}",
+            row.note,
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
