@@ -1,6 +1,5 @@
 """Prompts: what a model is asked, as text and as token ids."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -112,18 +111,24 @@ def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
     masks = prompt.text.count(MASK)
     if masks == 0:
         raise UnusablePrompt("no mask", f"a masked prompt needs {MASK}, got '{prompt.text}'")
-    before, _, after = prompt.text.partition(MASK)
-    after = after.rpartition(MASK)[2] if masks > 1 else after
-    around = tokenizer(before + tokenizer.mask_token + after)["input_ids"]
+    before, _, rest = prompt.text.partition(MASK)
+    between, _, after = rest.rpartition(MASK)
+    if between.replace(MASK, "").strip():
+        raise UnusablePrompt(
+            "masks stand apart",
+            f"the masks of one answer must stand side by side, got '{prompt.text}'",
+        )
+    around = _ids(tokenizer, before + tokenizer.mask_token + after)
     start = around.index(tokenizer.mask_token_id)
     tail = len(around) - start - 1
     # the answer is tokenised where it stands, so that a leading blank counts as it does in text
-    whole = tokenizer(before + answer + after)["input_ids"]
+    whole = _ids(tokenizer, before + answer + after)
     stop = len(whole) - tail
     if whole[:start] == around[:start] and whole[stop:] == around[start + 1 :]:
         tokens = whole[start:stop]
-    else:
-        tokens = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    else:  # a token reaches across the answer's edge
+        blank = before[len(before.rstrip()) :][:1]
+        tokens = _ids(tokenizer, blank + answer, add_special_tokens=False)
     if masks > 1 and masks != len(tokens):
         raise UnusablePrompt(
             "masks do not match the answer",
@@ -135,12 +140,12 @@ def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
 
 def _causal_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
     text, answer = prompt.text.rstrip(), prompt.answer.strip()
-    prefix = _without_end(tokenizer(text)["input_ids"], tokenizer)
-    whole = _without_end(tokenizer(f"{text} {answer}")["input_ids"], tokenizer)
+    prefix = _without_end(_ids(tokenizer, text), tokenizer)
+    whole = _without_end(_ids(tokenizer, f"{text} {answer}"), tokenizer)
     if whole[: len(prefix)] == prefix:
         tokens = whole[len(prefix) :]
     else:
-        tokens = tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]
+        tokens = _ids(tokenizer, f" {answer}", add_special_tokens=False)
     if not prefix:
         raise UnusablePrompt("empty prompt", f"the prompt '{text}' tokenises to nothing")
     return [
@@ -149,9 +154,12 @@ def _causal_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
     ]
 
 
-def _without_end(ids: Sequence[int], tokenizer: Any) -> list[int]:
-    """Drop the end-of-text token that some tokenizers append: nothing could follow it."""
-    ids = list(ids)
-    if len(ids) > 1 and tokenizer.eos_token_id is not None and ids[-1] == tokenizer.eos_token_id:
-        ids.pop()
-    return ids
+def _ids(tokenizer: Any, text: str, add_special_tokens: bool = True) -> list[int]:
+    # not verbose: it would warn on stderr of texts beyond the context, which `encode` refuses
+    return list(tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"])
+
+
+def _without_end(ids: list[int], tokenizer: Any) -> list[int]:
+    """Drop the token that some tokenizers append to a text: nothing could follow it."""
+    ends = {tokenizer.eos_token_id, tokenizer.sep_token_id} - {None}
+    return ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids
