@@ -82,14 +82,15 @@ def attribute_targets(
     budget = default_budget(lm.device) if memory_budget is None else memory_budget
     sums = _Sums(lm, encoded)
     flat = [(prompt, target) for prompt, targets in enumerate(encoded) for target in targets]
-    for chunk in _same_length(lm, flat, budget):
-        clean = run_clean(lm, [target for _, target in chunk])
-        if not torch.isfinite(clean.logits).all():
-            raise ModelError(
-                f"the model returns NaN or infinity for input {clean.targets[0].token_ids}; "
-                "check its weights and try dtype float32"
-            )
-        sums.add(clean, [prompt for prompt, _ in chunk], method, how, budget)
+    with lm.frozen():
+        for chunk in _same_length(lm, flat, budget):
+            clean = run_clean(lm, [target for _, target in chunk])
+            if not torch.isfinite(clean.logits).all():
+                raise ModelError(
+                    f"the model returns NaN or infinity for input {clean.targets[0].token_ids}; "
+                    "check its weights and try dtype float32"
+                )
+            sums.add(clean, [prompt for prompt, _ in chunk], method, how, budget)
     return sums.finished(how.tolerance)
 
 

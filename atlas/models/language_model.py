@@ -103,6 +103,26 @@ class LanguageModel:
         """A layer's value vectors, [neuron, d_model]: a view of the value projection's weight."""
         return value_vectors(self.blocks[layer].value_projection)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Eval mode and frozen parameters within the context, also if a user trained in between.
+
+        Every module and parameter has its own flag again after it, also after an exception.
+        """
+        training = [module for module in self.model.modules() if module.training]
+        trainable = [weight for weight in self.model.parameters() if weight.requires_grad]
+        try:
+            for module in training:
+                module.training = False
+            for weight in trainable:
+                weight.requires_grad_(False)
+            yield
+        finally:
+            for module in training:
+                module.training = True
+            for weight in trainable:
+                weight.requires_grad_(True)
+
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [row, vocabulary] for the last block's output [row, d_model].
 
