@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from atlas.dataset_counts import dataset_counts
 from atlas.datasets import inspect_dataset
+from atlas.datasets.counts import dataset_counts
 
 from .render import emit, format_option, note
 

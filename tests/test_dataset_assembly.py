@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.dataset_assembly import Assembly, assemble, normalised
-from atlas.dataset_rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow
+from atlas.datasets.assembly import Assembly, assemble, normalised
+from atlas.datasets.rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow
 from atlas.facts import Fact, derived_fact_id
 
 LINE = [Place("facts.jsonl", number) for number in range(10)]

@@ -5,7 +5,6 @@ import pytest
 from dataset_files import CAPITAL, FRANCE, IRELAND, SHARED_PARAREL, pararel, relation_file, write
 
 from atlas import datasets
-from atlas.dataset_counts import dataset_counts
 from atlas.datasets import (
     check_file,
     choose,
@@ -13,6 +12,7 @@ from atlas.datasets import (
     read_dataset,
     relations_without_templates,
 )
+from atlas.datasets.counts import dataset_counts
 from atlas.errors import DataError, SettingsError
 from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.prompts import ends_in_object

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.datasets import Problem, check_file, read_dataset
+from atlas.datasets.paper_bags import recover
 from atlas.facts import derived_fact_id
-from atlas.paper_bags import recover
 
 TEMPLATES = ["[X] is the capital of [Y].", "The capital of [Y] is [X].", "[Y]'s capital, [X]."]
 FACTS = [("Buenos Aires", "Argentina"), ("Rome", "Italy"), ("Cairo", "Egypt")]

@@ -9,8 +9,8 @@ from dataset_files import CAPITAL, FRANCE, IRELAND, TEMPLATE, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.dataset_assembly import normalised
 from atlas.datasets import check_file, read_dataset
+from atlas.datasets.assembly import normalised
 from atlas.facts import Dataset, Fact, Relation, Template, derived_fact_id
 
 RESERVED = ("[X]", "[Y]", "[MASK]")

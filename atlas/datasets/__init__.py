@@ -6,13 +6,13 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from atlas.dataset_assembly import assemble
-from atlas.dataset_layouts import find_layout
-from atlas.dataset_rows import LabelRow, Problem
+from atlas.datasets.assembly import assemble
+from atlas.datasets.layouts import find_layout
+from atlas.datasets.relation_files import atlas_rows
+from atlas.datasets.rows import LabelRow, Problem
 from atlas.errors import DataError, SettingsError
 from atlas.facts import Dataset, Relation
 from atlas.paths import EMBEDDED_RELATIONS
-from atlas.relation_files import atlas_rows
 
 __all__ = [
     "Inspection",
@@ -65,7 +65,7 @@ def check_file(path: Path) -> list[Problem]:
 
 
 def read_dataset(path: Path | None = None) -> Dataset:
-    """The dataset at the path, or the embedded one; `atlas.dataset_layouts` finds the layout.
+    """The dataset at the path, or the embedded one; `atlas.datasets.layouts` finds the layout.
 
     A fact without a uuid gets `derived_fact_id`. Templates are stored as `normalised`; a template
     or fact that comes again is left out. Raises DataError with the first problem.

@@ -22,7 +22,7 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from atlas.dataset_rows import (
+from atlas.datasets.rows import (
     LabelRow,
     Place,
     Problem,

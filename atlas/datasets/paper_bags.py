@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from atlas.dataset_rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
-from atlas.json_positions import Lines, element_positions, member_positions, value_position
+from atlas.datasets.json_positions import Lines, element_positions, member_positions, value_position
+from atlas.datasets.rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
 
 _MASK = "[MASK]"
 _RELATION = re.compile(r"(?P<relation>[^()]+?)\s*(?:\((?P<label>.*)\))?")

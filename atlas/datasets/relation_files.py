@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from atlas.dataset_rows import (
+from atlas.datasets.json_positions import Lines, element_positions, member_positions, value_position
+from atlas.datasets.rows import (
     FactRow,
     LabelRow,
     Place,
@@ -19,7 +20,6 @@ from atlas.dataset_rows import (
     template_row,
     text_fields,
 )
-from atlas.json_positions import Lines, element_positions, member_positions, value_position
 
 _RELATION_FILE = re.compile(r"P\d+")
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from atlas.dataset_rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
+from atlas.datasets.rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
 from atlas.facts import Fact, Relation, Template, derived_fact_id
 
 _RESERVED = ("[X]", "[Y]", "[MASK]")

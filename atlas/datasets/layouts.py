@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.dataset_rows import Place, Problem, Row, parse_json, read_text
+from atlas.datasets.paper_bags import bag_rows
+from atlas.datasets.relation_files import atlas_rows, pararel_rows
+from atlas.datasets.rows import Place, Problem, Row, parse_json, read_text
+from atlas.datasets.user_tables import csv_rows, jsonl_rows
 from atlas.errors import DataError
-from atlas.paper_bags import bag_rows
-from atlas.relation_files import atlas_rows, pararel_rows
-from atlas.user_tables import csv_rows, jsonl_rows
 
 UNDERSTOOD = (
     "understood are a .jsonl or .csv file or a directory of them, relation files (P36.json), "
