@@ -13,9 +13,13 @@ import torch
 
 @dataclass(frozen=True)
 class Reference:
-    """scores [layer, neuron], effect [layer] and p of one target, in the model's own dtype."""
+    """What eq. 4 gives for one target; the model computes in its own dtype.
+
+    scores [layer, neuron]; activations [layer, neuron]; effect [layer], F(1) − F(0); p = F(1).
+    """
 
     scores: np.ndarray
+    activations: np.ndarray
     effect: np.ndarray
     p: float
 
@@ -32,7 +36,7 @@ def naive_attribution(
     """Attribute one answer token. `calls`: per layer its value projection and which call of that
     module is meant (0 but for ALBERT, whose layers share one module)."""
     ids = torch.tensor([token_ids])
-    scores, effects = [], []
+    scores, activations, effects = [], [], []
     p_clean = probability(model, ids, position, token).item()
     for module, call in calls:
         w = activation(model, ids, module, call, position)
@@ -44,14 +48,15 @@ def naive_attribution(
             total += weight * torch.autograd.grad(p, scaled)[0]
         with replaced(module, call, position, torch.zeros_like(w)):
             p_zero = probability(model, ids, position, token).item()
-        scores.append((w * total).detach().float().numpy())
+        scores.append((w * total).double().numpy())
+        activations.append(w.double().numpy())
         effects.append(p_clean - p_zero)
-    return Reference(np.stack(scores), np.array(effects), p_clean)
+    return Reference(np.stack(scores), np.stack(activations), np.array(effects), p_clean)
 
 
 def probability(model: Any, ids: torch.Tensor, position: int, token: int) -> torch.Tensor:
-    """P(token) at the position."""
-    return model(input_ids=ids).logits[0, position].float().softmax(-1)[token]
+    """P(token) at the position; the softmax adds no rounding of its own."""
+    return model(input_ids=ids).logits[0, position].double().softmax(-1)[token]
 
 
 def activation(
@@ -60,9 +65,11 @@ def activation(
     """The value projection's input at the position, [neuron]."""
     seen: list[torch.Tensor] = []
     handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
-    with torch.no_grad():
-        model(input_ids=ids)
-    handle.remove()
+    try:
+        with torch.no_grad():
+            model(input_ids=ids)
+    finally:
+        handle.remove()
     return seen[call].reshape(ids.shape[1], -1)[position].clone()
 
 
