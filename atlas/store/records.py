@@ -277,7 +277,7 @@ def _refuse_other_triples(
     connection: duckdb.DuckDBPyConnection, facts: Mapping[str, Sequence[Any]]
 ) -> None:
     with bulk.offered(connection, facts):
-        row = connection.execute(
+        rows = connection.execute(
             f"""
             SELECT o.fact_id, f.relation_id, f.subject, f.object
             FROM {bulk.OFFERED} AS o
@@ -286,8 +286,8 @@ def _refuse_other_triples(
             ORDER BY o.fact_id
             LIMIT 1
             """
-        ).fetchone()
-    if row:
+        ).fetchall()
+    for row in rows:
         raise StoreError(
             f"fact {row[0]} is in the atlas as {row[2]} - {row[1]} - {row[3]}, the dataset says "
             "otherwise: index it into another file with --db"

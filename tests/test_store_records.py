@@ -1,0 +1,362 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import (
+    MODEL,
+    attributions,
+    build,
+    synthetic_dataset,
+    synthetic_run,
+)
+
+from atlas.errors import StoreError
+from atlas.facts import Dataset, Fact, Relation, Template
+from atlas.store import connection as connections
+from atlas.store import records
+from atlas.store.atlas_file import Atlas, open_atlas
+
+TABLES = (
+    "models",
+    "relations",
+    "templates",
+    "facts",
+    "prompts",
+    "runs",
+    "prompt_results",
+    "attributions",
+    "selections",
+    "selection_relations",
+    "knowledge_neurons",
+)
+
+
+@pytest.fixture
+def atlas(tmp_path: Path) -> Atlas:
+    return open_atlas(tmp_path / "a.duckdb", create=True)
+
+
+def rows(atlas: Atlas, sql: str) -> list[tuple[Any, ...]]:
+    with atlas.reading() as connection:
+        return connection.execute(sql).fetchall()
+
+
+def content(atlas: Atlas) -> dict[str, list[tuple[Any, ...]]]:
+    return {table: rows(atlas, f"SELECT * FROM {table} ORDER BY ALL") for table in TABLES}
+
+
+def record(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> str:
+    run = synthetic_run(dataset)
+    records.record_dataset(connection, dataset)
+    records.record_model(connection, MODEL)
+    records.record_run(connection, run)
+    return run.run_id
+
+
+def batch(*prompt_ids: int) -> records.PromptResults:
+    return records.PromptResults(
+        [records.PromptResult(i, p_answer=0.5, max_score=0.4) for i in prompt_ids],
+        attributions([(i, 1, 2, 0.4, 1.0) for i in prompt_ids]),
+    )
+
+
+def test_the_id_of_a_prompt_is_what_it_always_was() -> None:
+    assert records.prompt_id("fact", "template") == 6310273843152999610
+    assert records.prompt_id("facttem", "plate") != records.prompt_id("fact", "template")
+
+
+def test_the_id_of_a_run_is_what_it_always_was() -> None:
+    assert synthetic_run(synthetic_dataset()).run_id == "4b4908821a95"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model_id", "other"),
+        ("rule", "riemann-left"),
+        ("points", 20),
+        ("tolerance", 0.02),
+        ("dtype", "float64"),
+        ("device", "cuda"),
+        ("seed", 1),
+        ("score_floor", 0.1),
+        ("dataset_digest", "other"),
+        ("settings", {"synthetic": False}),
+    ],
+)
+def test_whatever_decides_the_numbers_makes_another_run(field: str, value: object) -> None:
+    run = synthetic_run(synthetic_dataset())
+    changed: dict[str, Any] = {field: value}
+    assert replace(run, **changed).run_id != run.run_id
+
+
+def test_a_dataset_of_another_name_or_a_newer_atlas_continues_the_run() -> None:
+    run = synthetic_run(synthetic_dataset())
+    assert replace(run, dataset="renamed", atlas_version="9.0.0").run_id == run.run_id
+
+
+def test_the_order_of_settings_does_not_matter() -> None:
+    run = replace(synthetic_run(synthetic_dataset()), settings={"a": 1, "b": 2})
+    assert replace(run, settings={"b": 2, "a": 1}).run_id == run.run_id
+
+
+def test_a_dataset_is_recorded_whole(atlas: Atlas) -> None:
+    dataset = synthetic_dataset(relations=2, facts=3, templates=2)
+    with atlas.writing() as connection:
+        records.record_dataset(connection, dataset)
+    found = content(atlas)
+    assert found["relations"] == [("P36", "capital"), ("P37", "official language")]
+    assert len(found["templates"]) == 4
+    assert len(found["facts"]) == 6
+    assert ("P36-0", "P36", "Land 0", "Town 0") in found["facts"]
+    template = dataset.relations[0].templates[1]
+    assert len(found["prompts"]) == 12
+    assert (
+        records.prompt_id("P36-0", template.template_id),
+        "P36-0",
+        template.template_id,
+        "Capital 1 of Land 0 is [Y].",
+    ) in found["prompts"]
+
+
+def test_recording_everything_again_changes_no_row(tmp_path: Path) -> None:
+    made = build(tmp_path / "a.duckdb")
+    before = content(made.atlas)
+    build(tmp_path / "a.duckdb")
+    assert content(made.atlas) == before
+
+
+def test_a_larger_dataset_adds_only_what_is_new(atlas: Atlas) -> None:
+    for dataset in (synthetic_dataset(1, 3, 2), synthetic_dataset(2, 5, 3)):
+        with atlas.writing() as connection:
+            records.record_dataset(connection, dataset)
+    found = content(atlas)
+    sizes = {name: len(found[name]) for name in ("relations", "templates", "facts", "prompts")}
+    assert sizes == {"relations": 2, "templates": 6, "facts": 10, "prompts": 30}
+    assert len({row[0] for row in found["prompts"]}) == 30
+
+
+def test_what_a_dataset_holds_twice_is_recorded_once(atlas: Atlas) -> None:
+    fact = Fact("f", "P36", "Ireland", "Dublin")
+    template = Template("P36", "The capital of [X] is [Y].")
+    relation = Relation("P36", "capital", (template, template), (fact, fact))
+    with atlas.writing() as connection:
+        records.record_dataset(connection, Dataset("twice", (relation, relation)))
+    found = content(atlas)
+    assert found["relations"] == [("P36", "capital")]
+    assert found["facts"] == [("f", "P36", "Ireland", "Dublin")]
+    assert [row[3] for row in found["prompts"]] == ["The capital of Ireland is [Y]."]
+
+
+def test_a_fact_that_changed_its_triple_is_refused(atlas: Atlas) -> None:
+    def dataset(answer: str) -> Dataset:
+        fact = Fact("f", "P36", "Ireland", answer)
+        return Dataset("d", (Relation("P36", "capital", (), (fact,)),))
+
+    with atlas.writing() as connection:
+        records.record_dataset(connection, dataset("Dublin"))
+    with (
+        pytest.raises(StoreError, match="fact f is in the atlas as Ireland - P36 - Dublin") as e,
+        atlas.writing() as connection,
+    ):
+        records.record_dataset(connection, dataset("Cork"))
+    assert "\n" not in str(e.value)
+    assert rows(atlas, "SELECT object FROM facts") == [("Dublin",)]
+
+
+def test_an_empty_dataset_is_no_trouble(atlas: Atlas) -> None:
+    with atlas.writing() as connection:
+        records.record_dataset(connection, Dataset("empty", ()))
+        records.record_results(connection, "run", records.PromptResults([]))
+    assert content(atlas)["prompts"] == []
+
+
+def test_a_batch_is_stored_as_given(atlas: Atlas) -> None:
+    dataset = synthetic_dataset()
+    results = records.PromptResults(
+        [
+            records.PromptResult(2**63 - 1, 0.5, 2, "Cork", 0.25, 1, 0.75, 0.5, -0.125, True, 12),
+            records.PromptResult(7, skipped_because="object with an unknown token"),
+        ],
+        attributions([(2**63 - 1, 3, 65_000, 0.75, -1.5), (2**63 - 1, 0, 1, -0.5, 0.25)]),
+    )
+    with atlas.writing() as connection:
+        run_id = record(connection, dataset)
+        records.record_results(connection, run_id, results)
+    assert rows(atlas, "SELECT * FROM prompt_results ORDER BY prompt_id") == [
+        (run_id, 7, *[None] * 10, "object with an unknown token"),
+        (run_id, 2**63 - 1, 0.5, 2, "Cork", 0.25, 1, 0.75, 0.5, -0.125, True, 12, None),
+    ]
+    assert rows(atlas, "SELECT * FROM attributions ORDER BY layer") == [
+        (run_id, 2**63 - 1, 0, 1, -0.5, 0.25),
+        (run_id, 2**63 - 1, 3, 65_000, 0.75, -1.5),
+    ]
+
+
+def test_a_prompt_keeps_its_first_result(atlas: Atlas) -> None:
+    with atlas.writing() as connection:
+        run_id = record(connection, synthetic_dataset())
+        records.record_results(connection, run_id, batch(1, 2))
+        before = connection.execute("SELECT * FROM attributions ORDER BY ALL").fetchall()
+        other = records.PromptResults(
+            [records.PromptResult(1, p_answer=0.9), records.PromptResult(3, p_answer=0.9)],
+            attributions([(1, 5, 5, 0.9, 9.0), (3, 5, 5, 0.9, 9.0)]),
+        )
+        records.record_results(connection, run_id, other)
+        after = connection.execute("SELECT * FROM attributions ORDER BY ALL").fetchall()
+        answers = connection.execute(
+            "SELECT prompt_id, round(p_answer, 3) FROM prompt_results ORDER BY prompt_id"
+        ).fetchall()
+    assert [row for row in after if row not in before] == [
+        (run_id, 3, 5, 5, pytest.approx(0.9), 9.0)
+    ]
+    assert answers == [(1, 0.5), (2, 0.5), (3, pytest.approx(0.9))]
+
+
+def test_runs_do_not_share_results(atlas: Atlas) -> None:
+    with atlas.writing() as connection:
+        records.record_results(connection, "one", batch(1, 2))
+        records.record_results(connection, "two", batch(2, 3))
+        assert records.recorded_prompts(connection, "one").tolist() == [1, 2]
+        assert records.recorded_prompts(connection, "two").tolist() == [2, 3]
+
+
+def test_the_prompts_that_were_recorded_are_told_as_int64(atlas: Atlas) -> None:
+    with atlas.writing() as connection:
+        run_id = record(connection, synthetic_dataset())
+        assert records.recorded_prompts(connection, run_id).dtype == np.int64
+        assert records.recorded_prompts(connection, run_id).shape == (0,)
+        records.record_results(connection, run_id, batch(2**63 - 1, 5))
+        found = records.recorded_prompts(connection, run_id)
+    assert found.dtype == np.int64
+    assert found.tolist() == [5, 2**63 - 1]
+
+
+@pytest.mark.parametrize(
+    ("results", "complaint"),
+    [
+        (lambda: batch(1, 1), "twice"),
+        (
+            lambda: records.PromptResults(
+                [records.PromptResult(1)], attributions([(2, 0, 0, 0.5, 0.5)])
+            ),
+            "without its result",
+        ),
+        (
+            lambda: records.PromptResults(
+                [records.PromptResult(1)], attributions([(1, 0, 0, float("nan"), 0.5)])
+            ),
+            "not finite",
+        ),
+    ],
+)
+def test_a_batch_that_makes_no_sense_is_refused(results: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        results()
+
+
+def status(atlas: Atlas) -> tuple[str, bool]:
+    ((state, finished),) = rows(atlas, "SELECT status, finished_at IS NOT NULL FROM runs")
+    return state, finished
+
+
+def test_the_status_of_a_run_follows_what_happens(atlas: Atlas) -> None:
+    with atlas.writing() as connection:
+        run_id = record(connection, synthetic_dataset())
+    assert status(atlas) == ("running", False)
+    with atlas.writing() as connection:
+        records.record_results(connection, run_id, batch(1))
+        records.finish_run(connection, run_id, "interrupted")
+    assert status(atlas) == ("interrupted", False)
+    with atlas.writing() as connection:
+        records.record_results(connection, run_id, batch(2))
+    assert status(atlas) == ("running", False)
+    with atlas.writing() as connection:
+        records.finish_run(connection, run_id, "finished")
+    assert status(atlas) == ("finished", True)
+    before = rows(atlas, "SELECT * FROM runs")
+    with atlas.writing() as connection:
+        record(connection, synthetic_dataset())
+        records.record_results(connection, run_id, batch(2))
+        records.finish_run(connection, run_id, "finished")
+    assert rows(atlas, "SELECT * FROM runs") == before
+
+
+def test_models_with_the_same_weights_are_one_model(atlas: Atlas) -> None:
+    with atlas.writing() as connection:
+        records.record_model(connection, MODEL)
+        records.record_model(connection, replace(MODEL, name="another name"))
+    assert rows(atlas, "SELECT model_id, name FROM models") == [("5f5f5f5f5f5f", "synthetic")]
+
+
+def test_no_row_of_an_atlas_points_nowhere(tmp_path: Path) -> None:
+    atlas = build(tmp_path / "a.duckdb", relations=4).atlas
+    for child, key, parent in (
+        ("templates", "relation_id", "relations"),
+        ("facts", "relation_id", "relations"),
+        ("prompts", "fact_id", "facts"),
+        ("prompts", "template_id", "templates"),
+        ("runs", "model_id", "models"),
+        ("prompt_results", "run_id", "runs"),
+        ("prompt_results", "prompt_id", "prompts"),
+        ("attributions", "prompt_id", "prompt_results"),
+        ("selections", "run_id", "runs"),
+        ("selection_relations", "selection_id", "selections"),
+        ("selection_relations", "relation_id", "relations"),
+        ("knowledge_neurons", "selection_id", "selections"),
+        ("knowledge_neurons", "fact_id", "facts"),
+    ):
+        orphans = f"SELECT {key} FROM {child} ANTI JOIN {parent} USING ({key})"
+        assert rows(atlas, orphans) == [], (child, key)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    return open_atlas(tmp_path_factory.mktemp("atlas") / "a.duckdb", create=True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    data=st.dictionaries(
+        st.integers(0, 2**63 - 1),
+        st.lists(
+            st.tuples(st.integers(0, 99), st.integers(0, 2**20), finite, finite),
+            max_size=4,
+        ),
+        max_size=6,
+    ),
+    text=st.text(st.characters(blacklist_categories=["Cs"]), max_size=20),
+    cut=st.integers(0, 6),
+)
+def test_results_come_back_however_they_are_split_into_batches(
+    shared: Atlas,
+    data: dict[int, list[tuple[int, int, float, float]]],
+    text: str,
+    cut: int,
+) -> None:
+    ids = list(data)
+    with connections.exclusive(shared.path) as connection:
+        connection.execute("BEGIN TRANSACTION")
+        for part in (ids[:cut], ids[cut:], ids):
+            results = records.PromptResults(
+                [records.PromptResult(i, predicted=text) for i in part],
+                attributions([(i, *row) for i in part for row in data[i]]),
+            )
+            records.record_results(connection, "run", results)
+        found = connection.execute(
+            "SELECT prompt_id, layer, neuron, score, activation FROM attributions"
+        ).fetchall()
+        results_found = connection.execute(
+            "SELECT prompt_id, predicted FROM prompt_results"
+        ).fetchall()
+        connection.execute("ROLLBACK")
+    assert sorted(found) == sorted((i, *row) for i in ids for row in data[i])
+    assert sorted(results_found) == sorted((i, text) for i in ids)
