@@ -5,6 +5,7 @@ whatever stops the job loses at most the batches since the last commit, and the 
 with what is missing. A relation's knowledge neurons are selected with its last commit.
 """
 
+import contextlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -86,14 +87,17 @@ def index(
     """Measure the chosen part of a dataset and select its knowledge neurons, into the atlas `path`.
 
     The run is identified by model, settings and the whole dataset, so that choosing more relations
-    or facts later continues it. Yields after every batch and every relation.
+    or facts later continues it. Yields before every relation, after every batch of it, and when it
+    is complete.
 
     Raises LockedAtlas at once if another indexer works on the file, and whatever `load_model` and
-    `open_atlas` raise.
+    `open_atlas` raise. There is no new file before the model is loaded.
     """
     with indexing(path):
-        atlas = open_atlas(path, create=True)
+        if path.exists():  # a file that cannot be used is refused before minutes of loading
+            open_atlas(path, create=True)
         lm = load_model(settings.model, settings.dtype, settings.device)
+        atlas = open_atlas(path, create=True)
         job = _Job(atlas, lm, settings, _run_record(lm, dataset, settings))
         yield from job.measure(chosen)
 
@@ -139,8 +143,7 @@ class _Job:
             yield from self._relations(chosen, recorded)
             status = "finished"
         finally:
-            with self.atlas.writing(COMMIT_WAIT) as connection:
-                self._write_pending(connection)
+            with self._writing_pending() as connection:
                 records.finish_run(connection, self.run.run_id, status)
 
     def _relations(self, chosen: Dataset, recorded: set[int]) -> Iterator[IndexProgress]:
@@ -154,7 +157,9 @@ class _Job:
                 relation_done=0,
                 relation_total=size,
                 complete=False,
+                seconds=time.monotonic() - started,
             )
+            yield at
             for batch in relation_batches(self.lm, relation):
                 new = [asked for asked in batch if asked.prompt_id not in recorded]
                 if new:
@@ -174,16 +179,20 @@ class _Job:
             yield at
 
     def _commit(self, complete_relation: str | None = None) -> None:
-        with self.atlas.writing(COMMIT_WAIT) as connection:
-            self._write_pending(connection)
+        with self._writing_pending() as connection:
             if complete_relation is not None:
                 select(connection, self.run.run_id, self.settings.thresholds, [complete_relation])
-        self.committed_at = time.monotonic()
 
-    def _write_pending(self, connection: DuckDBPyConnection) -> None:
-        while self.pending:
-            records.record_results(connection, self.run.run_id, self.pending[0])
-            self.pending.pop(0)
+    @contextlib.contextmanager
+    def _writing_pending(self) -> Iterator[DuckDBPyConnection]:
+        """A transaction that begins with what is pending, which stays so if it fails."""
+        with self.atlas.writing(COMMIT_WAIT) as connection:
+            for results in self.pending:
+                records.record_results(connection, self.run.run_id, results)
+            yield connection
+        # Ctrl-C may come before this line: recording results twice changes nothing.
+        self.pending.clear()
+        self.committed_at = time.monotonic()
 
     def _results(self, asked: Sequence[AskedPrompt]) -> records.PromptResults:
         """Measure a batch; its prompts are all of one shape, or all skipped."""
