@@ -1,19 +1,23 @@
 """`atlas index`: measure facts on a model, with a progress bar; Ctrl-C loses nothing committed."""
 
 import contextlib
+import itertools
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
 from atlas.datasets import choose, read_dataset
+from atlas.errors import SettingsError
 from atlas.store.atlas_file import open_atlas
 from atlas.store.info_queries import atlas_info
 
-from .progress import show_progress
+from .progress import show_loading, show_progress
 from .render import db_option, note
 
 _GIGABYTE = 1 << 30
+_INTEGRATION = ("rule", "points", "tolerance", "max_evaluations")
 
 
 @click.command(
@@ -98,30 +102,36 @@ def index(
     **settings: Any,
 ) -> None:
     """Measure facts on a model and select their knowledge neurons."""
+    if memory_budget is not None and not math.isfinite(memory_budget):
+        raise SettingsError(f"memory budget is {memory_budget}: give GiB, for example 0.5")
     dataset = read_dataset(data)
     chosen = choose(dataset, relations, limit)
-    note(f"Loading {model} …")
-    from atlas.indexer import IndexSettings, index
-    from atlas.integration import Integration
-
-    integration = Integration(
-        **{name: settings.pop(name) for name in ("rule", "points", "tolerance", "max_evaluations")}
-    )
-    budget = None if memory_budget is None else int(memory_budget * _GIGABYTE)
-    how = IndexSettings(model=model, integration=integration, memory_budget=budget, **settings)
-    events = index(db, dataset, chosen, how)
     labels = {relation.relation_id: relation.label for relation in chosen.relations}
     try:
-        # closing: if Ctrl-C comes while we draw, the indexer still commits what it has measured
-        with contextlib.closing(events):
-            run_id = show_progress(events, labels)
-    except KeyboardInterrupt:
-        note(f"What was measured is in {db}; the same command continues.")
-        raise
-    _summary(db, run_id)
+        with contextlib.ExitStack() as stack:
+            with show_loading(model):
+                from atlas.indexer import IndexSettings, index
+                from atlas.integration import Integration
+
+                integration = Integration(**{name: settings.pop(name) for name in _INTEGRATION})
+                budget = None if memory_budget is None else int(memory_budget * _GIGABYTE)
+                how = IndexSettings(
+                    model=model, integration=integration, memory_budget=budget, **settings
+                )
+                # closing: if Ctrl-C comes while we draw, the indexer commits what it has
+                events = stack.enter_context(contextlib.closing(index(db, dataset, chosen, how)))
+                first = next(events)
+            run_id = show_progress(itertools.chain([first], events), labels)
+    except KeyboardInterrupt as e:
+        if not db.exists():  # it was still loading the model
+            raise
+        raise KeyboardInterrupt(
+            f"Interrupted: what was measured is in {db}; the same command continues."
+        ) from e
+    _summary(db, run_id, chosen.relations[0].relation_id)
 
 
-def _summary(db: Path, run_id: str) -> None:
+def _summary(db: Path, run_id: str, relation_id: str) -> None:
     with open_atlas(db).reading() as con:
         found = atlas_info(con, db)
     run = next(run for run in found.runs if run.run_id == run_id)
@@ -137,4 +147,4 @@ def _summary(db: Path, run_id: str) -> None:
                 f"  {selection.mean_neurons:.2f} knowledge neurons a fact over "
                 f"{selection.facts:,} facts, {selection.distinct_neurons:,} distinct"
             )
-    note("Next: `atlas query --hubs`, `atlas query --relation P36`, `atlas info`")
+    note(f"Next: `atlas query --hubs`, `atlas query --relation {relation_id}`, `atlas info`")

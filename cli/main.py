@@ -75,7 +75,7 @@ class AtlasGroup(click.Group):
         except AtlasError as e:
             raise click.ClickException(" ".join(str(e).split("\n"))) from e
         except KeyboardInterrupt as e:
-            raise Interrupted("Interrupted.") from e
+            raise Interrupted(str(e) or "Interrupted.") from e
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the command line and exits; click alone would print usage errors in four lines."""
