@@ -50,3 +50,14 @@ def llama(tmp_path: Path) -> Path:
     from tiny_models import save_tiny
 
     return save_tiny("llama", tmp_path / "llama")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One torch thread within the test: tiny models gain nothing from more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

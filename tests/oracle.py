@@ -1,0 +1,106 @@
+"""What the slow reference says of a prompt to a tiny model, and the engine's view of that model.
+
+The value projections are named here once more, on purpose: were `atlas.models.architectures` used,
+a wrong entry of that table would be wrong on both sides.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from reference import Reference, naive_attribution
+from tiny_models import MASKED, tiny
+from torch import nn
+
+from atlas.models.language_model import LanguageModel
+from atlas.prompts import Prompt, Target, encode
+from atlas.quadrature import Quadrature
+
+PROJECTIONS = {
+    "albert": "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn_output",
+    "bert": "bert.encoder.layer.{}.output.dense",
+    "bloom": "transformer.h.{}.mlp.dense_4h_to_h",
+    "distilbert": "distilbert.transformer.layer.{}.ffn.lin2",
+    "gemma": "model.layers.{}.mlp.down_proj",
+    "gemma2": "model.layers.{}.mlp.down_proj",
+    "gemma3_text": "model.layers.{}.mlp.down_proj",
+    "gpt2": "transformer.h.{}.mlp.c_proj",
+    "gpt_neo": "transformer.h.{}.mlp.c_proj",
+    "gpt_neox": "gpt_neox.layers.{}.mlp.dense_4h_to_h",
+    "gptj": "transformer.h.{}.mlp.fc_out",
+    "llama": "model.layers.{}.mlp.down_proj",
+    "mistral": "model.layers.{}.mlp.down_proj",
+    "modernbert": "model.layers.{}.mlp.Wo",
+    "olmo2": "model.layers.{}.mlp.down_proj",
+    "opt": "model.decoder.layers.{}.fc2",
+    "phi": "model.layers.{}.mlp.fc2",
+    "phi3": "model.layers.{}.mlp.down_proj",
+    "qwen2": "model.layers.{}.mlp.down_proj",
+    "qwen3": "model.layers.{}.mlp.down_proj",
+    "roberta": "roberta.encoder.layer.{}.output.dense",
+    "stablelm": "model.layers.{}.mlp.down_proj",
+    "xlm-roberta": "roberta.encoder.layer.{}.output.dense",
+}
+
+
+def language_model(model: Any, tokenizer: Any, dtype: str = "float32") -> LanguageModel:
+    """A transformers model as the engine takes it."""
+    return LanguageModel.from_parts(
+        model=model,
+        tokenizer=tokenizer,
+        name="tiny",
+        revision=None,
+        weights_sha256="0" * 64,
+        dtype=dtype,
+        device="cpu",
+    )
+
+
+def tiny_language_model(family: str, seed: int = 0) -> LanguageModel:
+    """`tiny(family, seed)` as the engine takes it."""
+    return language_model(*tiny(family, seed))
+
+
+def projections(model: Any) -> list[tuple[nn.Module, int]]:
+    """Per layer the value projection, and which call of that module is meant."""
+    layers = range(model.config.num_hidden_layers)
+    names = [PROJECTIONS[model.config.model_type].format(layer) for layer in layers]
+    return [
+        (model.get_submodule(name), names[:layer].count(name)) for layer, name in enumerate(names)
+    ]
+
+
+def reference(model: Any, target: Target, rule: Quadrature) -> Reference:
+    """The naive loop's attribution of one target."""
+    return naive_attribution(
+        model,
+        projections(model),
+        list(target.token_ids),
+        target.position,
+        target.token,
+        rule.alphas.tolist(),
+        rule.weights.tolist(),
+    )
+
+
+def references(lm: LanguageModel, prompt: Prompt, rule: Quadrature) -> list[Reference]:
+    """The naive loop's attribution of each answer token of a prompt."""
+    targets = encode(prompt, lm.tokenizer, lm.objective, lm.context)
+    return [reference(lm.model, target, rule) for target in targets]
+
+
+def question(family: str, before: str = "The capital of France is") -> str:
+    """A text that asks a model of the family."""
+    return f"{before} [MASK]." if family in MASKED else before
+
+
+def relative_error(ours: Any, theirs: Any) -> float:
+    """Largest difference, relative to the largest of `theirs`."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+def mean_scores(parts: Sequence[Reference]) -> Any:
+    """Scores [layer, neuron] of an answer of several tokens."""
+    return np.mean([part.scores for part in parts], axis=0)
