@@ -137,6 +137,12 @@ def test_an_error_in_our_own_sql_passes_through(file: Path) -> None:
     assert count(file) == 2
 
 
+def test_a_system_error_in_the_block_is_not_blamed_on_the_atlas(file: Path) -> None:
+    with pytest.raises(FileNotFoundError), writing(file):
+        (file.parent / "elsewhere").read_text()
+    assert count(file) == 2
+
+
 def test_an_interrupted_statement_is_a_keyboard_interrupt(file: Path) -> None:
     with pytest.raises(KeyboardInterrupt), mapped_errors(file):
         raise RuntimeError("Query interrupted")

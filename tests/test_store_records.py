@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import start
 from synthetic import (
     MODEL,
     attributions,
@@ -313,6 +315,42 @@ def test_no_row_of_an_atlas_points_nowhere(tmp_path: Path) -> None:
     ):
         orphans = f"SELECT {key} FROM {child} ANTI JOIN {parent} USING ({key})"
         assert rows(atlas, orphans) == [], (child, key)
+
+
+WRITE_BATCHES = """
+    import sys
+    from synthetic import attributions
+    from atlas.store import records
+    from atlas.store.connection import writing
+    print(flush=True)
+    for start in range(int(sys.argv[2]), 10**9, 10):
+        ids = range(start, start + 10)
+        results = records.PromptResults(
+            [records.PromptResult(i, predicted="x" * 50) for i in ids],
+            attributions([(i, 0, neuron, 0.5, 0.5) for i in ids for neuron in range(100)]),
+        )
+        with writing(sys.argv[1]) as connection:
+            records.record_results(connection, "run", results)
+        print(start + 10, flush=True)
+"""
+
+
+def test_kills_at_any_moment_lose_at_most_the_batch_under_way(atlas: Atlas) -> None:
+    written = 0
+    for kill in range(8):
+        process = start(WRITE_BATCHES, atlas.path, written)
+        time.sleep(0.2 + 0.037 * kill)
+        process.kill()
+        out, _ = process.communicate()
+        told = int(out.split()[-1]) if out.split() else written
+        ((prompts,),) = rows(atlas, "SELECT count(*) FROM prompt_results")
+        assert prompts in (told, told + 10)
+        assert rows(
+            atlas,
+            "SELECT count(*), count(DISTINCT (prompt_id, neuron)) FROM attributions",
+        ) == [(100 * prompts, 100 * prompts)]
+        written = prompts
+    assert written > 0
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)

@@ -27,6 +27,7 @@ _CONFIG: dict[str, str] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
+_DUCKDB = (duckdb.Error,)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds
 _PID = re.compile(r"\(PID (\d+)\)")
 _FULL = ("File too large", "No space left on device", "Disk quota exceeded")
@@ -43,7 +44,7 @@ def reading(
     """A read-only connection; waits up to `wait` seconds while another process writes."""
     connection = _connect(Path(path), wait, read_only=True, config=config)
     try:
-        with mapped_errors(Path(path)):
+        with mapped_errors(Path(path), _DUCKDB):  # an OSError in the block is the caller's
             yield connection
     finally:
         connection.close()
@@ -72,7 +73,7 @@ def exclusive(path: Path | str, wait: float = 60.0) -> Iterator[duckdb.DuckDBPyC
     """A connection that keeps every other process out, without a transaction: for migrations."""
     connection = _connect(Path(path), wait, read_only=False)
     try:
-        with mapped_errors(Path(path)):
+        with mapped_errors(Path(path), _DUCKDB):  # an OSError in the block is the caller's
             yield connection
     finally:
         connection.close()
@@ -101,10 +102,13 @@ def _connect(
 
 
 @contextlib.contextmanager
-def mapped_errors(path: Path) -> Iterator[None]:
+def mapped_errors(
+    path: Path, kinds: tuple[type[Exception], ...] = (duckdb.Error, OSError)
+) -> Iterator[None]:
     """Turn DuckDB's and the system's complaints about the file into one-line StoreErrors.
 
-    Errors in our own SQL pass through unchanged: they are bugs.
+    `kinds` limits which exceptions are looked at. Errors in our own SQL pass through unchanged:
+    they are bugs.
     """
     try:
         yield
@@ -112,7 +116,7 @@ def mapped_errors(path: Path) -> Iterator[None]:
         if "Query interrupted" in str(e):  # what DuckDB makes of Ctrl-C
             raise KeyboardInterrupt from e
         raise
-    except (duckdb.Error, OSError) as e:
+    except kinds as e:
         mapped = _store_error(path, e)
         if mapped is None:
             raise
