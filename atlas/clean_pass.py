@@ -53,6 +53,7 @@ class CleanPass:
     projected: Tensor  # [layer, target, d_model]: the value projection's output at `at`
     linear: Tensor  # [layer, target, d_model]: the same without the bias, so linear in α
     norm_input: Tensor  # [layer, target, d_model]: what enters `norm_after`, else `projected`
+    norm_ratio: Tensor  # [layer, target] float32: |FFN output| / |what the next norm adds it to|
     gradient: Tensor  # [layer, target, d_model]: dP/d(projected) at α = 1, float32
     logits: Tensor  # [target, vocabulary] float32
     p: Tensor  # [target] float32: P(target token)
@@ -153,6 +154,7 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         prefix.rows = torch.zeros(1, dtype=torch.long, device=device)
     projected = torch.stack(recorder.projected)
     bias = torch.stack([_bias(block.value_projection, projected) for block in lm.blocks])
+    linear = projected - bias[:, None]
     return CleanPass(
         lm=lm,
         targets=tuple(targets),
@@ -161,14 +163,29 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         hidden=recorder.hidden,
         activations=torch.stack(recorder.activations),
         projected=projected,
-        linear=projected - bias[:, None],
+        linear=linear,
         norm_input=torch.stack(recorder.norm_input) if recorder.norm_input else projected,
+        norm_ratio=_norm_ratio(lm, recorder, linear),
         gradient=torch.stack(gradients).float(),
         logits=logits.detach(),
         p=p.detach(),
         calls=_block_calls(lm, ids[:1], kwargs),
         prefix=prefix,
     )
+
+
+def _norm_ratio(lm: LanguageModel, recorder: "_Recorder", linear: Tensor) -> Tensor:
+    """|W_out w| / |what the next norm sees at α = 0|, [layer, target]; see `_StretchedPath`."""
+    if recorder.norm_input:
+        base = torch.stack(recorder.norm_input) - linear
+    else:
+        base = torch.stack([recorder.at_answer(hidden) for hidden in recorder.hidden]) - linear
+    norm = lm.blocks[0].norm_after
+    epsilon = getattr(norm, "eps", getattr(norm, "variance_epsilon", 1e-6))
+    floor = base.shape[-1] * epsilon
+    squares = base.float().square().sum(-1)
+    ratio: Tensor = linear.float().norm(dim=-1) / (squares + floor).sqrt()
+    return ratio
 
 
 def _prefill(lm: LanguageModel, ids: Tensor) -> FrozenPrefix:
@@ -236,7 +253,8 @@ class _Recorder:
             for handle in handles:
                 handle.remove()
 
-    def _at_answer(self, tensor: Tensor) -> Tensor:
+    def at_answer(self, tensor: Tensor) -> Tensor:
+        """The tensor's rows at the answer position, [target, …]."""
         return self._by_row(tensor)[self.row, self.at].detach()
 
     def _by_row(self, tensor: Tensor) -> Tensor:
@@ -247,11 +265,11 @@ class _Recorder:
         self.hidden.append(hidden.detach())
 
     def _norm(self, module: Any, args: tuple[Tensor, ...]) -> None:
-        self.norm_input.append(self._at_answer(args[0]))
+        self.norm_input.append(self.at_answer(args[0]))
 
     def _projection(self, module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        self.activations.append(self._at_answer(args[0]))
-        self.projected.append(self._at_answer(output))
+        self.activations.append(self.at_answer(args[0]))
+        self.projected.append(self.at_answer(output))
         zero = torch.zeros_like(self.projected[-1]).requires_grad_()
         self.zeros.append(zero)
         rows = self._by_row(output).index_put((self.row, self.at), zero, accumulate=True)

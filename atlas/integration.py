@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,46 +68,37 @@ def integrate(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
 
 
 def _fixed(clean: CleanPass, rule: Quadrature, memory_budget: int) -> Integral:
-    layers, targets = clean.projected.shape[:2]
+    layers, targets, _ = clean.projected.shape
+    layer, target = _all_pairs(clean)
     inner = rule.alphas < 1  # at α = 1 the clean pass has the gradient
-    alphas, weights = rule.alphas[inner], rule.weights[inner]
+    alphas = _like(clean.p, rule.alphas[inner]).expand(len(layer), -1)
     total = clean.gradient * float(rule.weights[~inner].sum())
-    p_zero = clean.p.new_zeros(layers, targets)
-    if len(alphas):
-        grid = _all_rows(clean, alphas)
-        weight = _like(clean.gradient, weights)
-        for layer, patched in enumerate(run_rows(clean, grid, memory_budget)):
-            gradient = patched.gradient.view(targets, len(alphas), -1)
-            total[layer] += torch.einsum("tkd,k->td", gradient, weight)
-            p_zero[layer] = patched.p.view(targets, len(alphas))[:, 0]
-    if not len(alphas) or alphas[0] != 0:
-        zero = run_rows(clean, _all_rows(clean, np.zeros(1)), memory_budget, gradients=False)
-        p_zero = torch.stack([patched.p for patched in zero])
-    evaluations = torch.full((layers, targets), len(rule.alphas))
-    return Integral(total, clean.p - p_zero, evaluations)
+    if alphas.shape[1]:
+        p, gradient = _run(clean, layer, target, alphas, memory_budget)
+        weights = _like(clean.p, rule.weights[inner])
+        total += torch.einsum("pkd,k->pd", gradient, weights).view_as(total)
+    if not alphas.shape[1] or rule.alphas[0] != 0:
+        zero = alphas.new_zeros(len(layer), 1)
+        p, _ = _run(clean, layer, target, zero, memory_budget, gradients=False)
+    effect = clean.p - p[:, 0].view(layers, targets)
+    return Integral(total, effect, torch.full((layers, targets), len(rule.alphas)))
 
 
 def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integral:
-    """Nested Clenshaw-Curtis rules: each level keeps every gradient of the one before."""
-    layers, targets, d_model = clean.projected.shape
+    """Nested Clenshaw-Curtis rules on a stretched path: each level keeps every gradient so far."""
+    layers, targets, _ = clean.projected.shape
+    layer, target = _all_pairs(clean)  # the pairs still refined, sorted by layer
+    path = _StretchedPath(clean.norm_ratio.flatten())
     rule = clenshaw_curtis(COARSEST)
-    first = run_rows(clean, _all_rows(clean, rule.alphas[:-1]), memory_budget)
-    p_zero = torch.stack([patched.p.view(targets, COARSEST)[:, 0] for patched in first])
-    effect = clean.p - p_zero
+    p, inner = _run(clean, layer, target, path.alphas(rule)[:, :-1], memory_budget)
+    effect = clean.p - p[:, 0].view(layers, targets)
     allowed = how.tolerance * effect.abs().amax(0)
     linear = clean.linear.float()
     total = torch.empty_like(clean.gradient)
-    evaluations = torch.full((layers, targets), COARSEST + 1)
-
-    # (layer, target) pairs still refined, sorted by layer, with all their gradients so far
-    pairs = torch.arange(layers * targets, device=clean.p.device)
-    layer, target = pairs // targets, pairs % targets
-    inner = torch.stack([patched.gradient.view(targets, COARSEST, d_model) for patched in first])
-    known = torch.cat([inner, clean.gradient[:, :, None]], dim=2).flatten(
-        0, 1
-    )  # [pair, k, d_model]
+    evaluations = torch.empty(layers, targets, dtype=torch.long)
+    known = torch.cat([inner, clean.gradient.flatten(0, 1)[:, None]], dim=1)  # [pair, k, d_model]
     while True:
-        estimate = torch.einsum("pkd,k->pd", known, _like(known, rule.weights))
+        estimate = torch.einsum("pkd,pk->pd", known, path.weights(rule))
         total[layer, target] = estimate
         evaluations[layer.cpu(), target.cpu()] = len(rule.alphas)
         gap = (estimate * linear[layer, target]).sum(-1) - effect[layer, target]
@@ -117,36 +107,70 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
         if not unsettled.any() or intervals > FINEST or intervals >= how.max_evaluations:
             return Integral(total, effect, evaluations)
         layer, target, known = layer[unsettled], target[unsettled], known[unsettled]
+        path = _StretchedPath(path.ratio[unsettled])
         rule = clenshaw_curtis(intervals)
-        fresh = _pair_gradients(clean, layer, target, rule.alphas[1::2], memory_budget)
+        _, fresh = _run(clean, layer, target, path.alphas(rule)[:, 1::2], memory_budget)
         known = torch.cat(
             [torch.stack([known[:, :-1], fresh], dim=2).flatten(1, 2), known[:, -1:]], dim=1
         )
 
 
-def _all_rows(clean: CleanPass, alphas: Float) -> list[Rows]:
-    everyone = torch.arange(len(clean.targets), device=clean.p.device)
-    return [_rows(clean, layer, everyone, alphas) for layer in range(clean.lm.layers)]
+@dataclass(frozen=True, eq=False)
+class _StretchedPath:
+    """α = sinh(u·t) / sinh(u) for t in [0, 1], with u = asinh(ratio) for each pair.
+
+    What reads the FFN's output is a norm of base + α·output. Its slope changes on the scale
+    α ≈ |base| / |output| = 1 / ratio, which an even path misses where the FFN outweighs the
+    residual stream (massive activations) or is normed alone (Gemma 2 and 3, OLMo 2). There the
+    gradient falls like 1 / sqrt(1 + (ratio·α)²), and dα/dt rises by the same factor. A small ratio
+    leaves the path as it is.
+    """
+
+    ratio: Tensor  # [pair]
+
+    def alphas(self, rule: Quadrature) -> Tensor:
+        """The rule's points along the path, [pair, point]."""
+        u, t = self._stretch(rule)
+        return _like(self.ratio, (u * t).sinh() / u.sinh())
+
+    def weights(self, rule: Quadrature) -> Tensor:
+        """The rule's weights times dα/dt, [pair, point]."""
+        u, t = self._stretch(rule)
+        weights = torch.as_tensor(rule.weights, device=u.device)
+        return _like(self.ratio, weights * u * (u * t).cosh() / u.sinh())
+
+    def _stretch(self, rule: Quadrature) -> tuple[Tensor, Tensor]:
+        u = self.ratio.double().asinh().clamp(min=1e-3)[:, None]  # below, the path is even
+        return u, torch.as_tensor(rule.alphas, device=u.device)
 
 
-def _pair_gradients(
-    clean: CleanPass, layer: Tensor, target: Tensor, alphas: Float, memory_budget: int
-) -> Tensor:
-    """Gradients [pair, alpha, d_model] of (layer, target) pairs that are sorted by layer."""
-    wanted = [_rows(clean, int(value), target[layer == value], alphas) for value in layer.unique()]
-    patched = run_rows(clean, wanted, memory_budget)
+def _all_pairs(clean: CleanPass) -> tuple[Tensor, Tensor]:
+    """Layer and target of every pair, [pair], sorted by layer."""
+    layers, targets, _ = clean.projected.shape
+    pairs = torch.arange(layers * targets, device=clean.p.device)
+    return pairs // targets, pairs % targets
+
+
+def _run(
+    clean: CleanPass,
+    layer: Tensor,
+    target: Tensor,
+    alphas: Tensor,
+    memory_budget: int,
+    *,
+    gradients: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """P [pair, alpha] and its gradients [pair, alpha, d_model]; pairs are sorted by layer."""
+    wanted = []
+    for number in layer.unique().tolist():
+        here = layer == number
+        rows = target[here].repeat_interleave(alphas.shape[1])
+        wanted.append(Rows(number, rows, alphas[here].flatten()))
+    patched = run_rows(clean, wanted, memory_budget, gradients=gradients)
+    p = torch.cat([rows.p for rows in patched])
     gradient = torch.cat([rows.gradient for rows in patched])
-    return gradient.view(len(layer), len(alphas), -1)
+    return p.view_as(alphas), gradient.view(*alphas.shape, -1)
 
 
-def _rows(clean: CleanPass, layer: int, targets: Tensor, alphas: Float) -> Rows:
-    """Every target with every alpha, alphas fastest."""
-    return Rows(
-        layer,
-        targets.repeat_interleave(len(alphas)),
-        _like(clean.p, alphas).repeat(len(targets)),
-    )
-
-
-def _like(tensor: Tensor, values: Float) -> Tensor:
+def _like(tensor: Tensor, values: Tensor | Float) -> Tensor:
     return torch.as_tensor(values, dtype=tensor.dtype, device=tensor.device)
