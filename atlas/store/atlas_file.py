@@ -122,7 +122,8 @@ def _upgrade(path: Path, create: bool) -> None:
         connection.execute("CHECKPOINT")  # so that the file alone, without its WAL, is everything
         source = os.open(path, os.O_RDONLY)
         descriptors.callback(os.close, source)
-        _copy(source, path.with_name(f"{path.name}.backup-{found}"))
+        with connections.mapped_errors(path):
+            _copy(source, path.with_name(f"{path.name}.backup-{found}"))
         migrate.upgrade(connection)
 
 

@@ -193,6 +193,7 @@ def finish_run(
     connection: duckdb.DuckDBPyConnection, run_id: str, status: Literal["interrupted", "finished"]
 ) -> None:
     """Set the run's status; `finished_at` is when it first became "finished"."""
+    finished_at = _now() if status == "finished" else None
     connection.execute(
         """
         UPDATE runs
@@ -201,11 +202,7 @@ def finish_run(
         WHERE run_id = $run_id
           AND status <> $status
         """,
-        {
-            "run_id": run_id,
-            "status": status,
-            "finished_at": _now() if status == "finished" else None,
-        },
+        {"run_id": run_id, "status": status, "finished_at": finished_at},
     )
 
 
