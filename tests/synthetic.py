@@ -9,6 +9,7 @@ and one negative, too weak for the default ratio. The last template of each rela
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import numpy as np
 
 from atlas.facts import Dataset, Fact, Relation, Template
@@ -55,9 +56,7 @@ def build(path: Path, relations: int = 2, facts: int = 6, templates: int = 4) ->
     run = synthetic_run(dataset)
     atlas = open_atlas(path, create=True)
     with atlas.writing() as connection:
-        records.record_dataset(connection, dataset)
-        records.record_model(connection, MODEL)
-        records.record_run(connection, run)
+        begin(connection, dataset)
         for number in range(relations):
             results = synthetic_results(dataset, number)
             records.record_results(connection, run.run_id, results)
@@ -115,6 +114,15 @@ def synthetic_run(dataset: Dataset) -> records.RunRecord:
         atlas_version="0.1.0",
         settings={"synthetic": True},
     )
+
+
+def begin(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> str:
+    """Record the dataset, the model and a run without results; returns the run's id."""
+    run = synthetic_run(dataset)
+    records.record_dataset(connection, dataset)
+    records.record_model(connection, MODEL)
+    records.record_run(connection, run)
+    return run.run_id
 
 
 def neurons_of(dataset: Dataset, relation: int, fact: int) -> tuple[tuple[int, int], ...]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from atlas_content import content
 from synthetic import build, neurons_of, synthetic_dataset, synthetic_results, synthetic_run
 
 from atlas.errors import NotFound, SettingsError
@@ -12,14 +13,6 @@ from atlas.store import records
 from atlas.store.atlas_file import Atlas, open_atlas
 
 TABLES = ("selections", "selection_relations", "knowledge_neurons")
-
-
-def content(atlas: Atlas) -> dict[str, list[tuple[Any, ...]]]:
-    with atlas.reading() as connection:
-        return {
-            table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
-            for table in TABLES
-        }
 
 
 def latest(atlas: Atlas) -> str:
@@ -37,33 +30,33 @@ def ask(atlas: Atlas, run_id: str, asked: Thresholds, **options: Any) -> str:
 
 def test_the_synthetic_atlas_has_the_neurons_it_promises(tmp_path: Path) -> None:
     made = build(tmp_path / "a.duckdb", relations=3, facts=4)
-    found = {row[1:4] for row in content(made.atlas)["knowledge_neurons"]}
+    found = {row[1:4] for row in content(made.atlas.path)["knowledge_neurons"]}
     assert found == {
         (fact.fact_id, layer, neuron)
         for r, relation in enumerate(made.dataset.relations)
         for f, fact in enumerate(relation.facts)
         for layer, neuron in neurons_of(made.dataset, r, f)
     }
-    assert [row[1:] for row in content(made.atlas)["selection_relations"]] == [
+    assert [row[1:] for row in content(made.atlas.path)["selection_relations"]] == [
         (relation_id, 0.7, 0, 4, 12, 3.0) for relation_id in ("P30", "P36", "P37")
     ]
 
 
 def test_asking_for_the_latest_selection_again_changes_no_row(tmp_path: Path) -> None:
     made = build(tmp_path / "a.duckdb")
-    before = content(made.atlas)
+    before = content(made.atlas.path)
     assert ask(made.atlas, made.run_id, Thresholds()) == made.selection_id
-    assert content(made.atlas) == before
+    assert content(made.atlas.path) == before
 
 
 def test_the_latest_selection_is_the_one_asked_for_last(tmp_path: Path) -> None:
     made = build(tmp_path / "a.duckdb")
     strict = ask(made.atlas, made.run_id, Thresholds(preset="fixed", ratio=0.9))
     assert latest(made.atlas) == strict != made.selection_id
-    before = content(made.atlas)
+    before = content(made.atlas.path)
     assert ask(made.atlas, made.run_id, Thresholds()) == made.selection_id
     assert latest(made.atlas) == made.selection_id
-    after = content(made.atlas)
+    after = content(made.atlas.path)
     assert after["knowledge_neurons"] == before["knowledge_neurons"]
     assert after["selection_relations"] == before["selection_relations"]
     changed = [row for row in after["selections"] if row not in before["selections"]]
@@ -87,12 +80,12 @@ def test_new_results_are_taken_up_and_other_relations_left_alone(tmp_path: Path)
         records.record_run(connection, run)
         records.record_results(connection, run.run_id, synthetic_results(dataset, 0))
     ask(atlas, run.run_id, Thresholds())
-    first = content(atlas)
+    first = content(atlas.path)
     assert [row[1] for row in first["selection_relations"]] == ["P36"]
     with atlas.writing() as connection:
         records.record_results(connection, run.run_id, synthetic_results(dataset, 1))
     ask(atlas, run.run_id, Thresholds())
-    second = content(atlas)
+    second = content(atlas.path)
     assert [row[1] for row in second["selection_relations"]] == ["P36", "P37"]
     assert set(first["knowledge_neurons"]) < set(second["knowledge_neurons"])
     assert second["selections"] == first["selections"]
@@ -103,12 +96,12 @@ def test_selecting_relation_by_relation_is_the_same_as_all_at_once(tmp_path: Pat
     asked = Thresholds(preset="fixed", ratio=0.7)
     for relation_id in ("P37", "P36", "P30"):
         ask(made.atlas, made.run_id, asked, relations=[relation_id])
-    piecemeal = content(made.atlas)
+    piecemeal = content(made.atlas.path)
     with made.atlas.writing() as connection:
         for table in TABLES:
             connection.execute(f"DELETE FROM {table}")
     ask(made.atlas, made.run_id, asked)
-    at_once = content(made.atlas)
+    at_once = content(made.atlas.path)
     selection_id = asked.selection_id(made.run_id)
     for table in ("selection_relations", "knowledge_neurons"):
         assert at_once[table] == [row for row in piecemeal[table] if row[0] == selection_id]
@@ -130,11 +123,11 @@ def test_a_relation_measured_further_is_selected_anew(tmp_path: Path) -> None:
         part = records.PromptResults(half, records.Attributions(**rows))
         records.record_results(connection, run.run_id, part)
     ask(atlas, run.run_id, Thresholds())
-    assert {row[1] for row in content(atlas)["knowledge_neurons"]} == {"P36-0"}
+    assert {row[1] for row in content(atlas.path)["knowledge_neurons"]} == {"P36-0"}
     with atlas.writing() as connection:
         records.record_results(connection, run.run_id, results)
     ask(atlas, run.run_id, Thresholds())
-    found = content(atlas)
+    found = content(atlas.path)
     assert {row[1] for row in found["knowledge_neurons"]} == {"P36-0", "P36-1"}
     assert len(found["knowledge_neurons"]) == 6
     assert [row[1:] for row in found["selection_relations"]] == [("P36", 0.7, 0, 2, 8, 3.0)]
@@ -144,7 +137,7 @@ def test_facts_without_neurons_are_counted_but_absent(tmp_path: Path) -> None:
     made = build(tmp_path / "a.duckdb", relations=1, facts=3)
     asked = Thresholds(preset="fixed", min_prompts=50)
     ask(made.atlas, made.run_id, asked)
-    found = content(made.atlas)
+    found = content(made.atlas.path)
     selection_id = asked.selection_id(made.run_id)
     assert [row for row in found["knowledge_neurons"] if row[0] == selection_id] == []
     assert [row[1:] for row in found["selection_relations"] if row[0] == selection_id] == [
@@ -154,13 +147,13 @@ def test_facts_without_neurons_are_counted_but_absent(tmp_path: Path) -> None:
 
 def test_runs_are_selected_apart(tmp_path: Path) -> None:
     made = build(tmp_path / "a.duckdb")
-    before = content(made.atlas)
+    before = content(made.atlas.path)
     other = replace(made.run, tolerance=0.5)
     with made.atlas.writing() as connection:
         records.record_run(connection, other)
         records.record_results(connection, other.run_id, synthetic_results(made.dataset, 1))
     other_id = ask(made.atlas, other.run_id, Thresholds())
-    found = content(made.atlas)
+    found = content(made.atlas.path)
     assert [row for row in found["knowledge_neurons"] if row[0] != other_id] == before[
         "knowledge_neurons"
     ]
@@ -169,11 +162,11 @@ def test_runs_are_selected_apart(tmp_path: Path) -> None:
 
 def test_a_ratio_below_what_was_stored_is_refused(tmp_path: Path) -> None:
     made = build(tmp_path / "a.duckdb")
-    before = content(made.atlas)
+    before = content(made.atlas.path)
     with pytest.raises(SettingsError, match=r"stored only scores from 0\.05 .* use 0\.05") as e:
         ask(made.atlas, made.run_id, Thresholds(ratio=0.04))
     assert "\n" not in str(e.value)
-    assert content(made.atlas) == before
+    assert content(made.atlas.path) == before
     ask(made.atlas, made.run_id, Thresholds(ratio=0.05))
 
 

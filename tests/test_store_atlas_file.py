@@ -2,12 +2,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from atlas_content import content, names, revision
 from processes import run, run_on_full_disk, run_without_privileges, start
 
 from atlas.errors import NewerAtlas, NotAnAtlas, StoreError
 from atlas.store import migrate
 from atlas.store.atlas_file import Atlas, open_atlas
-from atlas.store.connection import exclusive, reading
+from atlas.store.connection import exclusive
 
 CREATE = """
     import sys
@@ -35,27 +36,6 @@ DIE_WHILE_CREATING = """
 
 
 HEAVY = ("alembic", "sqlalchemy", "pyarrow", "torch", "transformers", "click", "rich")
-
-
-def revision(path: Path) -> str | None:
-    with reading(path) as connection:
-        return migrate.revision_of(connection)
-
-
-def content(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table."""
-    with reading(path) as connection:
-        tables = connection.execute(
-            "SELECT table_name FROM duckdb_tables() ORDER BY table_name"
-        ).fetchall()
-        return {
-            table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
-            for (table,) in tables
-        }
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 def test_a_new_atlas_has_the_newest_revision_and_leaves_no_other_file(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
+from atlas_content import content, rows
 from synthetic import (
     MODEL,
-    attributions,
     build,
     synthetic_dataset,
     synthetic_run,
@@ -17,48 +16,10 @@ from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.store import records
 from atlas.store.atlas_file import Atlas, open_atlas
 
-TABLES = (
-    "models",
-    "relations",
-    "templates",
-    "facts",
-    "prompts",
-    "runs",
-    "prompt_results",
-    "attributions",
-    "selections",
-    "selection_relations",
-    "knowledge_neurons",
-)
-
 
 @pytest.fixture
 def atlas(tmp_path: Path) -> Atlas:
     return open_atlas(tmp_path / "a.duckdb", create=True)
-
-
-def rows(atlas: Atlas, sql: str) -> list[tuple[Any, ...]]:
-    with atlas.reading() as connection:
-        return connection.execute(sql).fetchall()
-
-
-def content(atlas: Atlas) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: rows(atlas, f"SELECT * FROM {table} ORDER BY ALL") for table in TABLES}
-
-
-def record(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> str:
-    run = synthetic_run(dataset)
-    records.record_dataset(connection, dataset)
-    records.record_model(connection, MODEL)
-    records.record_run(connection, run)
-    return run.run_id
-
-
-def batch(*prompt_ids: int) -> records.PromptResults:
-    return records.PromptResults(
-        [records.PromptResult(i, p_answer=0.5, max_score=0.4) for i in prompt_ids],
-        attributions([(i, 1, 2, 0.4, 1.0) for i in prompt_ids]),
-    )
 
 
 def test_the_id_of_a_prompt_is_what_it_always_was() -> None:
@@ -105,7 +66,7 @@ def test_a_dataset_is_recorded_whole(atlas: Atlas) -> None:
     dataset = synthetic_dataset(relations=2, facts=3, templates=2)
     with atlas.writing() as connection:
         records.record_dataset(connection, dataset)
-    found = content(atlas)
+    found = content(atlas.path)
     assert found["relations"] == [("P36", "capital"), ("P37", "official language")]
     assert len(found["templates"]) == 4
     assert len(found["facts"]) == 6
@@ -122,16 +83,16 @@ def test_a_dataset_is_recorded_whole(atlas: Atlas) -> None:
 
 def test_recording_everything_again_changes_no_row(tmp_path: Path) -> None:
     made = build(tmp_path / "a.duckdb")
-    before = content(made.atlas)
+    before = content(made.atlas.path)
     build(tmp_path / "a.duckdb")
-    assert content(made.atlas) == before
+    assert content(made.atlas.path) == before
 
 
 def test_a_larger_dataset_adds_only_what_is_new(atlas: Atlas) -> None:
     for dataset in (synthetic_dataset(1, 3, 2), synthetic_dataset(2, 5, 3)):
         with atlas.writing() as connection:
             records.record_dataset(connection, dataset)
-    found = content(atlas)
+    found = content(atlas.path)
     sizes = {name: len(found[name]) for name in ("relations", "templates", "facts", "prompts")}
     assert sizes == {"relations": 2, "templates": 6, "facts": 10, "prompts": 30}
     assert len({row[0] for row in found["prompts"]}) == 30
@@ -143,7 +104,7 @@ def test_what_a_dataset_holds_twice_is_recorded_once(atlas: Atlas) -> None:
     relation = Relation("P36", "capital", (template, template), (fact, fact))
     with atlas.writing() as connection:
         records.record_dataset(connection, Dataset("twice", (relation, relation)))
-    found = content(atlas)
+    found = content(atlas.path)
     assert found["relations"] == [("P36", "capital")]
     assert found["facts"] == [("f", "P36", "Ireland", "Dublin")]
     assert [row[3] for row in found["prompts"]] == ["The capital of Ireland is [Y]."]
@@ -162,48 +123,21 @@ def test_a_fact_that_changed_its_triple_is_refused(atlas: Atlas) -> None:
     ):
         records.record_dataset(connection, dataset("Cork"))
     assert "\n" not in str(e.value)
-    assert rows(atlas, "SELECT object FROM facts") == [("Dublin",)]
+    assert rows(atlas.path, "SELECT object FROM facts") == [("Dublin",)]
 
 
 def test_an_empty_dataset_is_no_trouble(atlas: Atlas) -> None:
     with atlas.writing() as connection:
         records.record_dataset(connection, Dataset("empty", ()))
         records.record_results(connection, "run", records.PromptResults([]))
-    assert content(atlas)["prompts"] == []
-
-
-def status(atlas: Atlas) -> tuple[str, bool]:
-    ((state, finished),) = rows(atlas, "SELECT status, finished_at IS NOT NULL FROM runs")
-    return state, finished
-
-
-def test_the_status_of_a_run_follows_what_happens(atlas: Atlas) -> None:
-    with atlas.writing() as connection:
-        run_id = record(connection, synthetic_dataset())
-    assert status(atlas) == ("running", False)
-    with atlas.writing() as connection:
-        records.record_results(connection, run_id, batch(1))
-        records.finish_run(connection, run_id, "interrupted")
-    assert status(atlas) == ("interrupted", False)
-    with atlas.writing() as connection:
-        records.record_results(connection, run_id, batch(2))
-    assert status(atlas) == ("running", False)
-    with atlas.writing() as connection:
-        records.finish_run(connection, run_id, "finished")
-    assert status(atlas) == ("finished", True)
-    before = rows(atlas, "SELECT * FROM runs")
-    with atlas.writing() as connection:
-        record(connection, synthetic_dataset())
-        records.record_results(connection, run_id, batch(2))
-        records.finish_run(connection, run_id, "finished")
-    assert rows(atlas, "SELECT * FROM runs") == before
+    assert content(atlas.path)["prompts"] == []
 
 
 def test_models_with_the_same_weights_are_one_model(atlas: Atlas) -> None:
     with atlas.writing() as connection:
         records.record_model(connection, MODEL)
         records.record_model(connection, replace(MODEL, name="another name"))
-    assert rows(atlas, "SELECT model_id, name FROM models") == [("5f5f5f5f5f5f", "synthetic")]
+    assert rows(atlas.path, "SELECT model_id, name FROM models") == [("5f5f5f5f5f5f", "synthetic")]
 
 
 def test_no_row_of_an_atlas_points_nowhere(tmp_path: Path) -> None:
@@ -224,4 +158,4 @@ def test_no_row_of_an_atlas_points_nowhere(tmp_path: Path) -> None:
         ("knowledge_neurons", "fact_id", "facts"),
     ):
         orphans = f"SELECT {key} FROM {child} ANTI JOIN {parent} USING ({key})"
-        assert rows(atlas, orphans) == [], (child, key)
+        assert rows(atlas.path, orphans) == [], (child, key)

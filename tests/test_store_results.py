@@ -2,20 +2,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pytest
+from atlas_content import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import start
 from synthetic import (
-    MODEL,
     attributions,
+    begin,
     synthetic_dataset,
-    synthetic_run,
 )
 
-from atlas.facts import Dataset
 from atlas.store import connection as connections
 from atlas.store import records
 from atlas.store.atlas_file import Atlas, open_atlas
@@ -24,19 +22,6 @@ from atlas.store.atlas_file import Atlas, open_atlas
 @pytest.fixture
 def atlas(tmp_path: Path) -> Atlas:
     return open_atlas(tmp_path / "a.duckdb", create=True)
-
-
-def rows(atlas: Atlas, sql: str) -> list[tuple[Any, ...]]:
-    with atlas.reading() as connection:
-        return connection.execute(sql).fetchall()
-
-
-def record(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> str:
-    run = synthetic_run(dataset)
-    records.record_dataset(connection, dataset)
-    records.record_model(connection, MODEL)
-    records.record_run(connection, run)
-    return run.run_id
 
 
 def batch(*prompt_ids: int) -> records.PromptResults:
@@ -56,13 +41,13 @@ def test_a_batch_is_stored_as_given(atlas: Atlas) -> None:
         attributions([(2**63 - 1, 3, 65_000, 0.75, -1.5), (2**63 - 1, 0, 1, -0.5, 0.25)]),
     )
     with atlas.writing() as connection:
-        run_id = record(connection, dataset)
+        run_id = begin(connection, dataset)
         records.record_results(connection, run_id, results)
-    assert rows(atlas, "SELECT * FROM prompt_results ORDER BY prompt_id") == [
+    assert rows(atlas.path, "SELECT * FROM prompt_results ORDER BY prompt_id") == [
         (run_id, 7, *[None] * 10, "object with an unknown token"),
         (run_id, 2**63 - 1, 0.5, 2, "Cork", 0.25, 1, 0.75, 0.5, -0.125, True, 12, None),
     ]
-    assert rows(atlas, "SELECT * FROM attributions ORDER BY layer") == [
+    assert rows(atlas.path, "SELECT * FROM attributions ORDER BY layer") == [
         (run_id, 2**63 - 1, 0, 1, -0.5, 0.25),
         (run_id, 2**63 - 1, 3, 65_000, 0.75, -1.5),
     ]
@@ -70,7 +55,7 @@ def test_a_batch_is_stored_as_given(atlas: Atlas) -> None:
 
 def test_a_prompt_keeps_its_first_result(atlas: Atlas) -> None:
     with atlas.writing() as connection:
-        run_id = record(connection, synthetic_dataset())
+        run_id = begin(connection, synthetic_dataset())
         records.record_results(connection, run_id, batch(1, 2))
         before = connection.execute("SELECT * FROM attributions ORDER BY ALL").fetchall()
         other = records.PromptResults(
@@ -98,7 +83,7 @@ def test_runs_do_not_share_results(atlas: Atlas) -> None:
 
 def test_the_prompts_that_were_recorded_are_told_as_int64(atlas: Atlas) -> None:
     with atlas.writing() as connection:
-        run_id = record(connection, synthetic_dataset())
+        run_id = begin(connection, synthetic_dataset())
         assert records.recorded_prompts(connection, run_id).dtype == np.int64
         assert records.recorded_prompts(connection, run_id).shape == (0,)
         records.record_results(connection, run_id, batch(2**63 - 1, 5))
@@ -130,6 +115,33 @@ def test_a_batch_that_makes_no_sense_is_refused(results: Any, complaint: str) ->
         results()
 
 
+def status(atlas: Atlas) -> tuple[str, bool]:
+    ((state, finished),) = rows(atlas.path, "SELECT status, finished_at IS NOT NULL FROM runs")
+    return state, finished
+
+
+def test_the_status_of_a_run_follows_what_happens(atlas: Atlas) -> None:
+    with atlas.writing() as connection:
+        run_id = begin(connection, synthetic_dataset())
+    assert status(atlas) == ("running", False)
+    with atlas.writing() as connection:
+        records.record_results(connection, run_id, batch(1))
+        records.finish_run(connection, run_id, "interrupted")
+    assert status(atlas) == ("interrupted", False)
+    with atlas.writing() as connection:
+        records.record_results(connection, run_id, batch(2))
+    assert status(atlas) == ("running", False)
+    with atlas.writing() as connection:
+        records.finish_run(connection, run_id, "finished")
+    assert status(atlas) == ("finished", True)
+    before = rows(atlas.path, "SELECT * FROM runs")
+    with atlas.writing() as connection:
+        begin(connection, synthetic_dataset())
+        records.record_results(connection, run_id, batch(2))
+        records.finish_run(connection, run_id, "finished")
+    assert rows(atlas.path, "SELECT * FROM runs") == before
+
+
 WRITE_BATCHES = """
     import sys
     from synthetic import attributions
@@ -156,10 +168,10 @@ def test_kills_at_any_moment_lose_at_most_the_batch_under_way(atlas: Atlas) -> N
         process.kill()
         out, _ = process.communicate()
         told = int(out.split()[-1]) if out.split() else written
-        ((prompts,),) = rows(atlas, "SELECT count(*) FROM prompt_results")
+        ((prompts,),) = rows(atlas.path, "SELECT count(*) FROM prompt_results")
         assert prompts in (told, told + 10)
         assert rows(
-            atlas,
+            atlas.path,
             "SELECT count(*), count(DISTINCT (prompt_id, neuron)) FROM attributions",
         ) == [(100 * prompts, 100 * prompts)]
         written = prompts

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from atlas_content import content, names, revision
 from processes import run, run_on_full_disk, run_without_privileges, start
 from revision_assets import asset
 from synthetic import build
@@ -52,23 +53,6 @@ def with_migration(directory: Path, end: str = "") -> Path:
     return directory
 
 
-def revision(path: Path) -> str | None:
-    with reading(path) as connection:
-        return migrate.revision_of(connection)
-
-
-def content(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table."""
-    with reading(path) as connection:
-        tables = connection.execute(
-            "SELECT table_name FROM duckdb_tables() ORDER BY table_name"
-        ).fetchall()
-        return {
-            table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
-            for (table,) in tables
-        }
-
-
 def schema(path: Path) -> list[tuple[object, ...]]:
     with reading(path) as connection:
         return (
@@ -89,10 +73,6 @@ def schema(path: Path) -> list[tuple[object, ...]]:
             """
             ).fetchall()
         )
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 def test_the_revisions_are_those_that_alembic_sees() -> None:
