@@ -4,7 +4,7 @@ The value projections are named here once more, on purpose: were `atlas.models.a
 a wrong entry of that table would be wrong on both sides.
 """
 
-from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,10 @@ def language_model(model: Any, tokenizer: Any, dtype: str = "float32") -> Langua
     )
 
 
-def tiny_language_model(family: str, seed: int = 0) -> LanguageModel:
-    """`tiny(family, seed)` as the engine takes it."""
-    return language_model(*tiny(family, seed))
+@cache
+def tiny_language_model(family: str) -> LanguageModel:
+    """`tiny(family)` as the engine takes it; one for all tests, so not to be changed."""
+    return language_model(*tiny(family))
 
 
 def projections(model: Any) -> list[tuple[nn.Module, int]]:
@@ -99,8 +100,3 @@ def relative_error(ours: Any, theirs: Any) -> float:
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-
-
-def mean_scores(parts: Sequence[Reference]) -> Any:
-    """Scores [layer, neuron] of an answer of several tokens."""
-    return np.mean([part.scores for part in parts], axis=0)

@@ -6,7 +6,6 @@ largest score, so that a mistake in a layer of little effect shows too.
 """
 
 import copy
-from functools import cache
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from oracle import (
     relative_error,
     tiny_language_model,
 )
+from reference import naive_attribution
 from tiny_models import FAMILIES, MASKED, tiny
 
 from atlas.attribution import attribute, attribute_targets
@@ -34,12 +34,13 @@ LONG = "The capital of Norway is Oslo and the capital of Italy is Rome and the c
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 every_family = pytest.mark.parametrize("family", FAMILIES)
-tiny_lm = cache(tiny_language_model)
 
 
 def several_tokens(family):
     """An answer of two or three tokens."""
-    return "Romes" if "ĠRome" in tiny_lm(family).tokenizer.get_vocab() else "Antananarivo"
+    return (
+        "Romes" if "ĠRome" in tiny_language_model(family).tokenizer.get_vocab() else "Antananarivo"
+    )
 
 
 def test_every_architecture_of_the_table_is_tested():
@@ -49,7 +50,7 @@ def test_every_architecture_of_the_table_is_tested():
 @every_family
 @pytest.mark.parametrize("rule", FIXED_RULES)
 def test_scores_effects_and_p_match_the_naive_loop(family, rule):
-    lm = tiny_lm(family)
+    lm = tiny_language_model(family)
     prompt = Prompt(question(family, SHORT), "Paris")
     ours = attribute(lm, [prompt], rule=rule, points=2)
     (theirs,) = references(lm, prompt, fixed(rule, 2))
@@ -66,7 +67,7 @@ def test_scores_effects_and_p_match_the_naive_loop(family, rule):
 
 @every_family
 def test_a_prompt_longer_than_every_attention_window_matches_the_naive_loop(family):
-    lm = tiny_lm(family)
+    lm = tiny_language_model(family)
     prompt = Prompt(question(family, LONG), "Paris")
     ours = attribute(lm, [prompt], rule="gauss-legendre", points=2)
     (theirs,) = references(lm, prompt, fixed("gauss-legendre", 2))
@@ -87,7 +88,7 @@ def test_without_rounding_every_layer_by_itself_matches_the_naive_loop(family):
 
 @every_family
 def test_an_answer_of_several_tokens_is_the_mean_of_scores_and_the_product_of_p(family):
-    lm = tiny_lm(family)
+    lm = tiny_language_model(family)
     prompt = Prompt(question(family, SHORT), several_tokens(family))
     ours = attribute(lm, [prompt], rule="riemann-right", points=2)
     theirs = references(lm, prompt, fixed("riemann-right", 2))
@@ -101,7 +102,7 @@ def test_an_answer_of_several_tokens_is_the_mean_of_scores_and_the_product_of_p(
 
 @every_family
 def test_a_batch_of_several_lengths_gives_each_prompt_its_own_scores(family):
-    lm = tiny_lm(family)
+    lm = tiny_language_model(family)
     asked = [
         (SHORT, "Paris"),
         (LONG, "Rome"),
@@ -127,7 +128,7 @@ def test_a_batch_of_several_lengths_gives_each_prompt_its_own_scores(family):
 
 @every_family
 def test_gradient_x_activation_is_the_naive_gradient_at_1(family):
-    lm = tiny_lm(family)
+    lm = tiny_language_model(family)
     prompt = Prompt(question(family, LONG), "Paris")
     ours = attribute(lm, [prompt], method="gradient-x-activation")
     # the right-endpoint rule with one point is w · ∂P/∂w at α = 1
@@ -137,7 +138,7 @@ def test_gradient_x_activation_is_the_naive_gradient_at_1(family):
 
 @every_family
 def test_an_input_as_long_as_the_context_is_answered(family):
-    lm = tiny_lm(family)
+    lm = tiny_language_model(family)
     length = min(lm.context, 40)
     assert length == (38 if "roberta" in family else 40)
     generator = torch.Generator().manual_seed(5)
@@ -152,7 +153,7 @@ def test_an_input_as_long_as_the_context_is_answered(family):
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in MASKED])
 def test_a_causal_prompt_of_one_token_has_no_prefix_and_is_answered(family):
-    lm = tiny_lm(family)
+    lm = tiny_language_model(family)
     target = Target((12,), 0, 20)
     how = Integration("gauss-legendre", 2)
     ours = attribute_targets(lm, [[target]], method="integrated-gradients", how=how)
@@ -174,8 +175,61 @@ def test_eager_attention_with_its_explicit_masks_gives_the_same_scores(family):
         assert relative_error(ours.scores[i], theirs.scores) <= 1e-5
 
 
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("opt", {"do_layer_norm_before": False}),  # opt-350m: the norm follows the FFN
+        ("opt", {"enable_bias": False}),  # Galactica
+        ("gpt_neox", {"use_parallel_residual": False}),
+        ("stablelm", {"use_parallel_residual": True}),
+        ("stablelm", {"qk_layernorm": True}),
+        ("phi", {"qk_layernorm": True}),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}),
+        ("gpt2", {"n_inner": 52, "tie_word_embeddings": False}),
+        ("llama", {"tie_word_embeddings": True, "mlp_bias": True}),
+        ("bert", {"hidden_act": "relu", "tie_word_embeddings": False}),
+        ("modernbert", {"mlp_bias": True, "norm_bias": True}),
+        ("distilbert", {"sinusoidal_pos_embds": True}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_a_familys_other_forms_match_the_naive_loop_too(family, changes):
+    lm = language_model(*tiny(family, **changes))
+    prompt = Prompt(question(family, LONG), "Paris")
+    ours = attribute(lm, [prompt], rule="riemann-linspace", points=3)
+    (theirs,) = references(lm, prompt, fixed("riemann-linspace", 3))
+    assert relative_error(ours.scores[0], theirs.scores) <= 1e-5
+    assert relative_error(ours.effect[0], theirs.effect) <= 1e-5
+
+
+def test_an_albert_of_two_groups_of_two_layers_has_a_layer_for_each_call():
+    model, tokenizer = tiny("albert", num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2)
+    lm = language_model(model, tokenizer)
+    prompt = Prompt(question("albert", SHORT), "Paris")
+    (target,) = encode(prompt, tokenizer, "masked", 40)
+    ours = attribute(lm, [prompt], rule="gauss-legendre", points=2)
+    groups = model.albert.encoder.albert_layer_groups
+    rule = fixed("gauss-legendre", 2)
+    theirs = naive_attribution(
+        model,
+        [
+            (groups[group].albert_layers[inner].ffn_output, call)
+            for group in (0, 1)
+            for call in (0, 1)
+            for inner in (0, 1)
+        ],
+        list(target.token_ids),
+        target.position,
+        target.token,
+        rule.alphas.tolist(),
+        rule.weights.tolist(),
+    )
+    assert lm.layers == 8
+    assert relative_error(ours.scores[0], theirs.scores) <= 1e-5
+
+
 def test_alberts_layers_share_one_module_and_each_has_its_own_scores():
-    lm = tiny_lm("albert")
+    lm = tiny_language_model("albert")
     assert lm.layers == 3
     assert len({id(block.value_projection) for block in lm.blocks}) == 1
     assert [call for _, call in projections(lm.model)] == [0, 1, 2]

@@ -158,8 +158,10 @@ CAUSAL: dict[str, _Build] = {
 FAMILIES: tuple[str, ...] = (*MASKED, *CAUSAL)
 
 
-def tiny(family: str, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """A seeded random model of `family` in eval mode and its tokenizer."""
+def tiny(
+    family: str, seed: int = 0, **changes: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """A seeded random model of `family` in eval mode and its tokenizer; `changes` to its config."""
     config_class, settings, build_tokenizer = {**MASKED, **CAUSAL}[family]
     tokenizer = build_tokenizer()
     config = config_class(
@@ -167,7 +169,7 @@ def tiny(family: str, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokeniz
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **settings,
+        **{**settings, **changes},
     )
     auto = AutoModelForMaskedLM if family in MASKED else AutoModelForCausalLM
     model = auto.from_config(config)
