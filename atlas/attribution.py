@@ -174,7 +174,7 @@ def _score(
     layers, targets = clean.projected.shape[:2]
     if method == "integrated-gradients":
         integral = integrate(clean, how, budget)
-        effect = integral.effect.double().T.cpu().numpy()
+        effect = integral.effect.T.cpu().double().numpy()
         scores = _by_target(_times_gradient(clean, integral.gradient))
         return scores, effect, integral.evaluations.T.numpy()
     unmeasured = np.full((targets, layers), np.nan)

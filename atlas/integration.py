@@ -7,24 +7,17 @@ from torch import Tensor
 
 from atlas.clean_pass import CleanPass
 from atlas.errors import SettingsError
-from atlas.quadrature import (
-    COARSEST,
-    FINEST,
-    RULES,
-    Float,
-    Quadrature,
-    clenshaw_curtis,
-    fixed,
-)
-from atlas.wave import Rows, run_rows
+from atlas.quadrature import RULES, SIMPSON, Float, Quadrature, fixed
+from atlas.wave import run_pairs
 
 
 @dataclass(frozen=True)
 class Integration:
     """How the integral is taken.
 
-    rule: one of `quadrature.RULES`; `adaptive` refines a layer until its completeness gap is at
-        most `tolerance` × the largest effect of any layer, or `max_evaluations` would be exceeded.
+    rule: one of `quadrature.RULES`; `adaptive` halves intervals of the path until their
+        completeness gaps sum to at most `tolerance` × the largest effect of any layer, or a layer
+        would take more than `max_evaluations`.
     points: number of points of the fixed rules.
     """
 
@@ -40,9 +33,10 @@ class Integration:
             raise SettingsError(f"points must be at least 1, got {self.points}")
         if not 0 < self.tolerance < 1:
             raise SettingsError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
-        if self.max_evaluations <= COARSEST:
+        if self.max_evaluations < len(SIMPSON.alphas):
             raise SettingsError(
-                f"max evaluations must be above {COARSEST}, got {self.max_evaluations}"
+                f"max evaluations must be at least {len(SIMPSON.alphas)}, "
+                f"got {self.max_evaluations}"
             )
 
 
@@ -74,45 +68,143 @@ def _fixed(clean: CleanPass, rule: Quadrature, memory_budget: int) -> Integral:
     alphas = _like(clean.p, rule.alphas[inner]).expand(len(layer), -1)
     total = clean.gradient * float(rule.weights[~inner].sum())
     if alphas.shape[1]:
-        p, gradient = _run(clean, layer, target, alphas, memory_budget)
+        p, gradient = run_pairs(clean, layer, target, alphas, memory_budget)
         weights = _like(clean.p, rule.weights[inner])
         total += torch.einsum("pkd,k->pd", gradient, weights).view_as(total)
     if not alphas.shape[1] or rule.alphas[0] != 0:
         zero = alphas.new_zeros(len(layer), 1)
-        p, _ = _run(clean, layer, target, zero, memory_budget, gradients=False)
+        p, _ = run_pairs(clean, layer, target, zero, memory_budget, gradients=False)
     effect = clean.p - p[:, 0].view(layers, targets)
     return Integral(total, effect, torch.full((layers, targets), len(rule.alphas)))
 
 
 def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integral:
-    """Nested Clenshaw-Curtis rules on a stretched path: each level keeps every gradient so far."""
-    layers, targets, _ = clean.projected.shape
-    layer, target = _all_pairs(clean)  # the pairs still refined, sorted by layer
+    """Simpson's rule on intervals of a stretched path, halved where their own gap is large.
+
+    An interval's ends have F as well as its gradient, so each interval has a completeness gap of
+    its own: it tells where to refine, and the sum of their absolute values bounds the whole gap
+    even where gaps of opposite sign would cancel. Every gradient is kept and used.
+    """
+    layers, targets, d_model = clean.projected.shape
+    layer, target = _all_pairs(clean)
+    linear = clean.linear.float().flatten(0, 1)  # [pair, d_model]
     path = _StretchedPath(clean.norm_ratio.flatten())
-    rule = clenshaw_curtis(COARSEST)
-    p, inner = _run(clean, layer, target, path.alphas(rule)[:, :-1], memory_budget)
-    effect = clean.p - p[:, 0].view(layers, targets)
-    allowed = how.tolerance * effect.abs().amax(0)
-    linear = clean.linear.float()
-    total = torch.empty_like(clean.gradient)
-    evaluations = torch.empty(layers, targets, dtype=torch.long)
-    known = torch.cat([inner, clean.gradient.flatten(0, 1)[:, None]], dim=1)  # [pair, k, d_model]
+    cells = _whole_path(clean, path, memory_budget)
+    effect = cells.p[:, 2] - cells.p[:, 0]
+    allowed = how.tolerance * effect.view(layers, targets).abs().amax(0)[target]  # [pair]
+    evaluations = torch.full_like(layer, 3)
+    total = clean.gradient.new_zeros(len(layer), d_model)
     while True:
-        estimate = torch.einsum("pkd,pk->pd", known, path.weights(rule))
-        total[layer, target] = estimate
-        evaluations[layer.cpu(), target.cpu()] = len(rule.alphas)
-        gap = (estimate * linear[layer, target]).sum(-1) - effect[layer, target]
-        unsettled = gap.abs() > allowed[target]
-        intervals = 2 * (len(rule.alphas) - 1)
-        if not unsettled.any() or intervals > FINEST or intervals >= how.max_evaluations:
-            return Integral(total, effect, evaluations)
-        layer, target, known = layer[unsettled], target[unsettled], known[unsettled]
-        path = _StretchedPath(path.ratio[unsettled])
-        rule = clenshaw_curtis(intervals)
-        _, fresh = _run(clean, layer, target, path.alphas(rule)[:, 1::2], memory_budget)
-        known = torch.cat(
-            [torch.stack([known[:, :-1], fresh], dim=2).flatten(1, 2), known[:, -1:]], dim=1
+        estimate = cells.estimate(path)
+        gap = (estimate * linear[cells.pair]).sum(-1) - (cells.p[:, 2] - cells.p[:, 0])
+        halved = _to_halve(cells.pair, gap.abs(), allowed)
+        added = torch.zeros_like(evaluations).index_add(0, cells.pair, 2 * halved.long())
+        halved &= (evaluations + added <= how.max_evaluations)[cells.pair]
+        if not halved.any():
+            total.index_add_(0, cells.pair, estimate)
+            return Integral(
+                gradient=total.view(layers, targets, d_model),
+                effect=effect.view(layers, targets),
+                evaluations=evaluations.view(layers, targets).cpu(),
+            )
+        refined = torch.zeros_like(layer, dtype=torch.bool).index_fill(0, cells.pair[halved], True)
+        done = ~refined[cells.pair]  # a pair that needs no refinement now never will
+        total.index_add_(0, cells.pair[done], estimate[done])
+        evaluations += torch.where(refined, added, 0)
+        left = cells.take(~done & ~halved)
+        split = cells.take(halved)
+        t = split.middles()
+        p, gradient = run_pairs(
+            clean,
+            layer[split.pair],
+            target[split.pair],
+            path.alphas(split.pair, t),
+            memory_budget,
         )
+        cells = left.joined(split.halves(t, p, gradient))
+
+
+def _to_halve(pair: Tensor, gap: Tensor, allowed: Tensor) -> Tensor:
+    """Which intervals to halve, [cell]: all but the best, whose gaps fit half of what is allowed.
+
+    pair: [cell]; gap: [cell], not negative; allowed: [pair]. None of a pair whose gaps sum to no
+    more than is allowed.
+    """
+    order = gap.argsort()
+    order = order[pair[order].argsort(stable=True)]  # by pair, then by gap
+    running = gap[order].to(_precise(gap)).cumsum(0)
+    sums = torch.zeros_like(allowed, dtype=_precise(gap)).index_add(0, pair, gap.to(_precise(gap)))
+    before = (sums.cumsum(0) - sums)[pair[order]]
+    small = torch.empty_like(gap, dtype=torch.bool)
+    small[order] = running - before <= allowed[pair[order]] / 2
+    return ~small & (sums > allowed)[pair]
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Intervals of paths, each with P and its gradient at both ends and in the middle.
+
+    pair: [cell] the (layer, target) pair whose path it is; t: [cell, 3], where on it.
+    p: [cell, 3]; gradient: [cell, 3, d_model].
+    """
+
+    pair: Tensor
+    t: Tensor
+    p: Tensor
+    gradient: Tensor
+
+    def estimate(self, path: "_StretchedPath") -> Tensor:
+        """The integral of the gradient over each interval, [cell, d_model]."""
+        weights = _like(self.t, SIMPSON.weights) * (self.t[:, 2:] - self.t[:, :1])
+        return torch.einsum(
+            "ckd,ck->cd", self.gradient, _like(self.p, weights * path.slopes(self.pair, self.t))
+        )
+
+    def take(self, which: Tensor) -> "_Cells":
+        return _Cells(self.pair[which], self.t[which], self.p[which], self.gradient[which])
+
+    def joined(self, other: "_Cells") -> "_Cells":
+        return _Cells(
+            torch.cat([self.pair, other.pair]),
+            torch.cat([self.t, other.t]),
+            torch.cat([self.p, other.p]),
+            torch.cat([self.gradient, other.gradient]),
+        )
+
+    def middles(self) -> Tensor:
+        """The middles of both halves, [cell, 2]."""
+        return (self.t[:, :-1] + self.t[:, 1:]) / 2
+
+    def halves(self, t: Tensor, p: Tensor, gradient: Tensor) -> "_Cells":
+        """Both halves of every interval, given what was found in their middles."""
+
+        def pieces(known: Tensor, fresh: Tensor) -> Tensor:
+            first = torch.stack([known[:, 0], fresh[:, 0], known[:, 1]], dim=1)
+            second = torch.stack([known[:, 1], fresh[:, 1], known[:, 2]], dim=1)
+            return torch.cat([first, second])
+
+        return _Cells(
+            self.pair.repeat(2),
+            pieces(self.t, t),
+            pieces(self.p, p),
+            pieces(self.gradient, gradient),
+        )
+
+
+def _whole_path(clean: CleanPass, path: "_StretchedPath", memory_budget: int) -> _Cells:
+    """One interval a pair; its end at α = 1 is the clean pass's, for all layers at once."""
+    layer, target = _all_pairs(clean)
+    t = torch.tensor(SIMPSON.alphas, dtype=_precise(clean.p), device=clean.p.device)
+    t = t.expand(len(layer), -1)
+    alphas = path.alphas(torch.arange(len(layer), device=layer.device), t)
+    p, gradient = run_pairs(clean, layer, target, alphas[:, :2], memory_budget)
+    end = clean.gradient.flatten(0, 1)
+    return _Cells(
+        torch.arange(len(layer), device=layer.device),
+        t,
+        torch.cat([p, clean.p[target][:, None]], dim=1),
+        torch.cat([gradient, end[:, None]], dim=1),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,20 +220,18 @@ class _StretchedPath:
 
     ratio: Tensor  # [pair]
 
-    def alphas(self, rule: Quadrature) -> Tensor:
-        """The rule's points along the path, [pair, point]."""
-        u, t = self._stretch(rule)
-        return _like(self.ratio, (u * t).sinh() / u.sinh())
+    def alphas(self, pair: Tensor, t: Tensor) -> Tensor:
+        """α at points t [row, point] of the paths of `pair` [row]; float32."""
+        u = self._stretch(pair)
+        return ((u * t).sinh() / u.sinh()).to(self.ratio.dtype)
 
-    def weights(self, rule: Quadrature) -> Tensor:
-        """The rule's weights times dα/dt, [pair, point]."""
-        u, t = self._stretch(rule)
-        weights = torch.as_tensor(rule.weights, device=u.device)
-        return _like(self.ratio, weights * u * (u * t).cosh() / u.sinh())
+    def slopes(self, pair: Tensor, t: Tensor) -> Tensor:
+        """dα/dt, shaped like `alphas`."""
+        u = self._stretch(pair)
+        return u * (u * t).cosh() / u.sinh()
 
-    def _stretch(self, rule: Quadrature) -> tuple[Tensor, Tensor]:
-        u = self.ratio.double().asinh().clamp(min=1e-3)[:, None]  # below, the path is even
-        return u, torch.as_tensor(rule.alphas, device=u.device)
+    def _stretch(self, pair: Tensor) -> Tensor:
+        return self.ratio[pair].to(_precise(self.ratio)).asinh().clamp(min=1e-3)[:, None]  # below, α = t
 
 
 def _all_pairs(clean: CleanPass) -> tuple[Tensor, Tensor]:
@@ -151,25 +241,8 @@ def _all_pairs(clean: CleanPass) -> tuple[Tensor, Tensor]:
     return pairs // targets, pairs % targets
 
 
-def _run(
-    clean: CleanPass,
-    layer: Tensor,
-    target: Tensor,
-    alphas: Tensor,
-    memory_budget: int,
-    *,
-    gradients: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """P [pair, alpha] and its gradients [pair, alpha, d_model]; pairs are sorted by layer."""
-    wanted = []
-    for number in layer.unique().tolist():
-        here = layer == number
-        rows = target[here].repeat_interleave(alphas.shape[1])
-        wanted.append(Rows(number, rows, alphas[here].flatten()))
-    patched = run_rows(clean, wanted, memory_budget, gradients=gradients)
-    p = torch.cat([rows.p for rows in patched])
-    gradient = torch.cat([rows.gradient for rows in patched])
-    return p.view_as(alphas), gradient.view(*alphas.shape, -1)
+def _precise(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.device.type == "mps" else torch.float64  # MPS has no float64
 
 
 def _like(tensor: Tensor, values: Tensor | Float) -> Tensor:

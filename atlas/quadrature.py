@@ -13,7 +13,6 @@ from atlas.errors import SettingsError
 Float = NDArray[np.float64]
 FIXED_RULES = ("riemann-left", "riemann-right", "riemann-linspace", "gauss-legendre")
 RULES = ("adaptive", *FIXED_RULES)
-COARSEST, FINEST = 2, 128  # intervals of the adaptive rule: each level halves the one before
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,10 @@ class Quadrature:
 
     alphas: Float
     weights: Float
+
+
+# what the adaptive rule uses on each of its intervals: exact for cubics
+SIMPSON = Quadrature(np.array([0.0, 0.5, 1.0]), np.array([1.0, 4.0, 1.0]) / 6)
 
 
 def fixed(rule: str, points: int) -> Quadrature:
@@ -47,23 +50,3 @@ def fixed(rule: str, points: int) -> Quadrature:
         "riemann-linspace": np.linspace(0, 1, points),
     }[rule]
     return Quadrature(alphas, np.full(points, 1 / points))
-
-
-def clenshaw_curtis(intervals: int) -> Quadrature:
-    """Return the Clenshaw-Curtis rule with `intervals` + 1 points (`intervals` even).
-
-    Its points contain those of every rule with half as many intervals, and both ends: 0, which
-    gives F(0), and 1, where the model is the clean model and one backward serves all layers. Exact
-    for polynomials of degree `intervals`. Weights after Waldvogel 2006, "Fast construction of the
-    Fejér and Clenshaw-Curtis quadrature rules", eq. 2.4, as an explicit cosine sum.
-    """
-    if intervals < 2 or intervals % 2:
-        raise SettingsError(f"intervals must be even and at least 2, got {intervals}")
-    k = np.arange(intervals + 1)
-    j = np.arange(1, intervals // 2 + 1)
-    b = np.where(j == intervals // 2, 1.0, 2.0)
-    cosines = np.cos(2 * np.pi * np.outer(k, j) / intervals)
-    weights = (1 - cosines @ (b / (4 * j**2 - 1))) / intervals
-    weights[1:-1] *= 2
-    alphas = (1 - np.cos(np.pi * k / intervals)) / 2
-    return Quadrature(alphas, weights / 2)

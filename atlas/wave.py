@@ -60,6 +60,32 @@ def run_rows(
     ]
 
 
+def run_pairs(
+    clean: CleanPass,
+    layer: Tensor,
+    target: Tensor,
+    alphas: Tensor,
+    memory_budget: int,
+    *,
+    gradients: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """P [pair, alpha] and its gradients [pair, alpha, d_model] of (layer, target) pairs.
+
+    layer, target: [pair], in any order; alphas: [pair, alpha].
+    """
+    order = layer.argsort(stable=True)
+    wanted = []
+    for number in layer.unique().tolist():
+        here = order[layer[order] == number]
+        rows = target[here].repeat_interleave(alphas.shape[1])
+        wanted.append(Rows(number, rows, alphas[here].flatten()))
+    patched = run_rows(clean, wanted, memory_budget, gradients=gradients)
+    back = order.argsort()
+    p = torch.cat([rows.p for rows in patched]).view_as(alphas)
+    gradient = torch.cat([rows.gradient for rows in patched]).view(*alphas.shape, -1)
+    return p[back], gradient[back]
+
+
 def row_bytes(clean: CleanPass, layer: int) -> int:
     """About what a row patched at a layer keeps for the backward, in bytes."""
     lm, blocks = clean.lm, clean.lm.layers - layer

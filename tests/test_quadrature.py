@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import SettingsError
-from atlas.quadrature import FIXED_RULES, RULES, clenshaw_curtis, fixed
-
-LEVELS = (2, 4, 8, 16, 32, 64, 128)
+from atlas.quadrature import FIXED_RULES, RULES, SIMPSON, fixed
 
 
 def integral(rule, function):
@@ -26,55 +24,11 @@ def test_gauss_legendre_is_exact_up_to_degree_2m_minus_1_and_no_further(points):
         assert error == pytest.approx({1: 1 / 12, 2: 1 / 180, 3: 1 / 2800}[points], rel=1e-9)
 
 
-@pytest.mark.parametrize("intervals", LEVELS)
-def test_clenshaw_curtis_is_exact_up_to_its_number_of_intervals(intervals):
-    rule = clenshaw_curtis(intervals)
-    for degree in {0, 1, 2, intervals // 2, intervals - 1, intervals, intervals + 1}:
-        exact = 1 / (degree + 1)
-        assert integral(rule, lambda a, d=degree: a**d) == pytest.approx(exact, rel=1e-12)
-    # exactness stops at degree intervals + 1, which symmetry about ½ grants
-    if intervals <= 8:
-        degree = intervals + 2
-        assert abs(integral(rule, lambda a: a**degree) - 1 / (degree + 1)) > 1e-8
-
-
-def test_clenshaw_curtis_with_two_intervals_is_simpsons_rule():
-    rule = clenshaw_curtis(2)
-    np.testing.assert_allclose(rule.alphas, [0, 1 / 2, 1], atol=1e-15)
-    np.testing.assert_allclose(rule.weights, [1 / 6, 4 / 6, 1 / 6], atol=1e-15)
-
-
-def test_clenshaw_curtis_with_four_intervals_by_hand():
-    rule = clenshaw_curtis(4)
-    quarter = (1 - np.sqrt(1 / 2)) / 2
-    np.testing.assert_allclose(rule.alphas, [0, quarter, 1 / 2, 1 - quarter, 1], atol=1e-15)
-    np.testing.assert_allclose(
-        rule.weights, np.array([1 / 15, 8 / 15, 4 / 5, 8 / 15, 1 / 15]) / 2, atol=1e-15
-    )
-
-
-def test_each_clenshaw_curtis_level_keeps_the_points_of_the_one_before():
-    for intervals in LEVELS[:-1]:
-        coarse, fine = clenshaw_curtis(intervals), clenshaw_curtis(2 * intervals)
-        np.testing.assert_allclose(fine.alphas[::2], coarse.alphas, atol=1e-15)
-
-
-def test_clenshaw_curtis_includes_both_ends_exactly():
-    for intervals in LEVELS:
-        rule = clenshaw_curtis(intervals)
-        assert rule.alphas[0] == 0
-        assert rule.alphas[-1] == 1
-
-
-def test_the_finest_clenshaw_curtis_level_integrates_a_steep_sigmoid():
-    def slope(a):
-        return 50 / (2 + 2 * np.cosh(50 * (a - 0.3)))
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
-
-    exact = sigmoid(50 * 0.7) - sigmoid(-50 * 0.3)
-    assert integral(clenshaw_curtis(128), slope) == pytest.approx(exact, abs=1e-8)
+def test_simpsons_rule_is_exact_for_cubics_and_no_further():
+    for degree in range(4):
+        assert integral(SIMPSON, lambda a, d=degree: a**d) == pytest.approx(1 / (degree + 1))
+    # f = a⁴ has f⁗ = 24, and the error is f⁗ / 2880
+    assert integral(SIMPSON, lambda a: a**4) - 1 / 5 == pytest.approx(24 / 2880)
 
 
 @pytest.mark.parametrize("rule", FIXED_RULES)
@@ -87,15 +41,6 @@ def test_points_ascend_within_0_and_1_and_weights_sum_to_1(rule, points):
     assert made.alphas.max() <= 1
     assert (made.weights > 0).all()
     assert made.weights.sum() == pytest.approx(1, rel=1e-14)
-
-
-@pytest.mark.parametrize("intervals", LEVELS)
-def test_clenshaw_curtis_weights_are_positive_and_sum_to_1(intervals):
-    rule = clenshaw_curtis(intervals)
-    assert rule.alphas.shape == rule.weights.shape == (intervals + 1,)
-    assert (np.diff(rule.alphas) > 0).all()
-    assert (rule.weights > 0).all()
-    assert rule.weights.sum() == pytest.approx(1, rel=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +93,3 @@ def test_an_unknown_fixed_rule_is_refused_with_the_rules_there_are(rule):
     assert f"'{rule}'" in str(refusal.value)
     assert all(known in str(refusal.value) for known in RULES)
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("intervals", [-2, 0, 1, 3, 7])
-def test_clenshaw_curtis_needs_an_even_number_of_intervals(intervals):
-    with pytest.raises(SettingsError, match="even and at least 2"):
-        clenshaw_curtis(intervals)
