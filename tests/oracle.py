@@ -8,14 +8,18 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 from reference import Reference, naive_attribution
 from tiny_models import MASKED, tiny
 from torch import nn
 
+from atlas import paths
 from atlas.models.language_model import LanguageModel
+from atlas.models.load import load_model
 from atlas.prompts import Prompt, Target, encode
 from atlas.quadrature import Quadrature
 
+MINI_BERT = "mini-bert"
 PROJECTIONS = {
     "albert": "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn_output",
     "bert": "bert.encoder.layer.{}.output.dense",
@@ -62,6 +66,13 @@ def tiny_language_model(family: str) -> LanguageModel:
     return language_model(*tiny(family))
 
 
+def mini_bert() -> LanguageModel:
+    """The embedded model."""
+    if not (paths.EMBEDDED_MODEL / "model.safetensors").is_file():
+        pytest.skip("data/models/mini-bert has not been trained")
+    return load_model(MINI_BERT, device="cpu")
+
+
 def projections(model: Any) -> list[tuple[nn.Module, int]]:
     """Per layer the value projection, and which call of that module is meant."""
     layers = range(model.config.num_hidden_layers)
@@ -93,6 +104,12 @@ def references(lm: LanguageModel, prompt: Prompt, rule: Quadrature) -> list[Refe
 def question(family: str, before: str = "The capital of France is") -> str:
     """A text that asks a model of the family."""
     return f"{before} [MASK]." if family in MASKED else before
+
+
+def capital_of_france(lm: LanguageModel) -> Prompt:
+    """A prompt with an answer of one token."""
+    text = "The capital of France is"
+    return Prompt(f"{text} [MASK]." if lm.objective == "masked" else text, "Paris")
 
 
 def relative_error(ours: Any, theirs: Any) -> float:
