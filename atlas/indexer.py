@@ -6,6 +6,7 @@ with what is missing. A relation's knowledge neurons are selected with its last 
 """
 
 import contextlib
+import platform
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from duckdb import DuckDBPyConnection
 
 from atlas.attribution import METHODS, Attribution, attribute_targets
@@ -117,6 +119,12 @@ def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) ->
         dataset=dataset.name,
         dataset_digest=dataset.digest,
         atlas_version=version("knowledge-neuron-atlas"),
+        environment={
+            **{package: version(package) for package in ("torch", "transformers", "numpy")},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "threads": str(torch.get_num_threads()),
+        },
         settings={"max_evaluations": how.max_evaluations} if integrated and adaptive else {},
     )
 

@@ -53,6 +53,7 @@ class RunSummary:
     started_at: datetime
     finished_at: datetime | None
     settings: Any  # everything, as the run stored it
+    environment: Any  # versions of what computed the numbers
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def _runs(con: duckdb.DuckDBPyConnection) -> list[RunSummary]:
                r.atlas_version,
                r.started_at,
                r.finished_at,
-               r.settings
+               r.settings,
+               r.environment
         FROM runs AS r
         JOIN models AS m USING (model_id)
         LEFT JOIN results USING (run_id)
@@ -196,7 +198,8 @@ def _runs(con: duckdb.DuckDBPyConnection) -> list[RunSummary]:
 
 
 def _with_settings(run: RunSummary) -> RunSummary:
-    return RunSummary(**{**vars(run), "settings": json.loads(run.settings)})
+    parsed = {name: json.loads(getattr(run, name)) for name in ("settings", "environment")}
+    return RunSummary(**{**vars(run), **parsed})
 
 
 def _selections(con: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:

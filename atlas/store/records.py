@@ -7,7 +7,7 @@ block ends. Rows travel through Arrow, never one by one.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
@@ -66,16 +66,17 @@ class RunRecord:
     settings: Mapping[str, Any]
     baseline: str = "zero"
     seed: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def run_id(self) -> str:
         """Twelve hex digits of SHA-256 over model, settings and dataset digest.
 
         Changing what goes into it changes every id. Left out are the dataset's name, since the
-        digest says what is in it, and the atlas's version.
+        digest says what is in it, and the versions of the atlas and of its environment.
         """
         decisive = _row(self)
-        del decisive["dataset"], decisive["atlas_version"]
+        del decisive["dataset"], decisive["atlas_version"], decisive["environment"]
         decisive["settings"] = dict(self.settings)
         text = json.dumps(decisive, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -183,6 +184,7 @@ def record_run(connection: duckdb.DuckDBPyConnection, run: RunRecord) -> None:
         "run_id": run.run_id,
         **_row(run),
         "settings": json.dumps(dict(run.settings), sort_keys=True),
+        "environment": json.dumps(dict(run.environment), sort_keys=True),
         "status": "running",
         "started_at": _now(),
     }

@@ -60,7 +60,8 @@ CREATE TABLE runs (
     status VARCHAR NOT NULL,             -- running | interrupted | finished
     started_at TIMESTAMP NOT NULL,
     finished_at TIMESTAMP,
-    settings JSON NOT NULL
+    settings JSON NOT NULL,              -- every further setting that decides the numbers
+    environment JSON NOT NULL            -- versions of what computed them
 );
 CREATE TABLE prompt_results (
     run_id VARCHAR NOT NULL,
