@@ -231,7 +231,8 @@ class _StretchedPath:
         return u * (u * t).cosh() / u.sinh()
 
     def _stretch(self, pair: Tensor) -> Tensor:
-        return self.ratio[pair].to(_precise(self.ratio)).asinh().clamp(min=1e-3)[:, None]  # below, α = t
+        u = self.ratio[pair].to(_precise(self.ratio)).asinh()
+        return u.clamp(min=1e-3)[:, None]  # below, α = t
 
 
 def _all_pairs(clean: CleanPass) -> tuple[Tensor, Tensor]:

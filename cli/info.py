@@ -113,6 +113,7 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
             "dataset": f"{run.dataset} ({run.dataset_digest})",
             "method": run.method,
             "settings": ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None),
+            "made with": ", ".join(f"{k} {v}" for k, v in run.environment.items()),
             "measured": f"{run.measured:,} prompts, {run.attributions:,} scores kept",
             "over tolerance": f"{run.over_tolerance:,} prompts",
             "skipped": f"{run.skipped:,} prompts",
