@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -147,4 +148,5 @@ def _summary(db: Path, run_id: str, relation_id: str) -> None:
                 f"  {selection.mean_neurons:.2f} knowledge neurons a fact over "
                 f"{selection.facts:,} facts, {selection.distinct_neurons:,} distinct"
             )
-    note(f"Next: `atlas query --hubs`, `atlas query --relation {relation_id}`, `atlas info`")
+    about = f"atlas query --relation {shlex.quote(relation_id)}"
+    note(f"Next: `atlas query --hubs`, `{about}`, `atlas info`")
