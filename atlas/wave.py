@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atlas.clean_pass import CleanPass
+from atlas.clean_pass import CleanPass, answer_probability
 from atlas.memory import token_bytes
 
 HEAD_BYTES = 64 << 20  # logits kept at one time
@@ -164,10 +164,8 @@ def _answer_probability(
     for hidden, token in zip(answer.split(slice_rows), tokens.split(slice_rows), strict=True):
         leaf = hidden.requires_grad_(gradients)
         logits = clean.lm.head(leaf).float()
-        softmax = logits.detach().softmax(-1)
-        p = softmax.gather(1, token[:, None])
-        probabilities.append(p[:, 0])
-        if gradients:  # dP/dlogits = P·(one-hot − softmax), written over the softmax
-            slope = softmax.mul_(-p).scatter_add_(1, token[:, None], p)
+        p, slope = answer_probability(logits, token)
+        probabilities.append(p)
+        if gradients:
             upstream.append(torch.autograd.grad(logits, leaf, slope)[0])
     return torch.cat(probabilities), torch.cat(upstream) if gradients else answer

@@ -4,11 +4,13 @@ The value projections are named here once more, on purpose: were `atlas.models.a
 a wrong entry of that table would be wrong on both sides.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from reference import Reference, naive_attribution
 from tiny_models import MASKED, tiny
 from torch import nn
@@ -99,6 +101,34 @@ def references(lm: LanguageModel, prompt: Prompt, rule: Quadrature) -> list[Refe
     """The naive loop's attribution of each answer token of a prompt."""
     targets = encode(prompt, lm.tokenizer, lm.objective, lm.context)
     return [reference(lm.model, target, rule) for target in targets]
+
+
+def captum_function(
+    model: Any, target: Target, projection: nn.Module, call: int
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function of activations [row, neuron] at the answer position, which gives P [row]."""
+
+    def forward(activations: torch.Tensor) -> torch.Tensor:
+        seen = -1
+
+        def replace(_: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor] | None:
+            nonlocal seen
+            seen += 1
+            if seen != call:
+                return None
+            hidden = args[0].clone()
+            hidden.view(len(activations), -1, hidden.shape[-1])[:, target.position] = activations
+            return (hidden,)
+
+        ids = torch.tensor([target.token_ids]).expand(len(activations), -1)
+        handle = projection.register_forward_pre_hook(replace)
+        try:
+            logits: torch.Tensor = model(input_ids=ids).logits[:, target.position]
+        finally:
+            handle.remove()
+        return logits.double().softmax(-1)[:, target.token].float()
+
+    return forward
 
 
 def question(family: str, before: str = "The capital of France is") -> str:
