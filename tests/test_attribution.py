@@ -13,11 +13,12 @@ from oracle import (
 from reference import naive_attribution
 from tiny_models import tiny
 
+from atlas import integration
 from atlas.attribution import METHODS, attribute
 from atlas.errors import ModelError, SettingsError
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Prompt, UnusablePrompt, encode
-from atlas.quadrature import FIXED_RULES, RULES, Quadrature, clenshaw_curtis
+from atlas.quadrature import FIXED_RULES, RULES, Quadrature
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,21 +106,37 @@ def norm_ratio(model, target, layer):
     return float(ffn.norm() / (output - ffn).norm())
 
 
-def stretched(rule, ratio):
-    """The rule along the path α = sinh(u·t) / sinh(u), u = asinh(ratio), that adaptive takes."""
+def simpsons_sum(alphas, ratio):
+    """Composite Simpson on the path α = sinh(u·t) / sinh(u), u = asinh(ratio), that adaptive takes.
+
+    `alphas` holds the intervals' ends and middles in order, so every second point is a middle.
+    """
     u = np.arcsinh(ratio)
-    slope = u * np.cosh(u * rule.alphas) / np.sinh(u)
-    return Quadrature(np.sinh(u * rule.alphas) / np.sinh(u), rule.weights * slope)
+    t = np.arcsinh(alphas * np.sinh(u)) / u
+    np.testing.assert_allclose(t[1::2], (t[:-1:2] + t[2::2]) / 2, atol=1e-5)
+    weights = np.zeros(len(t))
+    for start in range(0, len(t) - 1, 2):
+        weights[start : start + 3] += (t[start + 2] - t[start]) * np.array([1, 4, 1]) / 6
+    return Quadrature(alphas, weights * u * np.cosh(u * t) / np.sinh(u))
 
 
-def test_what_adaptive_refined_in_steps_equals_the_naive_sum_of_as_many_points():
+def test_what_adaptive_refined_in_steps_equals_the_naive_sum_over_the_same_points(monkeypatch):
     lm, prompt = tiny_language_model("llama"), prompts_for("llama")[2]
     (target,) = encode(prompt, lm.tokenizer, lm.objective, lm.context)
+    visited = {layer: [1.0] for layer in range(lm.layers)}  # α = 1 is the clean pass's
+    run_pairs = integration.run_pairs
+
+    def noted(clean, layer, targets, alphas, memory_budget):
+        for number, row in zip(layer.tolist(), alphas.tolist(), strict=True):
+            visited[number] += row
+        return run_pairs(clean, layer, targets, alphas, memory_budget)
+
+    monkeypatch.setattr(integration, "run_pairs", noted)
     ours = attribute(lm, [prompt])
-    spent = ours.evaluations[0].tolist()
-    assert len(set(spent)) > 1
-    for layer, points in enumerate(spent):
-        rule = stretched(clenshaw_curtis(points - 1), norm_ratio(lm.model, target, layer))
+    assert len(set(ours.evaluations[0].tolist())) > 1
+    for layer, points in visited.items():
+        assert len(set(points)) == len(points) == ours.evaluations[0, layer]
+        rule = simpsons_sum(np.sort(points), norm_ratio(lm.model, target, layer))
         theirs = naive_attribution(
             lm.model,
             [projections(lm.model)[layer]],

@@ -14,6 +14,7 @@ from captum.attr import IntegratedGradients, LayerActivation, LayerGradientXActi
 from oracle import (
     MINI_BERT,
     capital_of_france,
+    captum_function,
     mini_bert,
     projections,
     references,
@@ -39,32 +40,6 @@ def model_named(name):
     return mini_bert() if name == MINI_BERT else tiny_language_model(name)
 
 
-def p_of_activations(model, target, projection, call):
-    """A function of activations [row, neuron] at the answer position, which gives P [row]."""
-
-    def forward(activations):
-        seen = -1
-
-        def replace(module, args):
-            nonlocal seen
-            seen += 1
-            if seen != call:
-                return None
-            hidden = args[0].clone()
-            hidden.view(len(activations), -1, hidden.shape[-1])[:, target.position] = activations
-            return (hidden,)
-
-        ids = torch.tensor([target.token_ids]).expand(len(activations), -1)
-        handle = projection.register_forward_pre_hook(replace)
-        try:
-            logits = model(input_ids=ids).logits[:, target.position]
-        finally:
-            handle.remove()
-        return logits.softmax(-1)[:, target.token]
-
-    return forward
-
-
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("rule", RULES)
 def test_integrated_gradients_agree_with_captum_and_captum_with_the_naive_loop(name, rule):
@@ -75,7 +50,7 @@ def test_integrated_gradients_agree_with_captum_and_captum_with_the_naive_loop(n
     (naive,) = references(lm, prompt, fixed(rule, 6))
     captums = []
     for layer, (projection, call) in enumerate(projections(lm.model)):
-        integrated = IntegratedGradients(p_of_activations(lm.model, target, projection, call))
+        integrated = IntegratedGradients(captum_function(lm.model, target, projection, call))
         w = torch.tensor(naive.activations[layer : layer + 1], dtype=torch.float32)
         captums.append(integrated.attribute(w, n_steps=6, method=RULES[rule])[0].numpy())
     assert relative_error(ours.scores[0], captums) <= 1e-5
