@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("model_directories")
+pytest.register_assert_rewrite("model_directories", "tiny_index", "refusals")
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,14 @@ def saved_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import save_tiny  # transformers is slow to import, and few tests need it
 
     return save_tiny("bert", tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture(scope="session")
+def saved_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny GPT-2 as a directory, written once, for tests that only read it."""
+    from tiny_models import save_tiny
+
+    return save_tiny("gpt2", tmp_path_factory.mktemp("models") / "gpt2")
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from processes import run_on_full_disk, start, stop
-from tiny_index import tables, tiny_dataset
+from tiny_index import CHEAP, indexed, on, tables, tiny_dataset
 
 from atlas.datasets import choose
-from atlas.indexer import IndexSettings, index
-from atlas.integration import Integration
+from atlas.indexer import IndexSettings
 from atlas.store.atlas_file import open_atlas
 
 KILLS = 24
@@ -32,19 +31,15 @@ INDEX = """
     os.environ["OMP_NUM_THREADS"] = "1"
 
     import alembic.command, duckdb_engine, torch
-    from tiny_index import tiny_dataset
+    from tiny_index import CHEAP, on, tiny_dataset
 
     from atlas import batches, indexer
-    from atlas.integration import Integration
 
     torch.set_num_threads(1)
     batches.LARGEST_BATCH = 2
     indexer.COMMIT_EVERY = -1.0
     dataset = tiny_dataset(relations=3, facts=12)
-    settings = indexer.IndexSettings(
-        model=sys.argv[1], device="cpu", memory_budget=1 << 28,
-        integration=Integration("gauss-legendre", points=2),
-    )
+    settings = on(sys.argv[1], integration=CHEAP)
     lm = indexer.load_model(settings.model, device="cpu")
     indexer.load_model = lambda *_: lm
 
@@ -201,13 +196,7 @@ LARGE = tiny_dataset(relations=3, facts=12)
 
 def every_score(model: Path | str) -> IndexSettings:
     """Settings with which an atlas grows fast."""
-    return IndexSettings(
-        str(model),
-        device="cpu",
-        integration=Integration("gauss-legendre", points=1),
-        score_floor=0.0,
-        memory_budget=1 << 28,
-    )
+    return on(model, integration=CHEAP, score_floor=0.0)
 
 
 def test_a_full_disk_keeps_what_was_committed_and_the_next_index_finishes(
@@ -215,7 +204,7 @@ def test_a_full_disk_keeps_what_was_committed_and_the_next_index_finishes(
 ) -> None:
     filled, whole = tmp_path / "filled.duckdb", tmp_path / "whole.duckdb"
     settings = every_score(saved_bert)
-    list(index(filled, LARGE, choose(LARGE, ["P36"]), settings))
+    indexed(filled, settings, LARGE, choose(LARGE, ["P36"]))
     before = tables(filled)
 
     # Less than the file has: DuckDB can then write some commits to its log, which it keeps apart.
@@ -229,6 +218,6 @@ def test_a_full_disk_keeps_what_was_committed_and_the_next_index_finishes(
         assert set(before[name]) <= set(after[name])
     assert _sound(filled, at_least=int(measured)) < len(after["prompts"])
 
-    list(index(filled, LARGE, LARGE, settings))
-    list(index(whole, LARGE, LARGE, settings))
+    indexed(filled, settings, LARGE)
+    indexed(whole, settings, LARGE)
     assert tables(filled) == tables(whole)

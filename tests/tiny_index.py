@@ -11,6 +11,8 @@ import duckdb
 import pytest
 
 from atlas.facts import Dataset, Fact, Relation, Template
+from atlas.indexer import IndexProgress, IndexSettings, index
+from atlas.integration import Integration
 from atlas.store.atlas_file import open_atlas
 
 PLACES = ("Ireland", "France", "Italy", "Germany", "Spain", "Japan", "Egypt", "Norway", "Peru")
@@ -25,6 +27,9 @@ TEMPLATES = (
 )
 LABELS = {"P36": "capital", "P37": "official language", "P30": "continent", "P19": "birthplace"}
 WALL_CLOCK = {"started_at", "finished_at", "created_at", "asked_at"}
+
+BUDGET = 1 << 28  # bytes, so that results do not depend on the memory that is free
+CHEAP = Integration("gauss-legendre", points=2)
 
 Tables = dict[str, list[tuple[Any, ...]]]
 
@@ -63,6 +68,26 @@ def write_jsonl(path: Path, dataset: Dataset) -> Path:
         ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return path
+
+
+def on(model: Path | str, **changes: Any) -> IndexSettings:
+    """Settings for a model; the adaptive rule and its tolerance unless changed."""
+    return IndexSettings(
+        **{"model": str(model), "device": "cpu", "memory_budget": BUDGET} | changes
+    )
+
+
+def indexed(
+    path: Path, settings: IndexSettings, dataset: Dataset, chosen: Dataset | None = None
+) -> list[IndexProgress]:
+    """Index to the end; everything unless a part of the dataset is chosen."""
+    return list(index(path, dataset, chosen or dataset, settings))
+
+
+def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """The answer to a query."""
+    with open_atlas(path).reading() as connection:
+        return connection.execute(sql).fetchall()
 
 
 def tables(path: Path, *, clocks: bool = False) -> Tables:

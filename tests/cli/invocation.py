@@ -8,6 +8,8 @@ from atlas_cli.main import atlas
 from click.testing import CliRunner, Result
 from synthetic import Synthetic
 
+MAIN = "from atlas_cli.main import main; main()"
+
 
 def run(*arguments: str, on: Synthetic | None = None, input: str | None = None) -> Result:
     """`atlas ARGUMENTS` in this process, on the atlas `on` if one is named."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from atlas_cli import progress
 from click.testing import Result
-from invocation import run, start
+from invocation import MAIN, run, start
 from tiny_index import TEMPLATES, tables, tiny_dataset, write_jsonl
 
 FACTS = 3  # a relation
@@ -135,11 +135,8 @@ def test_settings_reach_the_run(saved_bert: Path, data: Path, db: Path) -> None:
 
 
 def test_the_summary_counts_the_reasons_for_which_prompts_were_skipped(
-    tmp_path: Path, saved_bert: Path, db: Path
+    tmp_path: Path, saved_bert: Path, saved_gpt2: Path, db: Path
 ) -> None:
-    from tiny_models import save_tiny
-
-    gpt2 = save_tiny("gpt2", tmp_path / "gpt2")
     rows = [
         {"relation": "P36", "template": text, "subject": "Ireland", "object": city}
         for text in TEMPLATES
@@ -149,7 +146,7 @@ def test_the_summary_counts_the_reasons_for_which_prompts_were_skipped(
     data.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     for model, reason in (
         (saved_bert, "6 skipped: answer has an unknown token"),
-        (gpt2, "4 skipped: template does not end in [Y]"),
+        (saved_gpt2, "4 skipped: template does not end in [Y]"),
     ):
         result = run("index", "--model", str(model), "--data", str(data), "--db", str(db), *CHEAP)
         assert result.exit_code == 0, result.stderr
@@ -168,7 +165,7 @@ def test_a_log_does_not_stay_silent_during_a_long_relation(
 def test_a_terminal_gets_bars_with_pace_and_time_left(command: tuple[str, ...]) -> None:
     terminal, side = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from atlas_cli.main import main; main()", *command],
+        [sys.executable, "-c", MAIN, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=side,
