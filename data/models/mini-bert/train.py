@@ -22,7 +22,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 SEED = 20220501
 THREADS = 1
 LAYERS, WIDTH, HEADS = 6, 128, 4
-STEPS, BATCH, WARMUP = 6000, 64, 100
+STEPS, BATCH, WARMUP = 4000, 64, 100
 LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1e-3, 0.05, 0.05
 ANSWER_MASKED, ELSEWHERE_MASKED = 0.60, 0.15
 CHECKED = ("config.json", "held_out.json", "model.safetensors", "tokenizer.json")
