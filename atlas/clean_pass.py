@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
+from atlas.answer import ask_head
 from atlas.models.architectures import TABLE
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
@@ -111,20 +112,6 @@ class CleanPass:
         return clean.index_put((row, self.at[rows]), answer)
 
 
-def answer_probability(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """P(token) [row] of float32 logits [row, vocabulary], and dP/d(logits) = P·(one-hot − softmax).
-
-    The softmax is divided by its sum once more: torch's CPU kernel leaves 1 + 3.5e-6 for 49,152
-    logits. The slope then does not sum to 0 either, so that what all output embeddings have in
-    common reaches the gradient, which alone cost 1e-4 of a layer's scores on SmolLM2.
-    """
-    softmax = logits.detach().softmax(-1)
-    softmax.div_(softmax.sum(-1, keepdim=True))
-    p = softmax.gather(1, tokens[:, None])
-    slope = softmax.mul_(-p).scatter_add_(1, tokens[:, None], p)
-    return p[:, 0], slope
-
-
 def _bias(projection: Any, like: Tensor) -> Tensor:
     return like.new_zeros(like.shape[-1]) if projection.bias is None else projection.bias
 
@@ -150,10 +137,9 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         ids, at = ids[:, -1:], torch.zeros_like(at)
     recorder = _Recorder(lm, at)
     with torch.enable_grad(), recorder.attached():
-        logits = lm.model(input_ids=ids, **kwargs).logits
-        logits = logits[torch.arange(len(ids), device=device), at].float()
-        p, slope = answer_probability(logits, tokens)
-        gradients = torch.autograd.grad(logits, recorder.zeros, slope)
+        lm.model.base_model(input_ids=ids, **kwargs)
+    answer = ask_head(lm, recorder.answer, tokens)
+    gradients = torch.autograd.grad(recorder.answer, recorder.zeros, answer.gradient)
     if prefix is not None:
         prefix.rows = torch.zeros(1, dtype=torch.long, device=device)
     projected = torch.stack(recorder.projected)
@@ -171,8 +157,8 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         norm_input=torch.stack(recorder.norm_input) if recorder.norm_input else projected,
         norm_ratio=_norm_ratio(lm, recorder, linear),
         gradient=torch.stack(gradients).float(),
-        logits=logits.detach(),
-        p=p,
+        logits=answer.logits,
+        p=answer.p,
         calls=_block_calls(lm, ids[:1], kwargs),
         prefix=prefix,
     )
@@ -216,7 +202,7 @@ def _block_calls(
     handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
     try:
         with torch.no_grad():
-            lm.model(input_ids=ids, **model_kwargs)
+            lm.model.base_model(input_ids=ids, **model_kwargs)
     finally:
         for handle in handles:
             handle.remove()
@@ -237,6 +223,7 @@ class _Recorder:
         self.projected: list[Tensor] = []
         self.norm_input: list[Tensor] = []
         self.zeros: list[Tensor] = []
+        self.answer = torch.empty(0)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -267,6 +254,7 @@ class _Recorder:
     def _block(self, module: Any, args: Any, output: Any) -> None:
         hidden = output[0] if isinstance(output, tuple) else output
         self.hidden.append(hidden.detach())
+        self.answer = self._by_row(hidden)[self.row, self.at]  # with its graph; the last one stays
 
     def _norm(self, module: Any, args: tuple[Tensor, ...]) -> None:
         self.norm_input.append(self.at_answer(args[0]))

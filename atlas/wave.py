@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atlas.clean_pass import CleanPass, answer_probability
+from atlas.answer import ask_head
+from atlas.clean_pass import CleanPass
 from atlas.memory import token_bytes
 
 HEAD_BYTES = 64 << 20  # logits kept at one time
@@ -137,7 +138,7 @@ def _run_wave(clean: CleanPass, wanted: list[Rows], gradients: bool) -> list[Pat
                     hidden = joined if hidden is None else torch.cat([hidden, joined])
                 targets = torch.cat([targets, rows])
         answer = torch.cat(answers)
-        p, upstream = _answer_probability(clean, answer.detach(), targets, gradients)
+        p, upstream = _ask_in_slices(clean, answer.detach(), targets, gradients)
         if gradients:
             grads = torch.autograd.grad(answer, leaves, upstream)
         else:
@@ -154,18 +155,15 @@ def _scaled(clean: CleanPass, rows: Rows, gradients: bool) -> Tensor:
     return scaled.requires_grad_(gradients)
 
 
-def _answer_probability(
-    clean: CleanPass, answer: Tensor, targets: Tensor, gradients: bool
+def _ask_in_slices(
+    clean: CleanPass, hidden: Tensor, targets: Tensor, gradients: bool
 ) -> tuple[Tensor, Tensor]:
-    """P [row] and dP/d(answer) [row, d_model] of the last block's output at the answer position."""
+    """P [row] and dP/d(hidden) of the last block's output [row, d_model] at the answer position."""
     tokens = clean.tokens[targets]
-    slice_rows = max(1, HEAD_BYTES // (clean.logits.shape[1] * 4))
-    probabilities, upstream = [], []
-    for hidden, token in zip(answer.split(slice_rows), tokens.split(slice_rows), strict=True):
-        leaf = hidden.requires_grad_(gradients)
-        logits = clean.lm.head(leaf).float()
-        p, slope = answer_probability(logits, token)
-        probabilities.append(p)
-        if gradients:
-            upstream.append(torch.autograd.grad(logits, leaf, slope)[0])
-    return torch.cat(probabilities), torch.cat(upstream) if gradients else answer
+    rows = max(1, HEAD_BYTES // (clean.logits.shape[1] * 4))
+    p, gradient = [], []
+    for some, their_tokens in zip(hidden.split(rows), tokens.split(rows), strict=True):
+        answer = ask_head(clean.lm, some, their_tokens, gradients=gradients)
+        p.append(answer.p)
+        gradient.append(answer.gradient)
+    return torch.cat(p), torch.cat(gradient)

@@ -13,10 +13,10 @@ from oracle import (
 from reference import naive_attribution
 from tiny_models import tiny
 
-from atlas import integration
+from atlas import clean_pass, integration, wave
+from atlas.answer import ask_head
 from atlas.attribution import METHODS, attribute
 from atlas.errors import ModelError, SettingsError
-from atlas.models.language_model import LanguageModel
 from atlas.prompts import Prompt, UnusablePrompt, encode
 from atlas.quadrature import FIXED_RULES, RULES, Quadrature
 
@@ -152,22 +152,28 @@ def test_what_adaptive_refined_in_steps_equals_the_naive_sum_over_the_same_point
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 @pytest.mark.parametrize("rule", RULES)
-def test_evaluations_are_the_rows_that_went_through_the_head(family, rule, monkeypatch):
+def test_evaluations_are_the_rows_that_a_gradient_was_taken_of(family, rule, monkeypatch):
     lm, prompts = tiny_language_model(family), prompts_for(family)
-    rows = []
-    head = LanguageModel.head
+    rows = {"clean": 0, "wave": 0, "wave without gradient": 0}
 
-    def counted(self, hidden):
-        rows.append(len(hidden))
-        return head(self, hidden)
+    def counting(kind):
+        def counted(lm, hidden, tokens, *, gradients=True):
+            rows[kind if gradients else f"{kind} without gradient"] += len(hidden)
+            return ask_head(lm, hidden, tokens, gradients=gradients)
 
-    monkeypatch.setattr(LanguageModel, "head", counted)
+        return counted
+
+    monkeypatch.setattr(clean_pass, "ask_head", counting("clean"))
+    monkeypatch.setattr(wave, "ask_head", counting("wave"))
     ours = attribute(lm, prompts, rule=rule, points=4)
     pairs = len(prompts) * lm.layers
-    # At α = 1 the clean run serves all layers. F(0) costs a row where no rule has the point 0.
+    # At α = 1 the clean pass serves all layers. F(0) costs a row where no rule has the point 0.
     at_one = pairs if rule in ("riemann-right", "riemann-linspace", "adaptive") else 0
-    for_zero = pairs if rule in ("riemann-right", "gauss-legendre") else 0
-    assert sum(rows) == ours.evaluations.sum() - at_one + for_zero
+    assert rows == {
+        "clean": len(prompts),
+        "wave": ours.evaluations.sum() - at_one,
+        "wave without gradient": pairs if rule in ("riemann-right", "gauss-legendre") else 0,
+    }
     if rule in FIXED_RULES:
         assert (ours.evaluations == 4).all()
 

@@ -260,7 +260,7 @@ def count_calls(module, run):
     return len(calls)
 
 
-@pytest.mark.parametrize("stage", ["_answer_probability", "_scaled"])
+@pytest.mark.parametrize("stage", ["_ask_in_slices", "_scaled"])
 def test_the_model_is_as_it_was_after_a_failure_of_the_wave_itself(stage, monkeypatch):
     lm = language_model(*tiny("gpt2"))
     before = state(lm.model)

@@ -31,8 +31,24 @@ class ToyBlock(nn.Module):
         return hidden + self.down(self.up(hidden))
 
 
+class ToyBase(nn.Module):
+    """Embedding and two blocks."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 3)
+        self.embedding.weight.data = torch.randn(7, 3, generator=generator)
+        self.layers = nn.ModuleList([ToyBlock(generator), ToyBlock(generator)])
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        hidden = self.embedding(input_ids)
+        for block in self.layers:
+            hidden = block(hidden)
+        return hidden
+
+
 class ToyForMaskedLM(nn.Module):
-    """Two blocks and two logits, h·u and 0, so that P(token 0) is the sigmoid of h·u."""
+    """Two logits, h·u and 0, so that P(token 0) is the sigmoid of h·u."""
 
     config = SimpleNamespace(model_type="toy", max_position_embeddings=10)
     device = torch.device("cpu")
@@ -40,17 +56,11 @@ class ToyForMaskedLM(nn.Module):
     def __init__(self, seed: int = 2) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.embedding = nn.Embedding(7, 3)
-        self.embedding.weight.data = torch.randn(7, 3, generator=generator)
-        self.base_model = nn.Module()
-        self.base_model.layers = nn.ModuleList([ToyBlock(generator), ToyBlock(generator)])
+        self.base_model = ToyBase(generator)
         self.u = nn.Parameter(torch.randn(3, generator=generator))
 
     def forward(self, input_ids: torch.Tensor) -> SimpleNamespace:
-        hidden = self.embedding(input_ids)
-        for block in self.base_model.layers:
-            hidden = block(hidden)
-        logit = hidden @ self.u
+        logit = self.base_model(input_ids) @ self.u
         return SimpleNamespace(logits=torch.stack([logit, torch.zeros_like(logit)], -1))
 
 
@@ -68,7 +78,7 @@ def by_hand(model, token_id):
     logit that neuron i adds; so score_i = s_i / Σ s · (sigmoid(c + Σ s) − sigmoid(c)).
     """
     first, second = model.base_model.layers
-    x = model.embedding.weight[token_id].double()
+    x = model.base_model.embedding.weight[token_id].double()
     jacobian = torch.eye(3).double() + (second.down.weight @ second.up.weight).double()
     w_first = first.up.weight.double() @ x + first.up.bias.double()
     h = x + first.down.weight.double() @ w_first + first.down.bias.double()
