@@ -50,9 +50,15 @@ def _fewest_rows(hidden: Tensor) -> int:
 
 
 def _probability_and_slope(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """P(token) [row] of logits [row, vocabulary], and dP/d(logits)."""
+    """P(token) [row] of logits [row, vocabulary], and dP/d(logits).
+
+    The slope at the token itself is P·(1 − P), with 1 − P as the sum of the rest: P may be near 1.
+    """
+    token = tokens[:, None]
     softmax = logits.softmax(-1)
-    softmax.div_(softmax.sum(-1, keepdim=True))  # torch leaves 1 + 3.5e-6 for 49,152 logits
-    p = softmax.gather(1, tokens[:, None])
-    slope = softmax.mul_(-p).scatter_add_(1, tokens[:, None], p)
+    p = softmax.gather(1, token)
+    rest = softmax.scatter_(1, token, 0.0).sum(-1, keepdim=True)
+    total = p + rest  # torch leaves 1 + 3.5e-6 for 49,152 logits
+    p, rest = p / total, rest / total
+    slope = softmax.mul_(-p / total).scatter_(1, token, p * rest)
     return p[:, 0], slope
