@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from atlas.answer import ask_head
-from atlas.models.architectures import TABLE
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
@@ -66,7 +65,7 @@ class CleanPass:
         args, kwargs = self.calls[layer]
         if self.prefix is not None:
             self.prefix.rows = rows
-        if per_head := TABLE[self.lm.architecture].per_head:
+        if per_head := self.lm.blocks[layer].per_head:
             kwargs = {
                 name: value.repeat(len(rows), 1, 1) if name in per_head else value
                 for name, value in kwargs.items()

@@ -101,22 +101,17 @@ class Block:
     module: nn.Module
     value_projection: nn.Module
     norm_after: nn.Module | None
-    ffn_input: nn.Module | None
+    ffn_input: nn.Module | None = None
+    per_head: tuple[str, ...] = ()
 
 
 def find_blocks(model: Any) -> tuple[Block, ...]:
-    """Return the blocks of a transformers language model in the order in which they run.
+    """Return the blocks of a model whose architecture is in `TABLE`, in the order they run in.
 
-    Raises UnsupportedArchitecture if no entry of `TABLE` fits.
+    Raises UnsupportedArchitecture if the model does not fit its entry.
     """
     kind = model.config.model_type
-    entry = TABLE.get(kind)
-    if entry is None:
-        known = ", ".join(sorted(TABLE))
-        raise UnsupportedArchitecture(
-            f"architecture '{kind}' is not supported (supported: {known}); "
-            "atlas.models.architectures shows how to register another"
-        )
+    entry = TABLE[kind]
     try:
         if callable(entry.blocks):
             modules = entry.blocks(model.base_model)
@@ -129,6 +124,7 @@ def find_blocks(model: Any) -> tuple[Block, ...]:
                 module.get_submodule(entry.value_projection),
                 module.get_submodule(norm) if norm else None,
                 module.get_submodule(entry.ffn_input) if entry.ffn_input else None,
+                entry.per_head,
             )
             for module in modules
         )

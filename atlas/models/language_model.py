@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from atlas.errors import UnsupportedArchitecture
-from atlas.models.architectures import Block, find_blocks
+from atlas.models.architectures import TABLE, Block, find_blocks
+from atlas.models.discovery import discover_blocks
 
 Objective = Literal["masked", "causal"]
 
@@ -34,6 +35,7 @@ class LanguageModel:
     blocks: tuple[Block, ...]
     neurons_per_layer: int
     blocks_return_tuples: bool
+    discovered: bool = False  # not in the table: the blocks were found by looking
 
     @property
     def layers(self) -> int:
@@ -77,7 +79,8 @@ class LanguageModel:
         """
         model.eval()
         model.requires_grad_(False)
-        blocks = find_blocks(model)
+        known = model.config.model_type in TABLE
+        blocks = find_blocks(model) if known else discover_blocks(model)
         widths = {value_vectors(block.value_projection).shape[0] for block in blocks}
         if len(widths) != 1:
             raise UnsupportedArchitecture(
@@ -97,6 +100,7 @@ class LanguageModel:
             blocks=blocks,
             neurons_per_layer=widths.pop(),
             blocks_return_tuples=_return_tuples(model, blocks),
+            discovered=not known,
         )
 
     def value_vectors(self, layer: int) -> Tensor:

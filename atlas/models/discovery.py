@@ -1,0 +1,150 @@
+"""Blocks and value projections of an architecture that is not in the table, found by looking.
+
+The guess: the blocks are the largest list of like modules; a block's value projection is the last
+linear layer that it runs and that writes to the residual stream; a norm that it runs after that is
+the norm which follows the FFN. The guess is tried: activations are set to 0 in the real model, block
+by block, and what comes out must be what `CleanPass.patched` would make of it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from atlas.errors import UnsupportedArchitecture
+from atlas.models.architectures import TABLE, Block
+
+_TOKENS = 4  # length of the input that the guess is tried on
+
+
+def discover_blocks(model: Any) -> tuple[Block, ...]:
+    """Return the blocks of a model whose architecture is not in `TABLE`.
+
+    Raises UnsupportedArchitecture, saying how to register one, if the guess proves wrong, and for
+    mixtures of experts: which neurons a token has there depends on its router.
+    """
+    kind = model.config.model_type
+    if any("expert" in name.lower() for name, _ in model.named_modules()):
+        raise UnsupportedArchitecture(
+            f"architecture '{kind}' is a mixture of experts: each token is routed to FFNs of its "
+            "own, which the atlas does not support; choose a dense model"
+        )
+    try:
+        blocks = _guess(model)
+        worst = max(_mismatch(model, block) for block in blocks)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise UnsupportedArchitecture(_how_to_register(kind)) from error
+    if not worst < (1e-3 if model.dtype == torch.float32 else 5e-2):
+        raise UnsupportedArchitecture(_how_to_register(kind))
+    return blocks
+
+
+def _how_to_register(kind: str) -> str:
+    known = ", ".join(sorted(TABLE))
+    return (
+        f"architecture '{kind}' is not supported (supported: {known}), and its FFNs were not found "
+        "by looking: atlas.models.architectures shows how to register it in four lines"
+    )
+
+
+def _guess(model: Any) -> tuple[Block, ...]:
+    lists = [
+        list(module)
+        for module in model.base_model.modules()
+        if isinstance(module, nn.ModuleList) and len({type(item) for item in module}) == 1
+    ]
+    modules = max(lists, key=lambda items: sum(p.numel() for i in items for p in i.parameters()))
+    names = {module: name for name, module in modules[0].named_modules()}
+    ran: list[tuple[str, nn.Module]] = []
+    with ExitStack() as hooks:
+        for module, name in names.items():
+            hooks.enter_context(_hooked(module, partial(_append, ran, name)))
+        _run(model)
+    width = model.get_input_embeddings().weight.shape[-1]
+    width = getattr(model.config, "hidden_size", width)
+    writers = [i for i, (_, module) in enumerate(ran) if _writes(module, width)]
+    projection = ran[writers[-1]][0]
+    norms = [name for name, module in ran[writers[-1] :] if "norm" in type(module).__name__.lower()]
+    return tuple(
+        Block(
+            module,
+            module.get_submodule(projection),
+            module.get_submodule(norms[0]) if norms else None,
+        )
+        for module in modules
+    )
+
+
+def _append(
+    ran: list[tuple[str, nn.Module]], name: str, module: nn.Module, args: Any, output: Any
+) -> None:
+    ran.append((name, module))
+
+
+def _writes(module: nn.Module, width: int) -> bool:
+    if isinstance(module, nn.Linear):
+        return module.out_features == width
+    return isinstance(module, Conv1D) and module.weight.shape[1] == width
+
+
+def _mismatch(model: Any, block: Block) -> float:
+    """How far the guessed formula is from the real block with its neurons off, relatively."""
+    clean = _observe(model, block, scale=1.0)
+    off = _observe(model, block, scale=0.0)
+    norm = block.norm_after or (lambda x: x)
+    rest = clean.output - norm(clean.norm_input)
+    predicted = rest + norm(clean.norm_input + off.projected - clean.projected)
+    change = (off.output - clean.output).norm()
+    return float((predicted - off.output).norm() / change)
+
+
+@dataclass(frozen=True, eq=False)
+class _Observed:
+    """What one block did at the last position, each [d_model]."""
+
+    output: Tensor
+    projected: Tensor
+    norm_input: Tensor
+
+
+def _observe(model: Any, block: Block, scale: float) -> _Observed:
+    seen: dict[str, Tensor] = {}
+
+    def scaled(module: nn.Module, args: Any) -> Any:
+        x = args[0].clone()
+        x.view(-1, x.shape[-1])[-1] *= scale
+        return (x, *args[1:])
+
+    def note(name: str, tensor: Any) -> None:
+        tensor = tensor[0] if isinstance(tensor, tuple) else tensor
+        seen[name] = tensor.reshape(-1, tensor.shape[-1])[-1]
+
+    with ExitStack() as hooks:
+        hooks.callback(block.value_projection.register_forward_pre_hook(scaled).remove)
+        hooks.enter_context(_hooked(block.module, lambda m, a, o: note("output", o)))
+        hooks.enter_context(_hooked(block.value_projection, lambda m, a, o: note("projected", o)))
+        if block.norm_after is not None:
+            hooks.enter_context(_hooked(block.norm_after, lambda m, a, o: note("norm_input", a)))
+        _run(model)
+    seen.setdefault("norm_input", seen["projected"])
+    return _Observed(**seen)
+
+
+def _run(model: Any) -> None:
+    ids = torch.arange(1, _TOKENS + 1, device=model.device)[None]
+    with torch.no_grad():
+        model(input_ids=ids)
+
+
+@contextmanager
+def _hooked(module: nn.Module, hook: Callable[..., None]) -> Iterator[None]:
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
