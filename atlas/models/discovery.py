@@ -2,7 +2,7 @@
 
 The guess: the blocks are the largest list of like modules; a block's value projection is the last
 linear layer that it runs and that writes to the residual stream; a norm that it runs after that is
-the norm which follows the FFN. The guess is tried: activations are set to 0 in the real model, block
+the norm which follows the FFN. The guess is tried: neurons are set to 0 in the real model, block
 by block, and what comes out must be what `CleanPass.patched` would make of it.
 """
 
@@ -96,11 +96,14 @@ def _mismatch(model: Any, block: Block) -> float:
     """How far the guessed formula is from the real block with its neurons off, relatively."""
     clean = _observe(model, block, scale=1.0)
     off = _observe(model, block, scale=0.0)
-    norm = block.norm_after or (lambda x: x)
-    rest = clean.output - norm(clean.norm_input)
-    predicted = rest + norm(clean.norm_input + off.projected - clean.projected)
-    change = (off.output - clean.output).norm()
-    return float((predicted - off.output).norm() / change)
+    u, change = clean.norm_input, off.projected - clean.projected
+    if block.norm_after is None:
+        predicted = clean.output + change
+    else:
+        norm = block.norm_after
+        predicted = clean.output - norm(u) + norm(u + change)
+    effect = torch.linalg.vector_norm(off.output - clean.output)
+    return float(torch.linalg.vector_norm(predicted - off.output) / effect)
 
 
 @dataclass(frozen=True, eq=False)
