@@ -37,7 +37,14 @@ def discover_blocks(model: Any) -> tuple[Block, ...]:
     try:
         blocks = _guess(model)
         worst = max(_mismatch(model, block) for block in blocks)
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise UnsupportedArchitecture(_how_to_register(kind)) from error
     if not worst < (1e-3 if model.dtype == torch.float32 else 5e-2):
         raise UnsupportedArchitecture(_how_to_register(kind))
@@ -68,6 +75,8 @@ def _guess(model: Any) -> tuple[Block, ...]:
     width = model.get_input_embeddings().weight.shape[-1]
     width = getattr(model.config, "hidden_size", width)
     writers = [i for i, (_, module) in enumerate(ran) if _writes(module, width)]
+    if len({ran[i][0] for i in writers}) < 2:
+        raise ValueError("attention and FFN both write to the residual stream; here one thing does")
     projection = ran[writers[-1]][0]
     norms = [name for name, module in ran[writers[-1] :] if "norm" in type(module).__name__.lower()]
     return tuple(

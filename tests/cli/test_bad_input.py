@@ -101,7 +101,9 @@ def _become_unknown(model: Path) -> None:
 def _become_unsupported(model: Path) -> None:
     import transformers
 
-    config = transformers.CTRLConfig(n_embd=8, dff=8, n_layer=1, n_head=2, vocab_size=60)
+    config = transformers.MambaConfig(
+        hidden_size=8, num_hidden_layers=1, state_size=4, vocab_size=60
+    )
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(model)
 
 
@@ -111,7 +113,7 @@ def _become_unsupported(model: Path) -> None:
         (_truncate, ("model.safetensors", "truncated")),
         (_become_pickle, ("pytorch_model.bin", "pickle", "run any code")),
         (_become_unknown, ("hal9000",)),
-        (_become_unsupported, ("ctrl", "supported: ", "bert", "gpt2", "llama")),
+        (_become_unsupported, ("mamba", "supported: ", "bert", "gpt2", "llama")),
         (lambda model: (model / "tokenizer.json").unlink(), ("tokenizer",)),
         (lambda model: (model / "config.json").write_text("{"), ("config.json",)),
     ],
