@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from dataset_files import SHARED_PARAREL, write
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atlas.datasets import Problem, check_file, read_dataset
@@ -89,6 +89,7 @@ def test_words_that_all_subjects_share_become_part_of_the_templates() -> None:
 words = st.text(alphabet="ab .,", max_size=5)
 
 
+@example([("", "", "", False)], ["a", "aa"])
 @given(
     st.lists(st.tuples(words, words, words, st.booleans()), min_size=1, max_size=4),
     st.lists(

@@ -77,6 +77,8 @@ def recover(bags: Sequence[Sequence[str]]) -> tuple[list[str], list[str]] | None
                 break
             templates.append(template)
         else:
+            if any(template.count(_MASK) != 1 for template in templates):
+                continue  # the subject has swallowed a mask that it touches
             return [template.replace(_MASK, "[Y]") for template in templates], subjects
     return None
 
