@@ -72,6 +72,33 @@ def test_a_small_memory_budget_splits_the_work_and_changes_no_score(family, monk
         assert relative_error(ours.p_answer, whole.p_answer) <= 1e-5
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_wave_keeps_for_its_backward_fits_the_budget(family, monkeypatch):
+    lm, prompts = tiny_language_model(family), prompts_for(family)[2:]
+    run_wave = wave._run_wave
+    weights = {tensor.untyped_storage().data_ptr() for tensor in lm.model.state_dict().values()}
+    kept = []
+
+    def measured(clean, wanted, gradients):
+        storages = {}
+
+        def note(tensor):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            result = run_wave(clean, wanted, gradients)
+        kept.append(sum(size for at, size in storages.items() if at not in weights))
+        return result
+
+    monkeypatch.setattr(wave, "_run_wave", measured)
+    budget = 1 << 20
+    attribute(lm, prompts, rule="riemann-left", points=16, memory_budget=budget)
+    assert len(kept) > 1
+    assert budget / 16 <= max(kept) <= budget
+
+
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_the_adaptive_rule_does_not_depend_on_the_memory_budget_either(family):
     lm, prompts = tiny_language_model(family), prompts_for(family)
@@ -178,7 +205,6 @@ def test_a_callers_no_grad_is_no_hindrance(family):
     lm, prompts = tiny_language_model(family), prompts_for(family)
     with torch.no_grad():
         ours = attribute(lm, prompts)
-    assert not torch.is_inference_mode_enabled()
     np.testing.assert_array_equal(ours.scores, attribute(lm, prompts).scores)
 
 
@@ -186,7 +212,7 @@ def test_a_callers_no_grad_is_no_hindrance(family):
 
 
 def state(model):
-    """Everything that attribution could leave changed: flags, hooks, patched methods, weights."""
+    """All that attribution could leave changed."""
     modules = {
         name: (
             module.training,
