@@ -111,7 +111,7 @@ def index(
     labels = {relation.relation_id: relation.label for relation in chosen.relations}
     # Idle OpenMP threads spin before they sleep. Where another program wants the core, as on most
     # laptops, the default slowed an index tenfold; this is read when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         with contextlib.ExitStack() as stack:
             with show_loading(model):
