@@ -97,6 +97,8 @@ def test_an_answer_of_several_tokens_is_the_mean_of_scores_and_the_product_of_p(
     assert relative_error(ours.effect[0], np.mean([t.effect for t in theirs], 0)) <= 1e-5
     assert relative_error(ours.activations[0], np.mean([t.activations for t in theirs], 0)) <= 1e-5
     assert ours.p_answer[0] == pytest.approx(np.prod([t.p for t in theirs]), rel=1e-5 * len(theirs))
+    largest = np.mean([np.abs(t.effect).max() for t in theirs])
+    assert ours.largest_effect[0] == pytest.approx(largest, rel=1e-5)
     assert (ours.evaluations == 2 * len(theirs)).all()
 
 
