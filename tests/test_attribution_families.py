@@ -30,6 +30,8 @@ from atlas.prompts import Prompt, Target, encode
 from atlas.quadrature import FIXED_RULES, fixed
 
 SHORT = "The capital of France is"
+# Asked with "Rome", which no model here is ill-conditioned for. GPT-Neo does not scale its attention
+# scores, and with "Oslo" a change of α by 1e-7 moves its scores by 1e-5 of the largest.
 LONG = "The capital of Norway is Oslo and the capital of Italy is Rome and the capital of France is"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,7 +70,7 @@ def test_scores_effects_and_p_match_the_naive_loop(family, rule):
 @every_family
 def test_a_prompt_longer_than_every_attention_window_matches_the_naive_loop(family):
     lm = tiny_language_model(family)
-    prompt = Prompt(question(family, LONG), "Paris")
+    prompt = Prompt(question(family, LONG), "Rome")
     ours = attribute(lm, [prompt], rule="gauss-legendre", points=2)
     (theirs,) = references(lm, prompt, fixed("gauss-legendre", 2))
     assert relative_error(ours.scores[0], theirs.scores) <= 1e-5
@@ -79,7 +81,7 @@ def test_a_prompt_longer_than_every_attention_window_matches_the_naive_loop(fami
 def test_without_rounding_every_layer_by_itself_matches_the_naive_loop(family):
     model, tokenizer = tiny(family)
     lm = language_model(model.double(), tokenizer, "float64")
-    prompt = Prompt(question(family, LONG), "Paris")
+    prompt = Prompt(question(family, LONG), "Rome")
     ours = attribute(lm, [prompt], rule="gauss-legendre", points=2)
     (theirs,) = references(lm, prompt, fixed("gauss-legendre", 2))
     for layer in range(lm.layers):
@@ -111,7 +113,7 @@ def test_a_batch_of_several_lengths_gives_each_prompt_its_own_scores(family):
         (SHORT, several_tokens(family)),
         ("The city of Rome is in", "Oslo"),
         (SHORT, "Dublin"),
-        (LONG, "Oslo"),
+        (LONG, "Paris"),
     ]
     prompts = [Prompt(question(family, before), answer) for before, answer in asked]
     assert (
@@ -131,7 +133,7 @@ def test_a_batch_of_several_lengths_gives_each_prompt_its_own_scores(family):
 @every_family
 def test_gradient_x_activation_is_the_naive_gradient_at_1(family):
     lm = tiny_language_model(family)
-    prompt = Prompt(question(family, LONG), "Paris")
+    prompt = Prompt(question(family, LONG), "Rome")
     ours = attribute(lm, [prompt], method="gradient-x-activation")
     # the right-endpoint rule with one point is w · ∂P/∂w at α = 1
     (theirs,) = references(lm, prompt, fixed("riemann-right", 1))
@@ -197,7 +199,7 @@ def test_eager_attention_with_its_explicit_masks_gives_the_same_scores(family):
 )
 def test_a_familys_other_forms_match_the_naive_loop_too(family, changes):
     lm = language_model(*tiny(family, **changes))
-    prompt = Prompt(question(family, LONG), "Paris")
+    prompt = Prompt(question(family, LONG), "Rome")
     ours = attribute(lm, [prompt], rule="riemann-linspace", points=3)
     (theirs,) = references(lm, prompt, fixed("riemann-linspace", 3))
     assert relative_error(ours.scores[0], theirs.scores) <= 1e-5
