@@ -30,8 +30,8 @@ from atlas.prompts import Prompt, Target, encode
 from atlas.quadrature import FIXED_RULES, fixed
 
 SHORT = "The capital of France is"
-# Asked with "Rome", which no model here is ill-conditioned for. GPT-Neo does not scale its attention
-# scores, and with "Oslo" a change of α by 1e-7 moves its scores by 1e-5 of the largest.
+# Asked with "Rome", for which no model here is ill-conditioned. GPT-Neo does not scale its
+# attention; asked with "Oslo", a change of α by 1e-7 moves its scores by 1e-5 of the largest.
 LONG = "The capital of Norway is Oslo and the capital of Italy is Rome and the capital of France is"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
