@@ -21,6 +21,11 @@ def asset(revision: str) -> Path:
     return ASSETS / f"revision_{revision}.db"
 
 
+def released() -> list[str]:
+    """The revisions of which an atlas is kept, oldest first."""
+    return sorted(file.stem.removeprefix("revision_") for file in ASSETS.glob("revision_*.db"))
+
+
 def make(path: Path) -> None:
     """Write the synthetic atlas in small blocks: a twentieth of the usual size."""
     with TemporaryDirectory() as directory:
