@@ -60,7 +60,7 @@ CREATE TABLE interactions (
     effect_a REAL NOT NULL,              -- mean over prompts of log P with a suppressed - log P
     effect_b REAL NOT NULL,
     effect_ab REAL NOT NULL,
-    interaction REAL NOT NULL            -- effect_ab - effect_a - effect_b; see atlas/interactions.py
+    interaction REAL NOT NULL            -- effect_ab - effect_a - effect_b
 );
 CREATE TABLE fact_interactions (
     selection_id VARCHAR NOT NULL,

@@ -10,6 +10,7 @@ from invocation import run
 from synthetic import SKIPPED_BECAUSE, Synthetic
 
 from atlas.store.atlas_file import open_atlas
+from atlas.store.migrate import revisions
 
 
 def test_info_shows_totals_models_runs_and_selections(asked: Synthetic) -> None:
@@ -17,7 +18,7 @@ def test_info_shows_totals_models_runs_and_selections(asked: Synthetic) -> None:
     lines = result.stdout.splitlines()
     assert lines[0] == str(asked.atlas.path)
     assert [" ".join(line.split()) for line in lines[2:7]] == [
-        "schema revision 0001",
+        f"schema revision {revisions()[-1]}",
         "relations 2",
         "templates 8",
         "facts 12",
@@ -52,7 +53,7 @@ def test_info_as_json_holds_everything(asked: Synthetic) -> None:
         ("models", "name", "synthetic"),
         ("selections", "preset", "paper"),
         ("skipped", "reason", SKIPPED_BECAUSE),
-        ("totals", "schema_revision", "0001"),
+        ("totals", "schema_revision", revisions()[-1]),
     ],
 )
 def test_info_as_csv_is_the_table_asked_for(
