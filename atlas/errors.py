@@ -16,6 +16,7 @@ AtlasError
     ├── ReadOnlyAtlas
     ├── DiskFull
     ├── NotFound         an id or a name that the atlas does not hold
+    │   └── AmbiguousFact    a name that several facts go by
     └── BadQuery         SQL that does not parse, or that would write
 """
 
@@ -82,6 +83,10 @@ class DiskFull(StoreError):
 
 class NotFound(StoreError):
     """An id or a name that the atlas does not hold."""
+
+
+class AmbiguousFact(NotFound):
+    """A name that several facts go by, where one is wanted."""
 
 
 class BadQuery(StoreError):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from atlas.errors import NotFound
+from atlas.errors import AmbiguousFact, NotFound
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch
 from atlas.store.selection_queries import ChosenSelection
@@ -53,13 +53,38 @@ class FactReport:
 
 
 @dataclass(frozen=True)
-class _Fact:
+class NamedFact:
+    """A fact that a name leads to."""
+
     fact_id: str
     relation_id: str
     relation: str
     subject: str
     object: str
-    prompts: int
+    prompts: int  # in the atlas, measured or not
+
+
+def one_fact(con: duckdb.DuckDBPyConnection, wanted: str, relation: str | None = None) -> NamedFact:
+    """The fact that `wanted` names: an id, a subject, or `SUBJECT:RELATION`, in any case.
+
+    With `relation` (an id or a label) only facts of it count. Raises NotFound with near matches,
+    and AmbiguousFact, which lists what tells the candidates apart: relations, else ids.
+    """
+    facts = _named(con, wanted)
+    if not facts:
+        raise NotFound(_not_found(con, wanted))
+    facts = [f for f in facts if f.fact_id.lower() == wanted.strip().lower()] or facts
+    if relation is not None:
+        of_relation = [f for f in facts if _is_called(f, relation)]
+        if not of_relation:
+            raise NotFound(
+                f"no fact '{wanted}' in {relation}: the atlas has {facts[0].subject} "
+                f"in {_relations(facts)}"
+            )
+        facts = of_relation
+    if len(facts) > 1:
+        raise AmbiguousFact(_ambiguous(wanted, facts))
+    return facts[0]
 
 
 def fact_reports(
@@ -97,11 +122,11 @@ def fact_reports(
     return reports
 
 
-def _named(con: duckdb.DuckDBPyConnection, wanted: str) -> list[_Fact]:
+def _named(con: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact]:
     subject, _, relation = (part.strip() for part in wanted.rpartition(":"))
     return fetch(
         con,
-        _Fact,
+        NamedFact,
         """
         SELECT f.fact_id,
                f.relation_id,
@@ -172,8 +197,9 @@ def _not_found(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
     subject = wanted.rpartition(":")[0].strip()
     elsewhere = _named(con, subject) if subject else []
     if elsewhere:
-        known = dict.fromkeys(f"{f.relation_id} ({f.relation})" for f in elsewhere)
-        return f"no fact '{wanted}': the atlas has {elsewhere[0].subject} in {', '.join(known)}"
+        return (
+            f"no fact '{wanted}': the atlas has {elsewhere[0].subject} in {_relations(elsewhere)}"
+        )
     rows = con.execute(
         """
         SELECT DISTINCT subject
@@ -189,3 +215,22 @@ def _not_found(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
         f"no fact with subject or id '{wanted}' among the {len(subjects)} subjects of this atlas; "
         'list them with `atlas sql "SELECT DISTINCT subject FROM facts ORDER BY subject"`'
     )
+
+
+def _ambiguous(wanted: str, facts: list[NamedFact]) -> str:
+    first, last = facts[0], facts[-1]
+    if first.relation_id != last.relation_id:  # sorted by relation
+        return (
+            f"'{wanted}' names {len(facts)} facts, in {_relations(facts)}: "
+            f"write one of them, e.g. '{first.subject}:{first.relation_id}'"
+        )
+    ids = ", ".join(f"{f.fact_id} ({f.object})" for f in facts)
+    return f"'{wanted}' names {len(facts)} facts of {first.relation_id}: write the id, one of {ids}"
+
+
+def _relations(facts: list[NamedFact]) -> str:
+    return ", ".join(dict.fromkeys(f"{f.relation_id} ({f.relation})" for f in facts))
+
+
+def _is_called(fact: NamedFact, relation: str) -> bool:
+    return relation.strip().lower() in (fact.relation_id.lower(), fact.relation.lower())

@@ -11,8 +11,8 @@ from synthetic import (
     build,
 )
 
-from atlas.errors import NotFound
-from atlas.store.fact_queries import fact_reports
+from atlas.errors import AmbiguousFact, NotFound
+from atlas.store.fact_queries import fact_reports, one_fact
 from atlas.store.selection_queries import (
     ChosenSelection,
     choose_selection,
@@ -91,3 +91,40 @@ def test_a_subject_in_another_relation_is_answered_with_its_relations(
 ) -> None:
     with pytest.raises(NotFound, match=r"the atlas has Land 1 in P36 \(capital\)"):
         fact_reports(con, selection, "land 1:P37")
+
+
+@pytest.mark.parametrize("wanted", ["P36-1", " land 1 ", "Land 1:P36", "land 1:CAPITAL"])
+def test_one_fact_is_found_by_every_name_that_leads_to_it_alone(
+    con: Connection, wanted: str
+) -> None:
+    fact = one_fact(con, wanted)
+    assert (fact.fact_id, fact.relation, fact.object, fact.prompts) == (
+        "P36-1",
+        "capital",
+        "Town 1",
+        4,
+    )
+
+
+def test_a_subject_of_several_relations_is_ambiguous_until_one_is_named(tmp_path: Path) -> None:
+    synthetic = build(tmp_path / "atlas.duckdb")
+    with synthetic.atlas.writing() as con:
+        con.execute("UPDATE facts SET subject = 'Ireland' WHERE fact_id LIKE '%-0'")
+        with pytest.raises(
+            AmbiguousFact, match=r"2 facts, in P36 \(capital\), P37 \(official language\): write"
+        ):
+            one_fact(con, "ireland")
+        assert one_fact(con, "ireland", "P37").fact_id == "P37-0"
+        assert one_fact(con, "ireland", "Capital").fact_id == "P36-0"
+        with pytest.raises(NotFound, match="no fact 'ireland' in P30: the atlas has Ireland in P3"):
+            one_fact(con, "ireland", "P30")
+        con.execute("UPDATE facts SET subject = 'Ireland' WHERE fact_id = 'P36-1'")
+        with pytest.raises(AmbiguousFact, match=r"the id, one of P36-0 \(Town 0\), P36-1 \(Town 1"):
+            one_fact(con, "Ireland:P36")
+        con.execute("UPDATE facts SET subject = 'P37-0' WHERE fact_id = 'P36-1'")
+        assert one_fact(con, "p37-0").fact_id == "P37-0"
+
+
+def test_one_fact_that_is_not_there_is_answered_with_near_subjects(con: Connection) -> None:
+    with pytest.raises(NotFound, match="near: Realm 3"):
+        one_fact(con, "raelm 3")
