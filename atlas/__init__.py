@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atlas.attribution import Attribution, attribute
     from atlas.datasets import embedded_dataset, read_dataset
+    from atlas.edits.applying import applied
+    from atlas.edits.edit import Edit, EditOutcome
     from atlas.errors import AtlasError
     from atlas.facts import Dataset, Fact, Relation, Template
     from atlas.indexer import IndexProgress, IndexSettings, index
+    from atlas.interventions import scaled
     from atlas.models.language_model import LanguageModel
     from atlas.models.load import load_model
+    from atlas.probe import Probed
     from atlas.prompts import Prompt
     from atlas.store.atlas_file import Atlas, open_atlas
     from atlas.thresholds import Thresholds
@@ -23,20 +27,25 @@ __all__ = [
     "AtlasError",
     "Attribution",
     "Dataset",
+    "Edit",
+    "EditOutcome",
     "Fact",
     "IndexProgress",
     "IndexSettings",
     "LanguageModel",
+    "Probed",
     "Prompt",
     "Relation",
     "Template",
     "Thresholds",
+    "applied",
     "attribute",
     "embedded_dataset",
     "index",
     "load_model",
     "open_atlas",
     "read_dataset",
+    "scaled",
 ]
 
 _HOME = {
@@ -44,20 +53,25 @@ _HOME = {
     "AtlasError": "errors",
     "Attribution": "attribution",
     "Dataset": "facts",
+    "Edit": "edits.edit",
+    "EditOutcome": "edits.edit",
     "Fact": "facts",
     "IndexProgress": "indexer",
     "IndexSettings": "indexer",
     "LanguageModel": "models.language_model",
+    "Probed": "probe",
     "Prompt": "prompts",
     "Relation": "facts",
     "Template": "facts",
     "Thresholds": "thresholds",
+    "applied": "edits.applying",
     "attribute": "attribution",
     "embedded_dataset": "datasets",
     "index": "indexer",
     "load_model": "models.load",
     "open_atlas": "store.atlas_file",
     "read_dataset": "datasets",
+    "scaled": "interventions",
 }
 
 

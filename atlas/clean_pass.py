@@ -131,7 +131,7 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
     kwargs: dict[str, Any] = {}
     prefix = None
     if lm.objective == "causal":
-        prefix = _prefill(lm, ids)
+        prefix = prefill(lm, ids)
         kwargs = {"past_key_values": prefix, "use_cache": True}
         ids, at = ids[:, -1:], torch.zeros_like(at)
     recorder = _Recorder(lm, at)
@@ -177,7 +177,8 @@ def _norm_ratio(lm: LanguageModel, recorder: "_Recorder", linear: Tensor) -> Ten
     return ratio
 
 
-def _prefill(lm: LanguageModel, ids: Tensor) -> FrozenPrefix:
+def prefill(lm: LanguageModel, ids: Tensor) -> FrozenPrefix:
+    """Keys and values of all but the last token of `ids` [row, position], of a causal model."""
     filled = DynamicCache(config=lm.model.config)
     if ids.shape[1] > 1:
         with torch.no_grad():

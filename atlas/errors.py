@@ -4,6 +4,7 @@ AtlasError
 ├── DataError            a dataset, a fact file or a template is missing or malformed
 ├── PromptError          a prompt or answer that the model cannot be asked
 ├── SettingsError        an option outside its range (rule, tolerance, threshold, …)
+├── EditError            an edit that cannot be made, read, or applied to this model
 ├── ModelError           a model cannot be loaded, trusted or understood
 │   ├── ModelNotFound
 │   ├── UnsafeCheckpoint
@@ -35,6 +36,10 @@ class PromptError(AtlasError):
 
 class SettingsError(AtlasError):
     """An option lies outside its range."""
+
+
+class EditError(AtlasError):
+    """An edit that cannot be made, read, or applied to this model."""
 
 
 class ModelError(AtlasError):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import duckdb
 
+from atlas.edits.edit import Edit
 from atlas.errors import NewerAtlas, NotAnAtlas
 from atlas.store import connection as connections
 from atlas.store import migrate
+from atlas.store.edit_records import read_edits
 from atlas.store.file_lock import file_lock
 
 
@@ -34,6 +36,14 @@ class Atlas:
     ) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
         """A connection with one transaction: commits on exit, rolls back on an exception."""
         return connections.writing(self.path, wait)
+
+    def edits(self, *ids: int) -> list[Edit]:
+        """The stored edits with these numbers, in that order; without numbers, all in force.
+
+        NotFound for a number that there is not.
+        """
+        with self.reading() as connection:
+            return read_edits(connection, ids or None)
 
 
 def open_atlas(path: Path | str, *, create: bool = False) -> Atlas:

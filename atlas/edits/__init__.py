@@ -1,0 +1,1 @@
+"""Edits as data: making them, applying them to a live model, writing them to files."""

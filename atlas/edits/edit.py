@@ -1,0 +1,154 @@
+"""An edit: deltas on value vectors, what they were made for, and what they came to."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.errors import EditError
+
+KINDS = ("update", "erase", "suppress", "amplify")
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A set of deltas, added to a model's value vectors while the edit is applied.
+
+    kind: update | erase | suppress | amplify; method: solve | paper | zero | scale.
+    weights_sha256: the fingerprint of the model it was made for, the only one it may be applied to.
+    fact_id: None where the edit is of a whole relation; new_object: None unless kind is update.
+    settings: everything that decided the deltas, as JSON can hold it.
+    """
+
+    kind: str
+    method: str
+    weights_sha256: str
+    layers: NDArray[np.int16]  # [neuron]
+    neurons: NDArray[np.int32]  # [neuron]
+    deltas: NDArray[np.float32]  # [neuron, d_model]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str | None = None
+    selection_id: str | None = None
+    relation_id: str | None = None
+    fact_id: str | None = None
+    subject: str | None = None
+    old_object: str | None = None
+    new_object: str | None = None
+    atlas_version: str = ""
+    seconds: float = 0.0  # that making it took
+    edit_id: int | None = None  # None: not stored
+    state: str = "stored"  # stored | reverted
+    created_at: datetime | None = None  # None: not stored
+
+    def __post_init__(self) -> None:
+        """EditError for deltas that no model can take."""
+        object.__setattr__(self, "layers", np.asarray(self.layers, np.int16))
+        object.__setattr__(self, "neurons", np.asarray(self.neurons, np.int32))
+        object.__setattr__(self, "deltas", np.asarray(self.deltas, np.float32))
+        if self.kind not in KINDS:
+            raise EditError(f"unknown kind of edit '{self.kind}': use one of {', '.join(KINDS)}")
+        if self.layers.ndim != 1 or self.layers.shape != self.neurons.shape:
+            raise EditError("an edit needs one layer per neuron: make it again")
+        if self.deltas.ndim != 2 or len(self.deltas) != len(self.layers) or not len(self.layers):
+            raise EditError("an edit needs one delta per neuron, and one neuron at least")
+        if len(set(self.named_neurons)) != len(self.layers):
+            raise EditError("an edit names a neuron twice: make it again")
+        if not np.isfinite(self.deltas).all():
+            raise EditError("an edit has deltas that are not finite: make it again")
+
+    @property
+    def model_id(self) -> str:
+        """The first twelve hex digits of the weights' SHA-256."""
+        return self.weights_sha256[:12]
+
+    @property
+    def named_neurons(self) -> list[tuple[int, int]]:
+        """(layer, neuron) in the order of `deltas`."""
+        return list(zip(self.layers.tolist(), self.neurons.tolist(), strict=True))
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of all deltas."""
+        return float(np.linalg.norm(self.deltas.astype(np.float64)))
+
+    @property
+    def label(self) -> str:
+        """How messages call it: `edit 3`, or `this edit` where it is not stored."""
+        return "this edit" if self.edit_id is None else f"edit {self.edit_id}"
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits of SHA-256 over model, what it is for, settings, neurons and deltas.
+
+        Edits with one digest are one edit. The number, the state and the clocks stay out.
+        """
+        identity = [
+            self.weights_sha256,
+            self.kind,
+            self.method,
+            self.relation_id,
+            self.fact_id,
+            self.subject,
+            self.old_object,
+            self.new_object,
+            dict(self.settings),
+        ]
+        order = np.lexsort((self.neurons, self.layers))
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+        for array, kind in ((self.layers, "<i2"), (self.neurons, "<i4"), (self.deltas, "<f4")):
+            digest.update(np.ascontiguousarray(array[order]).astype(kind).tobytes())
+        return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class EditOutcome:
+    """One of the fact's own prompts before and after the edit; a row of `edit_outcomes`.
+
+    The object's P is the product over its tokens, its rank the worst token's; 1 is the top answer.
+    """
+
+    prompt_id: int
+    held_out: bool  # played no part in choosing neurons or deltas
+    p_old_before: float
+    p_old_after: float
+    p_new_before: float | None  # None unless the edit's kind is update
+    p_new_after: float | None
+    old_rank_before: int
+    old_rank_after: int
+    new_rank_before: int | None
+    new_rank_after: int | None
+    predicted_before: str
+    predicted_after: str
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two edits that change the same value vectors."""
+
+    first: Edit
+    second: Edit
+    neurons: tuple[tuple[int, int], ...]  # (layer, neuron) in both
+    cosine: float  # of the two edits' deltas on those neurons, 1 = the same direction
+
+
+def overlapping(edits: Sequence[Edit]) -> list[Overlap]:
+    """Every pair of edits with a neuron in common, in the order given."""
+    found = []
+    for place, first in enumerate(edits):
+        rows = {neuron: row for row, neuron in enumerate(first.named_neurons)}
+        for second in edits[place + 1 :]:
+            both = [(n, rows[n], row) for row, n in enumerate(second.named_neurons) if n in rows]
+            if not both:
+                continue
+            a = first.deltas[[row for _, row, _ in both]].astype(np.float64).ravel()
+            b = second.deltas[[row for _, _, row in both]].astype(np.float64).ravel()
+            norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+            cosine = float(a @ b) / norms if norms else 0.0
+            found.append(Overlap(first, second, tuple(sorted(n for n, _, _ in both)), cosine))
+    return found

@@ -1,0 +1,256 @@
+"""Edits in the atlas file: recording, reading, reverting and deleting them.
+
+Writers take a connection from `Atlas.writing()`, so that an edit is in the file whole or not at
+all. A deleted edit leaves its row behind, so that its number is never given out again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+
+import duckdb
+import numpy as np
+
+from atlas.edits.edit import Edit, EditOutcome
+from atlas.errors import NotFound
+from atlas.store import bulk
+from atlas.store.rows import fetch, fetch_one
+
+
+@dataclass(frozen=True)
+class EditSummary:
+    """A row of the view `edit_summary`: an edit, its outcome and its side effects so far."""
+
+    edit_id: int
+    kind: str
+    method: str
+    relation_id: str | None
+    subject: str | None
+    old_object: str | None
+    new_object: str | None
+    neurons: int
+    norm: float
+    state: str  # stored | reverted
+    created_at: datetime
+    prompts: int | None  # of the fact's, those that the edit was made from; None: unknown here
+    success: float | None  # share of those on which the new object is the top answer
+    held_out_success: float | None  # the same of the prompts that played no part
+    old_gone: float | None  # share on which the old object is not the top answer
+    p_old_before: float | None
+    p_old_after: float | None
+    p_new_before: float | None
+    p_new_after: float | None
+    checked_prompts: int | None  # None: `atlas edit check` has not run
+    right_to_wrong: int | None
+    wrong_to_right: int | None
+    mean_delta_log_p: float | None
+
+
+_EDIT = (
+    "kind",
+    "method",
+    "weights_sha256",
+    "run_id",
+    "selection_id",
+    "relation_id",
+    "fact_id",
+    "subject",
+    "old_object",
+    "new_object",
+    "atlas_version",
+    "seconds",
+)
+
+
+def record_edit(
+    con: duckdb.DuckDBPyConnection, edit: Edit, outcomes: Sequence[EditOutcome] = ()
+) -> int:
+    """Add an edit with its outcomes; returns its number, that of the equal edit if there is one.
+
+    An equal edit that was reverted is in force again; one without outcomes gets them.
+    """
+    known = con.execute(
+        """
+        SELECT edit_id
+        FROM edits
+        WHERE digest = ?
+          AND state <> 'deleted'
+        """,
+        [edit.digest],
+    ).fetchone()
+    if known is not None:
+        edit_id = int(known[0])
+        set_edit_state(con, edit_id, "stored")
+        if not edit_outcomes(con, edit_id):
+            _record_outcomes(con, edit_id, outcomes)
+        return edit_id
+    (last,) = fetch_one(con, "SELECT coalesce(max(edit_id), 0) FROM edits")
+    edit_id = int(last) + 1
+    row = {
+        "edit_id": edit_id,
+        "digest": edit.digest,
+        "model_id": edit.model_id,
+        **{name: getattr(edit, name) for name in _EDIT},
+        "neurons": len(edit.neurons),
+        "norm": edit.norm,
+        "state": "stored",
+        "created_at": datetime.now(UTC).replace(tzinfo=None),  # the atlas's times are UTC
+        "settings": json.dumps(dict(edit.settings), sort_keys=True),
+    }
+    con.execute(
+        f"""
+        INSERT INTO edits ({", ".join(row)})
+        VALUES ({", ".join("?" * len(row))})
+        """,
+        list(row.values()),
+    )
+    bulk.insert(
+        con,
+        "edit_deltas",
+        {
+            "edit_id": [edit_id] * len(edit.neurons),
+            "layer": edit.layers.tolist(),
+            "neuron": edit.neurons.tolist(),
+            "delta": list(edit.deltas),
+        },
+    )
+    _record_outcomes(con, edit_id, outcomes)
+    return edit_id
+
+
+def _record_outcomes(
+    con: duckdb.DuckDBPyConnection, edit_id: int, outcomes: Sequence[EditOutcome]
+) -> None:
+    if not outcomes:
+        return
+    rows = [{"edit_id": edit_id, **asdict(outcome)} for outcome in outcomes]
+    names = ", ".join(rows[0])
+    con.executemany(
+        f"""
+        INSERT INTO edit_outcomes ({names})
+        VALUES ({", ".join("?" * len(rows[0]))})
+        """,
+        [list(row.values()) for row in rows],
+    )
+
+
+def read_edits(con: duckdb.DuckDBPyConnection, ids: Sequence[int] | None = None) -> list[Edit]:
+    """The edits with these numbers, in that order; without numbers, all in force, oldest first.
+
+    A reverted edit is read if it is named. NotFound for a number that there is not, or no longer.
+    """
+    found = con.execute(
+        f"""
+        SELECT edit_id, state, created_at, settings, {", ".join(_EDIT)}
+        FROM edits
+        WHERE CASE WHEN $ids IS NULL THEN state = 'stored'
+                   ELSE state <> 'deleted' AND edit_id IN $ids END
+        ORDER BY edit_id
+        """,
+        {"ids": None if ids is None else list(ids)},
+    )
+    names = [column[0] for column in found.description or ()]
+    rows = {row[0]: dict(zip(names, row, strict=True)) for row in found.fetchall()}
+    for edit_id in ids or ():
+        if edit_id not in rows:
+            raise NotFound(_no_such_edit(con, edit_id))
+    edits = {}
+    for edit_id, row in rows.items():
+        deltas = con.execute(
+            """
+            SELECT layer, neuron, delta
+            FROM edit_deltas
+            WHERE edit_id = ?
+            ORDER BY layer, neuron
+            """,
+            [edit_id],
+        ).fetchall()
+        layers, neurons, vectors = zip(*deltas, strict=True)
+        edits[edit_id] = Edit(
+            layers=np.array(layers, np.int16),
+            neurons=np.array(neurons, np.int32),
+            deltas=np.array(vectors, np.float32),
+            **{**row, "settings": json.loads(row["settings"])},
+        )
+    return list(edits.values()) if ids is None else [edits[edit_id] for edit_id in ids]
+
+
+def edit_outcomes(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[EditOutcome]:
+    """What an edit came to on its fact's prompts, those it was made from first."""
+    names = ", ".join(f.name for f in fields(EditOutcome))
+    return fetch(
+        con,
+        EditOutcome,
+        f"""
+        SELECT {names}
+        FROM edit_outcomes
+        WHERE edit_id = ?
+        ORDER BY held_out, prompt_id
+        """,
+        [edit_id],
+    )
+
+
+def edit_summaries(con: duckdb.DuckDBPyConnection) -> list[EditSummary]:
+    """One row per edit that is not deleted, oldest first."""
+    names = ", ".join(f.name for f in fields(EditSummary))
+    return fetch(
+        con,
+        EditSummary,
+        f"""
+        SELECT {names}
+        FROM edit_summary
+        ORDER BY edit_id
+        """,
+    )
+
+
+def revert_edit(con: duckdb.DuckDBPyConnection, edit_id: int) -> None:
+    """Take an edit out of force but keep it; NotFound if there is none."""
+    read_edits(con, [edit_id])
+    set_edit_state(con, edit_id, "reverted")
+
+
+def delete_edit(con: duckdb.DuckDBPyConnection, edit_id: int) -> None:
+    """Remove an edit with its deltas, outcomes and side effects; NotFound if there is none.
+
+    Its number is not given out again.
+    """
+    read_edits(con, [edit_id])
+    set_edit_state(con, edit_id, "deleted")
+    for table in ("edit_deltas", "edit_outcomes", "side_effects"):
+        con.execute(f"DELETE FROM {table} WHERE edit_id = ?", [edit_id])
+
+
+def set_edit_state(con: duckdb.DuckDBPyConnection, edit_id: int, state: str) -> None:
+    """Set `edits.state` (stored | reverted | deleted) unless it is that already."""
+    con.execute(
+        """
+        UPDATE edits
+        SET state = $state
+        WHERE edit_id = $edit_id
+          AND state <> $state
+        """,
+        {"edit_id": edit_id, "state": state},
+    )
+
+
+def stored(con: duckdb.DuckDBPyConnection, edit: Edit, outcomes: Sequence[EditOutcome]) -> Edit:
+    """`record_edit`, and the edit as the atlas now holds it."""
+    return read_edits(con, [record_edit(con, edit, outcomes)])[0]
+
+
+def _no_such_edit(con: duckdb.DuckDBPyConnection, edit_id: int) -> str:
+    rows = con.execute(
+        """
+        SELECT edit_id
+        FROM edits
+        WHERE state <> 'deleted'
+        ORDER BY edit_id
+        """
+    ).fetchall()
+    if not rows:
+        return f"no edit {edit_id}: the atlas has none yet, make one with `atlas edit update`"
+    some = ", ".join(str(row[0]) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
+    return f"no edit {edit_id}; there are {some} (`atlas edit list` shows all)"
