@@ -1,39 +1,16 @@
 """`atlas query`: what a neuron, a fact or a relation is to the others."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import click
-import duckdb
 
-from atlas.store.atlas_file import open_atlas
-from atlas.store.fact_queries import fact_reports
-from atlas.store.neuron_queries import hubs_report, neuron_report, parse_neuron
-from atlas.store.relation_queries import relation_report
-from atlas.store.selection_queries import ChosenSelection, choose_selection
-
-from .query_tables import show_facts, show_hubs, show_neuron, show_relation
-from .render import db_option, format_option, note
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """The atlas and the selection that a question is about."""
-
-    db: Path
-    selection: str | None
-    run: str | None
-
-    @contextmanager
-    def opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, ChosenSelection]]:
-        with open_atlas(self.db).reading() as con:
-            selection = choose_selection(con, self.selection, self.run)
-            yield con, selection
-        if selection.run_status != "finished":
-            note(f"Run {selection.run_id} has not finished; this is what it has measured so far.")
+from .ask_fact import ask_fact
+from .ask_hubs import ask_hubs
+from .ask_neuron import ask_neuron
+from .ask_relation import ask_relation
+from .query_scope import Scope
+from .render import db_option, format_option
 
 
 @click.command(
@@ -95,54 +72,19 @@ def query(
     """Ask about a neuron, a fact, a relation or the hubs."""
     if [neuron is not None, fact is not None, relation is not None, hubs].count(True) != 1:
         raise click.UsageError("Ask for one of --neuron, --fact, --relation and --hubs.")
-    scope = _Scope(db, selection, run)
+    scope = Scope(db, selection, run, format_, limit)
     if neuron is not None:
         _only(show, ("neurons",), "--neuron")
-        _query_neuron(scope, neuron, limit, format_)
+        ask_neuron(scope, neuron)
     elif fact is not None:
         _only(show, ("neurons", "prompts"), "--fact")
-        _query_fact(scope, fact, show, limit, format_)
+        ask_fact(scope, fact, show)
     elif relation is not None:
         _only(show, ("neurons", "layers"), "--relation")
-        _query_relation(scope, relation, show, limit, format_)
+        ask_relation(scope, relation, show)
     else:
         _only(show, ("neurons",), "--hubs")
-        _query_hubs(scope, by, limit, format_)
-
-
-def _query_neuron(scope: _Scope, neuron: str, limit: int | None, format_: str) -> None:
-    where = parse_neuron(neuron)
-    with scope.opened() as (con, selection):
-        report = neuron_report(con, selection, *where, limit or None)
-    show_neuron(report, selection, format_)
-
-
-def _query_fact(
-    scope: _Scope, fact: str, show: str | None, limit: int | None, format_: str
-) -> None:
-    with scope.opened() as (con, selection):
-        reports = fact_reports(con, selection, fact, limit or None)
-    show_facts(reports, selection, show, format_)
-
-
-def _query_relation(
-    scope: _Scope, relation: str, show: str | None, limit: int | None, format_: str
-) -> None:
-    with scope.opened() as (con, selection):
-        report = relation_report(con, selection, relation, _default_20(limit))
-    show_relation(report, selection, show, format_)
-
-
-def _query_hubs(
-    scope: _Scope, by: Literal["facts", "relations"], limit: int | None, format_: str
-) -> None:
-    with scope.opened() as (con, selection):
-        report = hubs_report(con, selection, _default_20(limit), by)
-    show_hubs(report, selection, by, format_)
-
-
-def _default_20(limit: int | None) -> int | None:
-    return 20 if limit is None else limit or None
+        ask_hubs(scope, by)
 
 
 def _only(show: str | None, possible: tuple[str, ...], option: str) -> None:
