@@ -74,6 +74,11 @@ def _require_scores(
     ).fetchone()
     if row is None:
         raise NotFound(f"the atlas holds no run {run_id}: `atlas info` lists the runs")
+    if row[0] is None:
+        raise SettingsError(
+            f"run {run_id} is of published neurons, whose scores are not available: "
+            "index the model to choose neurons by thresholds"
+        )
     if thresholds.ratio < row[0] - 1 / WHOLE:
         raise SettingsError(
             f"ratio is {thresholds.ratio}, but run {run_id} stored only scores from {row[0]} of a "

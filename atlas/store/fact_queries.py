@@ -32,8 +32,8 @@ class FactNeuron:
     fact_id: str
     layer: int
     neuron: int
-    mean_score: float  # over the fact's prompts in which the neuron passes the ratio
-    prompt_share: float  # of the fact's measured prompts, those in which it passes
+    mean_score: float | None  # over the fact's prompts in which the neuron passes the ratio
+    prompt_share: float | None  # of the fact's measured prompts, those in which it passes
     facts: int  # that the neuron serves in this selection, this fact included
     relations: int  # of those facts
 

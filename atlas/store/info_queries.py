@@ -23,7 +23,7 @@ class ModelSummary:
     objective: str  # masked | causal
     layers: int
     neurons_per_layer: int
-    weights_sha256: str
+    weights_sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class RunSummary:
     dataset: str
     dataset_digest: str
     model_id: str
-    baseline: str
-    dtype: str
-    device: str
+    baseline: str | None
+    dtype: str | None
+    device: str | None
     seed: int | None
-    score_floor: float
+    score_floor: float | None
     atlas_version: str
     started_at: datetime
     finished_at: datetime | None
@@ -63,10 +63,10 @@ class SelectionSummary:
     selection_id: str
     run_id: str
     preset: str  # paper | fixed
-    ratio: float
-    sharing: float  # where the preset starts
-    comparison: str  # >= | >
-    min_prompts: int
+    ratio: float | None
+    sharing: float | None  # where the preset starts
+    comparison: str | None  # >= | >
+    min_prompts: int | None
     relations: int
     facts: int  # with at least one measured prompt
     mean_neurons: float | None  # knowledge neurons per fact

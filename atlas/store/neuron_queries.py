@@ -20,8 +20,8 @@ class ServedFact:
     fact_id: str
     subject: str
     object: str
-    mean_score: float  # over the fact's prompts in which the neuron passes the ratio
-    prompt_share: float  # of the fact's measured prompts, those in which it passes
+    mean_score: float | None  # over the fact's prompts in which the neuron passes the ratio
+    prompt_share: float | None  # of the fact's measured prompts, those in which it passes
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Hub:
     neuron: int
     facts: int
     relations: int
-    mean_score: float  # over those facts
+    mean_score: float | None  # over those facts
     top_relation_id: str  # the relation of most of those facts
     top_relation: str
     top_share: float  # of those facts, the share that lies in that relation

@@ -28,7 +28,10 @@ _PROMPT = ("prompt_id", "fact_id", "template_id", "text")
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A row of `models`; models with the same weights are one model, under its first name."""
+    """A row of `models`; models with the same weights are one model, under its first name.
+
+    weights_sha256 is None for a model whose weights the atlas never saw: that of published neurons.
+    """
 
     name: str
     revision: str | None
@@ -36,12 +39,15 @@ class ModelRecord:
     objective: str
     layers: int
     neurons_per_layer: int
-    weights_sha256: str
+    weights_sha256: str | None
 
     @property
     def model_id(self) -> str:
-        """The first twelve hex digits of the weights' SHA-256."""
-        return self.weights_sha256[:12]
+        """The first twelve hex digits of the weights' SHA-256, or of that of name and shape."""
+        if self.weights_sha256 is not None:
+            return self.weights_sha256[:12]
+        key = f"{self.name}\0{self.layers}\0{self.neurons_per_layer}"
+        return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,14 @@ class RunRecord:
     rule: str | None
     points: int | None
     tolerance: float | None
-    dtype: str
-    device: str
-    score_floor: float
+    dtype: str | None
+    device: str | None
+    score_floor: float | None
     dataset: str
     dataset_digest: str
     atlas_version: str
     settings: Mapping[str, Any]
-    baseline: str = "zero"
+    baseline: str | None = "zero"
     seed: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 

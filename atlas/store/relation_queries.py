@@ -20,7 +20,7 @@ class RelationNeuron:
     neuron: int
     facts: int  # of the relation
     fact_share: float  # of the relation's measured facts
-    mean_score: float  # over those facts
+    mean_score: float | None  # over those facts
     relations: int  # that the neuron serves in this selection, this one included
 
 
@@ -53,11 +53,11 @@ class RelationReport:
     mean_p_answer: float | None  # over measured prompts
     top1_share: float | None  # of measured prompts, those whose top answer is the fact's object
     mean_neurons: float | None  # knowledge neurons per fact; None: the selection is not there yet
-    ratio: float
-    comparison: str  # >= | >
+    ratio: float | None
+    comparison: str | None  # >= | >
     sharing: float | None  # the threshold that the selection used here
     moves: int | None  # steps of the preset `paper` from where it started
-    min_prompts: int
+    min_prompts: int | None
     distinct_neurons: int
     neurons: tuple[RelationNeuron, ...]  # most facts first, at most the limit asked for
     layers: tuple[LayerCount, ...]  # every layer of the model

@@ -13,11 +13,11 @@ class ChosenSelection:
     """A selection with what is needed of its run and model to answer questions about it."""
 
     selection_id: str
-    preset: str  # paper | fixed
-    ratio: float
-    sharing: float  # where the preset starts; SelectedRelation has what a relation got
-    comparison: str  # >= | >
-    min_prompts: int
+    preset: str  # paper | fixed | published; the latter has no thresholds and no scores
+    ratio: float | None
+    sharing: float | None  # where the preset starts; SelectedRelation has what a relation got
+    comparison: str | None  # >= | >
+    min_prompts: int | None
     run_id: str
     run_status: str  # running | interrupted | finished
     model: str
@@ -34,8 +34,8 @@ class SelectedRelation:
     facts: int  # with at least one measured prompt
     prompts: int  # measured
     mean_neurons: float  # knowledge neurons per fact
-    sharing: float  # the threshold actually used
-    moves: int  # steps of the preset `paper` from where it started
+    sharing: float | None  # the threshold actually used; None for published neurons
+    moves: int | None  # steps of the preset `paper` from where it started
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class SelectionReport:
     selection_id: str
     run_id: str
     preset: str
-    ratio: float
-    sharing: float
-    comparison: str
-    min_prompts: int
+    ratio: float | None
+    sharing: float | None
+    comparison: str | None
+    min_prompts: int | None
     facts: int  # with at least one measured prompt
     mean_neurons: float | None  # knowledge neurons per fact
     relations: tuple[SelectedRelation, ...]  # by relation id

@@ -76,8 +76,25 @@ CREATE TABLE fact_interactions (
 );
 """
 
+# A run of published neurons (`atlas import`) tells neither its scores nor all of its settings.
+UNKNOWN_OF_PUBLISHED_RUNS = """
+ALTER TABLE models ALTER COLUMN weights_sha256 DROP NOT NULL;
+ALTER TABLE runs ALTER COLUMN baseline DROP NOT NULL;
+ALTER TABLE runs ALTER COLUMN dtype DROP NOT NULL;
+ALTER TABLE runs ALTER COLUMN device DROP NOT NULL;
+ALTER TABLE runs ALTER COLUMN score_floor DROP NOT NULL;
+ALTER TABLE selections ALTER COLUMN ratio DROP NOT NULL;
+ALTER TABLE selections ALTER COLUMN sharing DROP NOT NULL;
+ALTER TABLE selections ALTER COLUMN comparison DROP NOT NULL;
+ALTER TABLE selections ALTER COLUMN min_prompts DROP NOT NULL;
+ALTER TABLE selection_relations ALTER COLUMN sharing DROP NOT NULL;
+ALTER TABLE selection_relations ALTER COLUMN moves DROP NOT NULL;
+ALTER TABLE knowledge_neurons ALTER COLUMN prompt_share DROP NOT NULL;
+ALTER TABLE knowledge_neurons ALTER COLUMN mean_score DROP NOT NULL;
+"""
+
 
 def upgrade() -> None:
-    for statement in TABLES.split(";\n"):
+    for statement in (TABLES + UNKNOWN_OF_PUBLISHED_RUNS).split(";\n"):
         if statement.strip():
             op.execute(statement)

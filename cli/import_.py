@@ -1,0 +1,73 @@
+"""`atlas import`: neurons that others published, as a run."""
+
+from pathlib import Path
+
+import click
+
+from atlas.published import import_published
+
+from .render import db_option, note
+
+
+@click.command(
+    name="import",
+    epilog="""\b
+Examples:
+  atlas import published_neurons/*.json --model bert-base-uncased --pararel pararel/
+  atlas import kn_bag-P36.json --model bert-base-cased --pararel data_all_allbags.json
+
+Read are JSON objects ParaRel uuid -> [[layer, neuron], ...] and the kn_bag-P*.json
+of the paper's code, whose facts are told by their position in
+data_all_allbags.json. Scores and prompts are not in such files: queries say
+what is not available. Importing the same again changes nothing.""",
+)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--model", required=True, help="The model that the neurons are of: a name or its directory."
+)
+@click.option(
+    "--pararel",
+    "--data",
+    "data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The facts that they are of: ParaRel's directory, or data_all_allbags.json.",
+)
+@click.option("--layers", type=click.IntRange(min=1), help="Of a model not known by its name.")
+@click.option(
+    "--neurons-per-layer", type=click.IntRange(min=1), help="Of a model not known by its name."
+)
+@click.option("--verbose", is_flag=True, help="List the uuids that the dataset lacks.")
+@db_option
+def import_(
+    files: tuple[Path, ...],
+    model: str,
+    data: Path,
+    layers: int | None,
+    neurons_per_layer: int | None,
+    verbose: bool,
+    db: Path,
+) -> None:
+    """Import published neurons as a run."""
+    found = import_published(
+        db, files, model, data, layers=layers, neurons_per_layer=neurons_per_layer
+    )
+    note(
+        f"Run {found.run_id} of {found.model} in {db}: {found.fact_neurons:,} knowledge neurons of "
+        f"{found.facts:,} facts in {found.relations:,} relations, {found.distinct_neurons:,} "
+        "distinct; scores are not available"
+    )
+    if found.without_neurons:
+        note(f"  {found.without_neurons:,} of these facts have none")
+    if found.unknown:
+        note(
+            f"  {len(found.unknown):,} uuids are not in {data} and were left out"
+            + ("" if verbose else "; --verbose lists them")
+        )
+    if verbose:
+        for fact_id in found.unknown:
+            click.echo(fact_id)
+    note("Next: `atlas query --hubs`, `atlas info`")
