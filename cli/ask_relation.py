@@ -74,8 +74,9 @@ def _summary(report: RelationReport, selection: ChosenSelection) -> None:
             f"; mean P(answer) {report.mean_p_answer:.3f}, "
             f"top answer right in {report.top1_share:.1%}"
         )
-    measured = counted(report.prompts, "measured prompt")
-    draw_line(f"  {counted(report.facts, 'fact')} with {measured}{known}")
+    if selection.preset != "published":
+        measured = counted(report.prompts, "measured prompt")
+        draw_line(f"  {counted(report.facts, 'fact')} with {measured}{known}")
     for skipped in report.skipped:
         draw_line(f"  {counted(skipped.prompts, 'prompt')} skipped: {skipped.reason}")
     if report.mean_neurons is not None:
@@ -83,6 +84,7 @@ def _summary(report: RelationReport, selection: ChosenSelection) -> None:
             f"  {report.mean_neurons:.2f} knowledge neurons a fact, "
             f"{report.distinct_neurons:,} different ones"
         )
+    if selection.preset != "published" and report.mean_neurons is not None:
         moved = f", moved {report.moves} times from {selection.sharing:g}" if report.moves else ""
         draw_line(
             f"  thresholds: score {report.comparison} {report.ratio:g} of the prompt's largest, "

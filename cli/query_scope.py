@@ -29,6 +29,8 @@ class Scope:
         with open_atlas(self.db).reading() as con:
             selection = choose_selection(con, self.selection, self.run)
             yield con, selection
+        if selection.preset == "published":
+            note(f"Run {selection.run_id} is of published neurons: it has no scores and no prompts.")
         if selection.run_status != "finished":
             note(f"Run {selection.run_id} has not finished; this is what it has measured so far.")
 
