@@ -18,6 +18,7 @@ AtlasError
     ├── DiskFull
     ├── NotFound         an id or a name that the atlas does not hold
     │   └── AmbiguousFact    a name that several facts go by
+    ├── NoScores         a question that only scores answer, about a run that has none
     └── BadQuery         SQL that does not parse, or that would write
 """
 
@@ -92,6 +93,10 @@ class NotFound(StoreError):
 
 class AmbiguousFact(NotFound):
     """A name that several facts go by, where one is wanted."""
+
+
+class NoScores(StoreError):
+    """A question that only scores answer, about a run that has none (an imported one)."""
 
 
 class BadQuery(StoreError):
