@@ -30,7 +30,9 @@ class Scope:
             selection = choose_selection(con, self.selection, self.run)
             yield con, selection
         if selection.preset == "published":
-            note(f"Run {selection.run_id} is of published neurons: it has no scores and no prompts.")
+            note(
+                f"Run {selection.run_id} is of published neurons: it has no scores and no prompts."
+            )
         if selection.run_status != "finished":
             note(f"Run {selection.run_id} has not finished; this is what it has measured so far.")
 
