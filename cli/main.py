@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
     "info": Subcommand("info:info", "Show models, runs, selections and counts."),
     "import": Subcommand("import_:import_", "Import published neurons as a run."),
+    "export": Subcommand("export:export", "Write a run as Parquet files."),
     "data": Subcommand("data:data", "Check files of facts and templates."),
 }
 

@@ -145,6 +145,11 @@ def _models(con: duckdb.DuckDBPyConnection) -> list[ModelSummary]:
     )
 
 
+def run_summary(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
+    """The run with this very id."""
+    return next(run for run in _runs(con) if run.run_id == run_id)
+
+
 def _runs(con: duckdb.DuckDBPyConnection) -> list[RunSummary]:
     rows = fetch(
         con,

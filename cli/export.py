@@ -1,0 +1,47 @@
+"""`atlas export`: parts of an atlas as files that other tools read."""
+
+from pathlib import Path
+
+import click
+
+from atlas.run_export import ExportedTable, export_run
+from atlas.store.atlas_file import open_atlas
+
+from .render import db_option, emit, format_option, note
+
+
+@click.group(
+    epilog="""\b
+Example:
+  atlas export run 59743173e49b --to run-parquet"""
+)
+def export() -> None:
+    """Write parts of an atlas as files that other tools read."""
+
+
+@export.command(
+    epilog="""\b
+Examples:
+  atlas export run 59743173e49b --to run-parquet
+  atlas export run 5974 --to run-parquet --force --format json"""
+)
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--to",
+    "directory",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A new directory; it appears whole or not at all.",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier export.")
+@format_option
+@db_option
+def run(run: str, directory: Path, force: bool, format_: str, db: Path) -> None:
+    """Write a run as Parquet, one file a table, with a README and the schema.
+
+    RUN is the run's id or an unambiguous beginning of it; `atlas info` lists the runs.
+    """
+    exported = export_run(open_atlas(db), run, directory, force=force)
+    emit(exported.tables, format_, kind=ExportedTable, title=f"Run {exported.run_id}")
+    note(f"Written to {exported.directory}.")
