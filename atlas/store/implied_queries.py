@@ -1,0 +1,94 @@
+"""Facts that an edited fact implies: its mirror in an inverse relation, its synonyms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from atlas.store.rows import fetch
+
+Way = Literal["inverse", "synonym"]
+
+
+@dataclass(frozen=True)
+class ImpliedFact:
+    """An indexed fact whose subject and object are the edited fact's, swapped or as they are.
+
+    mirrored of relation_facts: how many of its relation's facts have such a partner in the edited
+    relation; where they are few, the one relation does not imply the other.
+    """
+
+    way: Way  # inverse: subject and object swapped; synonym: the same in another relation
+    relation_id: str
+    relation: str
+    subject: str
+    object: str
+    mirrored: int
+    relation_facts: int
+    templates: Sequence[str]  # of the relation, by text
+
+
+def implied_facts(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[ImpliedFact]:
+    """What the edit's fact implies among the facts of the atlas; nothing for a whole relation."""
+    return fetch(
+        con,
+        ImpliedFact,
+        """
+        WITH edited AS (
+            SELECT relation_id, lower(subject) AS subject, lower(old_object) AS object
+            FROM edits
+            WHERE edit_id = $edit_id
+              AND subject IS NOT NULL
+              AND old_object IS NOT NULL
+        ),
+        found AS (
+            SELECT 'inverse' AS way, f.*
+            FROM facts AS f
+            JOIN edited AS e ON lower(f.subject) = e.object AND lower(f.object) = e.subject
+            WHERE e.subject <> e.object
+            UNION ALL
+            SELECT 'synonym' AS way, f.*
+            FROM facts AS f
+            JOIN edited AS e ON lower(f.subject) = e.subject AND lower(f.object) = e.object
+            WHERE f.relation_id <> e.relation_id
+        ),
+        agreement AS (
+            SELECT n.way,
+                   n.relation_id,
+                   count(DISTINCT f.fact_id) AS relation_facts,
+                   count(DISTINCT g.fact_id) AS mirrored
+            FROM (SELECT DISTINCT way, relation_id FROM found) AS n
+            JOIN facts AS f USING (relation_id)
+            CROSS JOIN edited AS e
+            LEFT JOIN facts AS g
+              ON g.relation_id = e.relation_id
+             AND (
+                 (n.way = 'inverse'
+                  AND lower(g.subject) = lower(f.object) AND lower(g.object) = lower(f.subject))
+                 OR
+                 (n.way = 'synonym'
+                  AND lower(g.subject) = lower(f.subject) AND lower(g.object) = lower(f.object))
+             )
+            GROUP BY n.way, n.relation_id
+        )
+        SELECT f.way,
+               f.relation_id,
+               r.label AS relation,
+               f.subject,
+               f.object,
+               a.mirrored,
+               a.relation_facts,
+               coalesce(t.texts, []) AS templates
+        FROM found AS f
+        JOIN relations AS r USING (relation_id)
+        JOIN agreement AS a USING (way, relation_id)
+        LEFT JOIN (
+            SELECT relation_id, list(text ORDER BY text) AS texts
+            FROM templates
+            GROUP BY relation_id
+        ) AS t USING (relation_id)
+        ORDER BY f.way, a.mirrored / a.relation_facts DESC, f.relation_id, f.fact_id
+        """,
+        {"edit_id": edit_id},
+    )
