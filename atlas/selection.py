@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 
 from atlas.errors import NotFound, SettingsError
+from atlas.store.overlap_records import refresh_overlaps
 from atlas.store.rows import fetch
 from atlas.thresholds import WHOLE, Settled, Thresholds, settle
 
@@ -58,6 +59,7 @@ def select(
         [settle(shares.get(m.relation_id, {}), m.facts, thresholds) for m in outdated],
     )
     connection.execute("DROP TABLE passing")
+    refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
     return selection_id
 
 

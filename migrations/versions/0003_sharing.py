@@ -12,11 +12,11 @@ CREATE TABLE relation_overlaps (
     relation_b VARCHAR NOT NULL,
     fact_pairs BIGINT NOT NULL,          -- unordered pairs of different facts
     shared_by_fact_pairs BIGINT NOT NULL,  -- neurons in common, summed over those pairs
-    mean_shared_neurons DOUBLE NOT NULL,
+    mean_shared_neurons DOUBLE,          -- NULL: there is no such pair
     neurons_a INTEGER NOT NULL,          -- distinct neurons of relation_a
     neurons_b INTEGER NOT NULL,
     neurons_both INTEGER NOT NULL,       -- distinct neurons of both
-    jaccard DOUBLE NOT NULL
+    jaccard DOUBLE                       -- both / either; NULL: neither has a neuron
 );
 CREATE TABLE interference_measurements (
     run_id VARCHAR NOT NULL,
@@ -93,8 +93,149 @@ ALTER TABLE knowledge_neurons ALTER COLUMN prompt_share DROP NOT NULL;
 ALTER TABLE knowledge_neurons ALTER COLUMN mean_score DROP NOT NULL;
 """
 
+# What `atlas select` writes of a selection (atlas/store/overlap_records.py), here of all those
+# that an older version made.
+OVERLAPS_OF_OLDER_SELECTIONS = """
+INSERT INTO relation_overlaps
+WITH degrees AS (
+    SELECT k.selection_id, f.relation_id, k.layer, k.neuron, count(*) AS facts
+    FROM knowledge_neurons AS k
+    JOIN facts AS f USING (fact_id)
+    GROUP BY k.selection_id, f.relation_id, k.layer, k.neuron
+),
+common AS (
+    SELECT a.selection_id,
+           a.relation_id AS relation_a,
+           b.relation_id AS relation_b,
+           count(*) AS neurons,
+           sum(CASE WHEN a.relation_id = b.relation_id THEN a.facts * (a.facts - 1) // 2
+                    ELSE a.facts * b.facts END) AS shared
+    FROM degrees AS a
+    JOIN degrees AS b USING (selection_id, layer, neuron)
+    WHERE a.relation_id <= b.relation_id
+    GROUP BY a.selection_id, a.relation_id, b.relation_id
+),
+chosen AS (
+    SELECT s.selection_id, s.relation_id, s.facts::BIGINT AS facts, count(d.neuron) AS neurons
+    FROM selection_relations AS s
+    LEFT JOIN degrees AS d USING (selection_id, relation_id)
+    GROUP BY s.selection_id, s.relation_id, s.facts
+),
+pairs AS (
+    SELECT a.selection_id,
+           a.relation_id AS relation_a,
+           b.relation_id AS relation_b,
+           CASE WHEN a.relation_id = b.relation_id THEN a.facts * (a.facts - 1) // 2
+                ELSE a.facts * b.facts END AS fact_pairs,
+           coalesce(c.shared, 0)::BIGINT AS shared,
+           a.neurons AS neurons_a,
+           b.neurons AS neurons_b,
+           coalesce(c.neurons, 0) AS neurons_both
+    FROM chosen AS a
+    JOIN chosen AS b
+      ON a.selection_id = b.selection_id
+     AND a.relation_id <= b.relation_id
+    LEFT JOIN common AS c
+      ON c.selection_id = a.selection_id
+     AND c.relation_a = a.relation_id
+     AND c.relation_b = b.relation_id
+)
+SELECT selection_id, relation_a, relation_b, fact_pairs, shared,
+       shared / nullif(fact_pairs, 0),
+       neurons_a, neurons_b, neurons_both,
+       neurons_both / nullif(neurons_a + neurons_b - neurons_both, 0)
+FROM pairs
+ORDER BY selection_id, relation_a, relation_b;
+"""
+
+VIEWS = """
+CREATE VIEW overlap_summary AS
+    SELECT selection_id,
+           CASE WHEN relation_a = relation_b THEN 'within' ELSE 'across' END AS pairs,
+           count(*) AS relation_pairs,
+           sum(fact_pairs)::BIGINT AS fact_pairs,
+           sum(shared_by_fact_pairs)::BIGINT AS shared_by_fact_pairs,
+           sum(shared_by_fact_pairs) / nullif(sum(fact_pairs), 0) AS mean_over_fact_pairs,
+           avg(mean_shared_neurons) AS mean_over_relation_pairs
+    FROM relation_overlaps
+    GROUP BY selection_id, relation_a = relation_b;
+CREATE VIEW fact_masses AS
+    SELECT a.run_id,
+           p.fact_id,
+           a.layer,
+           a.neuron,
+           sum(a.score::DOUBLE) AS mass,
+           sum(a.score::DOUBLE) / sum(sum(a.score::DOUBLE)) OVER (PARTITION BY a.run_id, p.fact_id)
+               AS share
+    FROM attributions AS a
+    JOIN prompts AS p USING (prompt_id)
+    WHERE a.score > 0
+    GROUP BY a.run_id, p.fact_id, a.layer, a.neuron;
+CREATE VIEW relation_interference AS
+    WITH chosen AS (
+        SELECT s.selection_id, s.run_id, k.fact_id, f.relation_id, k.layer, k.neuron
+        FROM knowledge_neurons AS k
+        JOIN selections AS s USING (selection_id)
+        JOIN facts AS f USING (fact_id)
+    ),
+    sources AS (
+        SELECT selection_id, run_id, relation_id, layer, neuron, count(*) AS facts
+        FROM chosen
+        GROUP BY selection_id, run_id, relation_id, layer, neuron
+    ),
+    masses AS (
+        FROM fact_masses
+    ),
+    targets AS (
+        SELECT m.run_id, f.relation_id, m.layer, m.neuron, sum(m.share) AS share
+        FROM masses AS m
+        JOIN facts AS f USING (fact_id)
+        GROUP BY m.run_id, f.relation_id, m.layer, m.neuron
+    ),
+    sizes AS (
+        SELECT m.run_id, f.relation_id, count(DISTINCT m.fact_id) AS facts
+        FROM masses AS m
+        JOIN facts AS f USING (fact_id)
+        GROUP BY m.run_id, f.relation_id
+    ),
+    crossed AS (
+        SELECT s.selection_id,
+               s.relation_id AS relation_a,
+               t.relation_id AS relation_b,
+               sum(s.facts * t.share) AS predicted
+        FROM sources AS s
+        JOIN targets AS t USING (run_id, layer, neuron)
+        GROUP BY s.selection_id, s.relation_id, t.relation_id
+    ),
+    own AS (
+        SELECT c.selection_id, c.relation_id, sum(m.share) AS predicted
+        FROM chosen AS c
+        JOIN masses AS m USING (run_id, fact_id, layer, neuron)
+        GROUP BY c.selection_id, c.relation_id
+    )
+    SELECT a.selection_id,
+           a.relation_id AS relation_a,
+           b.relation_id AS relation_b,
+           (coalesce(x.predicted, 0)
+            - CASE WHEN a.relation_id = b.relation_id THEN coalesce(o.predicted, 0) ELSE 0 END)
+           / nullif(a.facts * b.facts
+                    - CASE WHEN a.relation_id = b.relation_id THEN b.facts ELSE 0 END, 0)
+               AS mean_predicted
+    FROM selection_relations AS a
+    JOIN selections AS s USING (selection_id)
+    JOIN sizes AS b ON b.run_id = s.run_id
+    LEFT JOIN crossed AS x
+      ON x.selection_id = a.selection_id
+     AND x.relation_a = a.relation_id
+     AND x.relation_b = b.relation_id
+    LEFT JOIN own AS o
+      ON o.selection_id = a.selection_id
+     AND o.relation_id = a.relation_id;
+"""
+
 
 def upgrade() -> None:
-    for statement in (TABLES + UNKNOWN_OF_PUBLISHED_RUNS).split(";\n"):
+    statements = TABLES + UNKNOWN_OF_PUBLISHED_RUNS + OVERLAPS_OF_OLDER_SELECTIONS + VIEWS
+    for statement in statements.split(";\n"):
         if statement.strip():
             op.execute(statement)
