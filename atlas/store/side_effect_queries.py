@@ -53,16 +53,8 @@ class GroupEffect:
     right_to_wrong: int  # prompts whose top answer was right and is not now
     wrong_to_right: int
     wrong_to_wrong: int  # to another wrong answer
-
-    @property
-    def flips(self) -> int:
-        """Prompts whose top answer changed."""
-        return self.right_to_wrong + self.wrong_to_right + self.wrong_to_wrong
-
-    @property
-    def perplexity_change(self) -> float:
-        """As a share of the perplexity before."""
-        return self.perplexity_after / self.perplexity_before - 1
+    flips: int  # the three together: prompts whose top answer changed
+    perplexity_change: float  # as a share of the perplexity before
 
 
 @dataclass(frozen=True)
@@ -151,7 +143,9 @@ def _groups(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[GroupEffect]:
                exp(-avg(log_after)) AS perplexity_after,
                count(*) FILTER (right_to_wrong) AS right_to_wrong,
                count(*) FILTER (wrong_to_right) AS wrong_to_right,
-               count(*) FILTER (wrong_to_wrong) AS wrong_to_wrong
+               count(*) FILTER (wrong_to_wrong) AS wrong_to_wrong,
+               count(*) FILTER (right_to_wrong OR wrong_to_right OR wrong_to_wrong) AS flips,
+               exp(avg(log_before - log_after)) - 1 AS perplexity_change
         FROM members
         WHERE member IS NOT NULL
         GROUP BY member.name, member.place

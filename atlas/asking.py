@@ -1,0 +1,86 @@
+"""Questions typed by hand: a model's top answers without edits and with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from atlas.edits.applying import applied
+from atlas.edits.edit import Edit
+from atlas.errors import PromptError
+from atlas.models.language_model import LanguageModel
+from atlas.prompts import MASK, cloze, encode
+
+_ANY = "a"  # an answer to encode a causal question with; its tokens come after the question's
+
+
+@dataclass(frozen=True)
+class TopAnswer:
+    """One token that a model may answer with."""
+
+    text: str
+    p: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question's top answers before and after some edits, likeliest first."""
+
+    question: str
+    before: Sequence[TopAnswer]
+    after: Sequence[TopAnswer]
+
+
+def ask(lm: LanguageModel, edits: Edit | Sequence[Edit], question: str, count: int = 5) -> Asked:
+    """Ask without the edits and with them; the weights are the model's own again after.
+
+    PromptError for a question that the model cannot be asked, EditError for an edit that does not
+    fit the model.
+    """
+    before = top_answers(lm, question, count)
+    with applied(lm, edits):
+        after = top_answers(lm, question, count)
+    return Asked(question, before, after)
+
+
+def top_answers(lm: LanguageModel, question: str, count: int = 5) -> tuple[TopAnswer, ...]:
+    """The likeliest tokens at the question's one `[MASK]` or `[Y]`, likeliest first.
+
+    A causal question ends where its answer begins; a mask there, and a full stop behind it, may be
+    left out. PromptError if it cannot be asked.
+    """
+    ids, position = _encoded(lm, question.strip())
+    with lm.frozen(), torch.no_grad():
+        inputs = torch.tensor([ids], device=lm.model.device)
+        logits = lm.model(input_ids=inputs).logits[0, position].float()
+    p, tokens = logits.softmax(-1).topk(min(count, len(logits)))
+    return tuple(
+        TopAnswer(lm.tokenizer.decode([token]).strip(), share)
+        for token, share in zip(tokens.tolist(), p.tolist(), strict=True)
+    )
+
+
+def _encoded(lm: LanguageModel, question: str) -> tuple[list[int], int]:
+    """The question's token ids, and the position whose output is the answer."""
+    text = question.replace(MASK, "[Y]")
+    if text.count("[Y]") > 1:
+        raise PromptError(f"ask for one thing at a time: write one {MASK}, not several")
+    if "[Y]" not in text:
+        if lm.objective == "masked":
+            raise PromptError(
+                f"a masked model fills in a {MASK}: write one, as in 'The capital of Ireland is "
+                f"{MASK}.'"
+            )
+        text = f"{text} [Y]"
+    if lm.objective == "causal":
+        target = encode(cloze(text, _ANY, "causal"), lm.tokenizer, "causal", lm.context)[0]
+        return list(target.token_ids), target.position
+    mask = lm.tokenizer.mask_token
+    ids = lm.tokenizer(text.replace("[Y]", mask), verbose=False)["input_ids"]
+    if ids.count(lm.tokenizer.mask_token_id) != 1:
+        raise PromptError(f"ask for one thing at a time: write one {MASK}, not {mask} besides")
+    if len(ids) > lm.context:
+        raise PromptError(
+            f"the question has {len(ids)} tokens but the model reads at most {lm.context}"
+        )
+    return list(ids), ids.index(lm.tokenizer.mask_token_id)

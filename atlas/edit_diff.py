@@ -1,0 +1,84 @@
+"""Two edits side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlas.edits.edit import Edit
+
+_FACTS = ("kind", "method", "model_id", "run_id", "selection_id", "relation_id", "fact_id")
+_FIELDS = (*_FACTS, "subject", "old_object", "new_object", "state")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A property or setting that two edits do not share; None where one of them has none."""
+
+    name: str
+    first: str | None
+    second: str | None
+
+
+@dataclass(frozen=True)
+class NeuronDifference:
+    """A value vector that one of the edits changes, or both."""
+
+    layer: int
+    neuron: int
+    norm_first: float | None  # of the delta; None: that edit leaves it alone
+    norm_second: float | None
+    cosine: float | None  # of the two deltas; None unless both change it and neither is 0
+
+
+@dataclass(frozen=True)
+class EditDiff:
+    """In what two edits differ."""
+
+    first: int | None
+    second: int | None
+    differences: Sequence[Difference]
+    neurons: Sequence[NeuronDifference]  # by layer and neuron
+    shared_neurons: int
+    norm_first: float
+    norm_second: float
+
+
+def edit_diff(first: Edit, second: Edit) -> EditDiff:
+    """Compare properties, settings and deltas of two edits."""
+    names = sorted({*first.settings, *second.settings})
+    pairs = [(name, getattr(first, name), getattr(second, name)) for name in _FIELDS]
+    pairs += [(name, first.settings.get(name), second.settings.get(name)) for name in names]
+    ours, theirs = _deltas(first), _deltas(second)
+    neurons = [_neuron(named, ours, theirs) for named in sorted({*ours, *theirs})]
+    return EditDiff(
+        first=first.edit_id,
+        second=second.edit_id,
+        differences=[Difference(name, _written(a), _written(b)) for name, a, b in pairs if a != b],
+        neurons=neurons,
+        shared_neurons=len(ours.keys() & theirs.keys()),
+        norm_first=first.norm,
+        norm_second=second.norm,
+    )
+
+
+_Deltas = dict[tuple[int, int], NDArray[np.float64]]
+
+
+def _deltas(edit: Edit) -> _Deltas:
+    return dict(zip(edit.named_neurons, edit.deltas.astype(np.float64), strict=True))
+
+
+def _neuron(named: tuple[int, int], ours: _Deltas, theirs: _Deltas) -> NeuronDifference:
+    a, b = ours.get(named), theirs.get(named)
+    norm_a = None if a is None else float(np.linalg.norm(a))
+    norm_b = None if b is None else float(np.linalg.norm(b))
+    cosine = None
+    if a is not None and b is not None and norm_a and norm_b and a.shape == b.shape:
+        cosine = float(a @ b) / (norm_a * norm_b)
+    return NeuronDifference(*named, norm_a, norm_b, cosine)
+
+
+def _written(value: object) -> str | None:
+    return None if value is None else str(value)
