@@ -71,7 +71,7 @@ def relation_report(
     limit: int | None = None,
 ) -> RelationReport:
     """The relation with the id or label `wanted`, in any case; else NotFound with near matches."""
-    relation_id, label = _named(con, wanted)
+    relation_id, label = one_relation(con, wanted)
     selected = {s.relation_id: s for s in selected_relations(con, selection.selection_id)}
     used = selected.get(relation_id)
     facts, prompts, mean_p_answer, top1_share = fetch_one(
@@ -209,7 +209,8 @@ def _layers(
     )
 
 
-def _named(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
+def one_relation(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
+    """Id and label of the relation that `wanted` names, by either; NotFound with near matches."""
     relations = [
         (str(relation_id), str(label))
         for relation_id, label in con.execute(
