@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
     "info": Subcommand("info:info", "Show models, runs, selections and counts."),
+    "plot": Subcommand("plot:plot_", "Draw layers, overlap, hubs or effects."),
     "import": Subcommand("import_:import_", "Import published neurons as a run."),
     "export": Subcommand("export:export", "Write a run as Parquet files."),
     "data": Subcommand("data:data", "Check files of facts and templates."),
