@@ -10,6 +10,7 @@ import duckdb
 from atlas.facts import Dataset
 from atlas.store import bulk, records
 from atlas.store.overlap_records import refresh_overlaps
+from atlas.store.overlap_records import refresh_overlaps
 
 PRESET = "published"
 
@@ -32,6 +33,7 @@ def record_published(
     if _ask_for(connection, selection_id, run.run_id):
         _add_relations(connection, selection_id, dataset, neurons)
         _add_neurons(connection, selection_id, neurons)
+        refresh_overlaps(connection, selection_id)
         refresh_overlaps(connection, selection_id)
     records.finish_run(connection, run.run_id, "finished")
     return selection_id
