@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 
 from atlas.errors import NotFound, SettingsError
+from atlas.store.mass_records import refresh_masses
 from atlas.store.overlap_records import refresh_overlaps
 from atlas.store.rows import fetch
 from atlas.thresholds import WHOLE, Settled, Thresholds, settle
@@ -50,6 +51,7 @@ def select(
     outdated = _outdated(connection, selection_id, run_id, relations)
     if not outdated:
         return selection_id
+    refresh_masses(connection, run_id, {m.relation_id: m.prompts for m in outdated})
     _gather(connection, run_id, thresholds, [m.relation_id for m in outdated])
     shares = _neurons_by_share(connection)
     _replace(

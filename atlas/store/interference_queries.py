@@ -30,7 +30,6 @@ class Interference:
     object: str
     predicted: float  # share of the fact's score mass on those neurons, 0 to 1
     neurons: int  # of those neurons, the ones that carry mass of the fact
-    mass: float  # the fact's score mass, summed over its measured prompts
 
 
 def predicted_interference(
@@ -52,35 +51,41 @@ def predicted_interference(
         Interference,
         """
         WITH asked AS (
-            SELECT DISTINCT unnest($layers) AS layer, unnest($neurons) AS neuron
+            SELECT DISTINCT
+                   unnest($layers)::SMALLINT AS layer,
+                   unnest($neurons)::INTEGER AS neuron
         ),
-        masses AS (
-            SELECT p.fact_id,
-                   sum(a.score::DOUBLE) AS mass,
-                   coalesce(sum(a.score::DOUBLE) FILTER (WHERE q.layer IS NOT NULL), 0) AS hit,
-                   count(DISTINCT (a.layer, a.neuron)) FILTER (WHERE q.layer IS NOT NULL) AS neurons
-            FROM attributions AS a
-            JOIN prompts AS p USING (prompt_id)
-            LEFT JOIN asked AS q
-              ON q.layer = a.layer
-             AND q.neuron = a.neuron
-            WHERE a.run_id = $run_id
-              AND a.score > 0
-            GROUP BY p.fact_id
+        hit AS (
+            SELECT m.fact_id,
+                   sum(m.share::DOUBLE) AS predicted,
+                   count(*) AS neurons
+            FROM fact_masses AS m
+            JOIN asked USING (layer, neuron)
+            WHERE m.run_id = $run_id
+            GROUP BY m.fact_id
+            UNION ALL
+            SELECT DISTINCT m.fact_id, 0, 0
+            FROM fact_masses AS m
+            WHERE $zeros
+              AND m.run_id = $run_id
+              AND m.fact_id NOT IN (
+                  SELECT o.fact_id
+                  FROM fact_masses AS o
+                  JOIN asked USING (layer, neuron)
+                  WHERE o.run_id = $run_id
+              )
         )
         SELECT f.relation_id,
                r.label AS relation,
                f.fact_id,
                f.subject,
                f.object,
-               m.hit / m.mass AS predicted,
-               m.neurons,
-               m.mass
-        FROM masses AS m
+               h.predicted,
+               h.neurons
+        FROM hit AS h
         JOIN facts AS f USING (fact_id)
         JOIN relations AS r USING (relation_id)
-        WHERE m.neurons > 0 OR $zeros
-        ORDER BY m.hit / m.mass DESC, f.relation_id, f.subject, f.fact_id
+        ORDER BY h.predicted DESC, f.relation_id, f.subject, f.fact_id
         LIMIT $limit
         """,
         {

@@ -21,6 +21,7 @@ _WHERE = {
     "selection_relations": _OF_SELECTION,
     "knowledge_neurons": _OF_SELECTION,
     "relation_overlaps": _OF_SELECTION,
+    "fact_masses": _OF_RUN,
     "interference_measurements": _OF_RUN,
     "neuron_meanings": _OF_MODEL,
     "neuron_associations": _OF_SELECTION,

@@ -18,6 +18,14 @@ CREATE TABLE relation_overlaps (
     neurons_both INTEGER NOT NULL,       -- distinct neurons of both
     jaccard DOUBLE                       -- both / either; NULL: neither has a neuron
 );
+CREATE TABLE fact_masses (
+    run_id VARCHAR NOT NULL,
+    fact_id VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    neuron INTEGER NOT NULL,
+    mass REAL NOT NULL,                  -- positive scores, summed over the fact's prompts
+    share REAL NOT NULL                  -- of the fact's mass on all neurons
+);
 CREATE TABLE interference_measurements (
     run_id VARCHAR NOT NULL,
     selection_id VARCHAR NOT NULL,
@@ -93,9 +101,27 @@ ALTER TABLE knowledge_neurons ALTER COLUMN prompt_share DROP NOT NULL;
 ALTER TABLE knowledge_neurons ALTER COLUMN mean_score DROP NOT NULL;
 """
 
-# What `atlas select` writes of a selection (atlas/store/overlap_records.py), here of all those
-# that an older version made.
-OVERLAPS_OF_OLDER_SELECTIONS = """
+# What selecting writes beside a selection today (atlas/store: mass_records.py, overlap_records.py),
+# here for all those that an older version made. Sums are taken in sorted order, as there.
+BESIDE_OLDER_SELECTIONS = """
+INSERT INTO fact_masses
+WITH masses AS (
+    SELECT a.run_id, p.fact_id, a.layer, a.neuron,
+           list_sum(list_sort(list(a.score::DOUBLE))) AS mass
+    FROM attributions AS a
+    JOIN prompts AS p USING (prompt_id)
+    WHERE a.score > 0
+    GROUP BY a.run_id, p.fact_id, a.layer, a.neuron
+),
+totals AS (
+    SELECT run_id, fact_id, list_sum(list_sort(list(mass))) AS mass
+    FROM masses
+    GROUP BY run_id, fact_id
+)
+SELECT m.run_id, m.fact_id, m.layer, m.neuron, m.mass, m.mass / t.mass
+FROM masses AS m
+JOIN totals AS t USING (run_id, fact_id)
+ORDER BY m.run_id, m.fact_id, m.layer, m.neuron;
 INSERT INTO relation_overlaps
 WITH degrees AS (
     SELECT k.selection_id, f.relation_id, k.layer, k.neuron, count(*) AS facts
@@ -159,18 +185,6 @@ CREATE VIEW overlap_summary AS
            avg(mean_shared_neurons) AS mean_over_relation_pairs
     FROM relation_overlaps
     GROUP BY selection_id, relation_a = relation_b;
-CREATE VIEW fact_masses AS
-    SELECT a.run_id,
-           p.fact_id,
-           a.layer,
-           a.neuron,
-           sum(a.score::DOUBLE) AS mass,
-           sum(a.score::DOUBLE) / sum(sum(a.score::DOUBLE)) OVER (PARTITION BY a.run_id, p.fact_id)
-               AS share
-    FROM attributions AS a
-    JOIN prompts AS p USING (prompt_id)
-    WHERE a.score > 0
-    GROUP BY a.run_id, p.fact_id, a.layer, a.neuron;
 CREATE VIEW relation_interference AS
     WITH chosen AS (
         SELECT s.selection_id, s.run_id, k.fact_id, f.relation_id, k.layer, k.neuron
@@ -183,18 +197,15 @@ CREATE VIEW relation_interference AS
         FROM chosen
         GROUP BY selection_id, run_id, relation_id, layer, neuron
     ),
-    masses AS (
-        FROM fact_masses
-    ),
     targets AS (
         SELECT m.run_id, f.relation_id, m.layer, m.neuron, sum(m.share) AS share
-        FROM masses AS m
+        FROM fact_masses AS m
         JOIN facts AS f USING (fact_id)
         GROUP BY m.run_id, f.relation_id, m.layer, m.neuron
     ),
     sizes AS (
         SELECT m.run_id, f.relation_id, count(DISTINCT m.fact_id) AS facts
-        FROM masses AS m
+        FROM fact_masses AS m
         JOIN facts AS f USING (fact_id)
         GROUP BY m.run_id, f.relation_id
     ),
@@ -210,7 +221,7 @@ CREATE VIEW relation_interference AS
     own AS (
         SELECT c.selection_id, c.relation_id, sum(m.share) AS predicted
         FROM chosen AS c
-        JOIN masses AS m USING (run_id, fact_id, layer, neuron)
+        JOIN fact_masses AS m USING (run_id, fact_id, layer, neuron)
         GROUP BY c.selection_id, c.relation_id
     )
     SELECT a.selection_id,
@@ -235,7 +246,7 @@ CREATE VIEW relation_interference AS
 
 
 def upgrade() -> None:
-    statements = TABLES + UNKNOWN_OF_PUBLISHED_RUNS + OVERLAPS_OF_OLDER_SELECTIONS + VIEWS
+    statements = TABLES + UNKNOWN_OF_PUBLISHED_RUNS + BESIDE_OLDER_SELECTIONS + VIEWS
     for statement in statements.split(";\n"):
         if statement.strip():
             op.execute(statement)
