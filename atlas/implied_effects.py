@@ -13,33 +13,7 @@ from atlas.facts import Fact, Template
 from atlas.models.language_model import LanguageModel
 from atlas.probe import probe
 from atlas.prompts import Target, UnusablePrompt, cloze, encode, fill
-from atlas.store.implied_queries import ImpliedFact, Way
-
-
-@dataclass(frozen=True)
-class ImpliedEffect:
-    """An implied question before and after an edit, over the templates that the model can be asked.
-
-    wanted: what the edit implies of this answer: it `falls` (the indexed fact rests on the old
-    object) or `rises` (the same with the new object, a fact that need not be in the atlas).
-    carried_over: whether that is so, by the top answers of most prompts; None if they were so
-    before the edit.
-    """
-
-    way: Way
-    relation_id: str
-    relation: str
-    subject: str  # what is asked about
-    object: str  # the answer whose P this is
-    wanted: str  # falls | rises
-    prompts: int
-    p_before: float  # mean over prompts
-    p_after: float
-    top_before: int  # prompts in which it is the top answer
-    top_after: int
-    carried_over: bool | None
-    mirrored: int  # of the relation's facts, those with a partner in the edited relation
-    relation_facts: int
+from atlas.store.implied_queries import ImpliedEffect, ImpliedFact
 
 
 @dataclass(frozen=True)

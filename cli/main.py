@@ -30,6 +30,7 @@ SUBCOMMANDS = {
     "plot": Subcommand("plot:plot_", "Draw layers, overlap, hubs or effects."),
     "import": Subcommand("import_:import_", "Import published neurons as a run."),
     "export": Subcommand("export:export", "Write a run as Parquet files."),
+    "edit": Subcommand("edit:edit", "Make edits of facts, see what they broke, apply them."),
     "data": Subcommand("data:data", "Check files of facts and templates."),
 }
 
