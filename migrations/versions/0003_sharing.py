@@ -68,19 +68,24 @@ CREATE TABLE interactions (
     effect_a REAL NOT NULL,              -- mean over prompts of log P with a suppressed - log P
     effect_b REAL NOT NULL,
     effect_ab REAL NOT NULL,
-    interaction REAL NOT NULL            -- effect_ab - effect_a - effect_b
+    interaction REAL NOT NULL,           -- effect_ab - effect_a - effect_b
+    kept_a INTEGER NOT NULL,             -- prompts whose top answer it still is without a
+    kept_b INTEGER NOT NULL,
+    kept_ab INTEGER NOT NULL
 );
 CREATE TABLE fact_interactions (
     selection_id VARCHAR NOT NULL,
     fact_id VARCHAR NOT NULL,
     neurons INTEGER NOT NULL,
-    prompts INTEGER NOT NULL,
-    log_p REAL NOT NULL,                 -- mean over prompts, nothing suppressed
-    effect_all REAL NOT NULL,            -- all neurons suppressed together
-    removing_greedy INTEGER,             -- size of the smallest set found that removes the answer
+    prompts INTEGER NOT NULL,            -- those whose top answer it is; the rest plays no part
+    log_p REAL,                          -- mean over prompts, nothing suppressed; NULL without any
+    effect_all REAL,                     -- all neurons suppressed together
+    kept_all INTEGER,                    -- prompts whose top answer it still is without them
+    removing_greedy INTEGER,             -- size of the set found that removes the answer; or NULL
     removing_exact INTEGER,              -- the smallest there is; NULL for more than 10 neurons
     removing_sets INTEGER,               -- how many sets of that smallest size remove the answer
-    removing_neurons VARCHAR             -- one of them, as layer:neuron separated by blanks
+    removing_neurons VARCHAR,            -- one of them, as layer:neuron separated by blanks
+    asked VARCHAR NOT NULL               -- digest of neurons and prompts: others make it outdated
 );
 """
 
