@@ -1,14 +1,18 @@
 """`atlas query`: what a neuron, a fact or a relation is to the others."""
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
+from atlas.store.neuron_queries import HUB_ORDERS, HubOrder
+
 from .ask_fact import ask_fact
 from .ask_hubs import ask_hubs
+from .ask_interference import ask_interference
+from .ask_neighbours import ask_neighbours
 from .ask_neuron import ask_neuron
 from .ask_relation import ask_relation
+from .ask_shared import ask_shared
 from .query_scope import Scope
 from .render import db_option, format_option
 
@@ -21,6 +25,9 @@ Examples:
   atlas query --fact Ireland:P36 --format csv --show prompts
   atlas query --relation capital
   atlas query --hubs --by relations --format json
+  atlas query --shared "Ireland:P36" "Dublin:P1376"
+  atlas query --neighbours "Ireland:P36"
+  atlas query --interference "Ireland:P36"
 
 A table shows everything and JSON holds everything; CSV is one table, the
 neurons unless --show says otherwise."""
@@ -37,10 +44,22 @@ neurons unless --show says otherwise."""
 @click.option("--hubs", is_flag=True, help="The neurons that serve most.")
 @click.option(
     "--by",
-    type=click.Choice(["facts", "relations"]),
+    type=click.Choice(HUB_ORDERS),
     default="facts",
     show_default=True,
-    help="With --hubs: most of what.",
+    help="With --hubs: most of what; entropy is over the relations of a neuron's facts.",
+)
+@click.option(
+    "--shared",
+    nargs=2,
+    metavar="NAME NAME",
+    help="The neurons that two facts have in common; a name is as for --fact, of one fact alone.",
+)
+@click.option("--neighbours", metavar="NAME", help="The facts that share a fact's neurons.")
+@click.option(
+    "--interference",
+    metavar="NAME",
+    help="The share of other facts' scores that lies on a fact's neurons.",
 )
 @click.option(
     "--show",
@@ -52,7 +71,8 @@ neurons unless --show says otherwise."""
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
-    help="Rows of a table at most; 0 for all. [default: 20 for --relation and --hubs, else all]",
+    help="Rows of a table at most; 0 for all. "
+    "[default: all for --neuron, --fact and --shared, else 20]",
 )
 @format_option
 @db_option
@@ -61,7 +81,10 @@ def query(
     fact: str | None,
     relation: str | None,
     hubs: bool,
-    by: Literal["facts", "relations"],
+    by: HubOrder,
+    shared: tuple[str, str] | None,
+    neighbours: str | None,
+    interference: str | None,
     show: str | None,
     selection: str | None,
     run: str | None,
@@ -69,9 +92,13 @@ def query(
     format_: str,
     db: Path,
 ) -> None:
-    """Ask about a neuron, a fact, a relation or the hubs."""
-    if [neuron is not None, fact is not None, relation is not None, hubs].count(True) != 1:
-        raise click.UsageError("Ask for one of --neuron, --fact, --relation and --hubs.")
+    """Ask about a neuron, a fact, a relation, the hubs, or what facts share."""
+    questions = (neuron, fact, relation, hubs or None, shared, neighbours, interference)
+    if sum(question is not None for question in questions) != 1:
+        raise click.UsageError(
+            "Ask for one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
+            "--interference."
+        )
     scope = Scope(db, selection, run, format_, limit)
     if neuron is not None:
         _only(show, ("neurons",), "--neuron")
@@ -82,6 +109,15 @@ def query(
     elif relation is not None:
         _only(show, ("neurons", "layers"), "--relation")
         ask_relation(scope, relation, show)
+    elif shared is not None:
+        _only(show, ("neurons",), "--shared")
+        ask_shared(scope, *shared)
+    elif neighbours is not None:
+        _only(show, (), "--neighbours")
+        ask_neighbours(scope, neighbours)
+    elif interference is not None:
+        _only(show, (), "--interference")
+        ask_interference(scope, interference)
     else:
         _only(show, ("neurons",), "--hubs")
         ask_hubs(scope, by)
@@ -89,4 +125,5 @@ def query(
 
 def _only(show: str | None, possible: tuple[str, ...], option: str) -> None:
     if show is not None and show not in possible:
-        raise click.UsageError(f"{option} has {' and '.join(possible)} to show, not {show}.")
+        there_is = " and ".join(possible) or "nothing but facts"
+        raise click.UsageError(f"{option} has {there_is} to show, not {show}.")

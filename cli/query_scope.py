@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from atlas.store.atlas_file import open_atlas
+from atlas.store.fact_queries import NamedFact
 from atlas.store.selection_queries import ChosenSelection, choose_selection
 
 from .render import note
@@ -50,6 +51,11 @@ class Scope:
 def which(selection: ChosenSelection) -> str:
     """The selection in a title."""
     return f"selection {selection.selection_id}, {selection.preset}"
+
+
+def fact_name(fact: NamedFact) -> str:
+    """A fact in a line of text: `Ireland · capital (P36) · Dublin`."""
+    return f"{fact.subject} · {fact.relation} ({fact.relation_id}) · {fact.object}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,8 +1,8 @@
 """How much a set of neurons matters to every fact, predicted from the stored scores.
 
 A fact's *score mass* is the sum of its prompts' stored positive scores: what speaks for its answer
-(negative scores speak against it, and would let a share leave 0 to 1). What a set of neurons is
-predicted to interfere with fact G is the share of G's mass that lies on them:
+(see mass_records.py). How much a set of neurons is predicted to interfere with fact G is the share
+of G's mass that lies on them:
 
     predicted(F -> G) = mass of G on F's knowledge neurons / mass of G
 
@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import NoScores
+from atlas.store.fact_queries import NamedFact, one_fact
 from atlas.store.rows import fetch, fetch_one
+from atlas.store.selection_queries import ChosenSelection
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,68 @@ class Interference:
     neurons: int  # of those neurons, the ones that carry mass of the fact
 
 
+@dataclass(frozen=True)
+class InterferenceReport:
+    """What suppressing a fact's knowledge neurons is predicted to do to the other facts."""
+
+    fact: NamedFact
+    neurons: tuple[tuple[int, int], ...]  # (layer, index) of the fact's knowledge neurons
+    on_itself: float | None  # share of its own mass that they hold; None: it has no mass
+    facts: int  # other facts with mass on them
+    affected: tuple[Interference, ...]  # those, most affected first; at most the limit
+
+
+def interference_report(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    wanted: str,
+    limit: int | None = None,
+) -> InterferenceReport:
+    """What the fact named does to the others, by the neurons that the selection chose for it.
+
+    Raises NoScores, and what `one_fact` raises.
+    """
+    require_scores(con, selection.run_id)
+    fact = one_fact(con, wanted)
+    neurons = [
+        (int(layer), int(neuron))
+        for layer, neuron in con.execute(
+            """
+            SELECT layer, neuron
+            FROM knowledge_neurons
+            WHERE selection_id = $selection_id
+              AND fact_id = $fact_id
+            ORDER BY mean_score DESC, layer, neuron
+            """,
+            {"selection_id": selection.selection_id, "fact_id": fact.fact_id},
+        ).fetchall()
+    ]
+    # One row more, for the fact itself may be among the first.
+    found = predicted_interference(
+        con, selection.run_id, neurons, limit=None if limit is None else limit + 1
+    )
+    others = [row for row in found if row.fact_id != fact.fact_id]
+    facts, on_itself, has_mass = fetch_one(
+        con,
+        """
+        WITH asked AS (
+            SELECT unnest($layers)::SMALLINT AS layer,
+                   unnest($neurons)::INTEGER AS neuron
+        )
+        SELECT count(DISTINCT fact_id) FILTER (WHERE fact_id <> $fact_id),
+               coalesce(sum(share::DOUBLE) FILTER (WHERE fact_id = $fact_id), 0),
+               EXISTS (FROM fact_masses WHERE run_id = $run_id AND fact_id = $fact_id)
+        FROM fact_masses
+        JOIN asked USING (layer, neuron)
+        WHERE run_id = $run_id
+        """,
+        {"run_id": selection.run_id, "fact_id": fact.fact_id, **_lists(neurons)},
+    )
+    return InterferenceReport(
+        fact, tuple(neurons), on_itself if has_mass else None, facts, tuple(others[:limit])
+    )
+
+
 def predicted_interference(
     con: duckdb.DuckDBPyConnection,
     run_id: str,
@@ -42,8 +106,9 @@ def predicted_interference(
 ) -> list[Interference]:
     """Every fact with mass on the neurons (layer, index), the most affected first.
 
-    With `zeros`, facts that have mass but none on these neurons follow; facts without mass never
-    have a row. Raises NoScores if nothing of the run is stored.
+    With `zeros`, facts that have mass but none on these neurons follow; facts without mass, and
+    those of relations that no selection has reached, have no row. Raises NoScores if the run has
+    no scores at all.
     """
     require_scores(con, run_id)
     return fetch(
@@ -90,8 +155,7 @@ def predicted_interference(
         """,
         {
             "run_id": run_id,
-            "layers": [layer for layer, _ in neurons],
-            "neurons": [neuron for _, neuron in neurons],
+            **_lists(neurons),
             "zeros": zeros,
             "limit": limit,
         },
@@ -104,7 +168,7 @@ def require_scores(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
         con,
         """
         SELECT EXISTS (
-            FROM attributions
+            FROM fact_masses
             WHERE run_id = $run_id
         )
         """,
@@ -115,3 +179,10 @@ def require_scores(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
             f"run {run_id} has no scores, so interference cannot be predicted: ask a run that "
             "`atlas index` made (--run), or --shared and --neighbours, which need none"
         )
+
+
+def _lists(neurons: Sequence[tuple[int, int]]) -> dict[str, list[int]]:
+    return {
+        "layers": [layer for layer, _ in neurons],
+        "neurons": [neuron for _, neuron in neurons],
+    }

@@ -2,13 +2,16 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import duckdb
 
 from atlas.errors import NotFound, SettingsError
 from atlas.store.rows import fetch, fetch_one
 from atlas.store.selection_queries import ChosenSelection
+
+HubOrder = Literal["facts", "relations", "entropy"]
+HUB_ORDERS: tuple[HubOrder, ...] = get_args(HubOrder)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Hub:
     top_relation_id: str  # the relation of most of those facts
     top_relation: str
     top_share: float  # of those facts, the share that lies in that relation
+    entropy: float  # bits, of those facts' distribution over relations; 0: all in one
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,9 @@ def hubs_report(
     con: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     limit: int | None = None,
-    by: Literal["facts", "relations"] = "facts",
+    by: HubOrder = "facts",
 ) -> HubsReport:
-    """The neurons that serve most facts, or facts of most relations."""
+    """The neurons that serve most facts, facts of most relations, or relations most evenly."""
     (neurons,) = fetch_one(
         con,
         """
@@ -139,33 +143,51 @@ def hubs_report(
         Hub,
         """
         WITH degrees AS (
+            SELECT k.layer,
+                   k.neuron,
+                   f.relation_id,
+                   count(*) AS facts,
+                   sum(k.mean_score) AS score
+            FROM knowledge_neurons AS k
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+            GROUP BY k.layer, k.neuron, f.relation_id
+        ),
+        hubs AS (
             SELECT layer,
                    neuron,
-                   relation_id,
-                   relation,
-                   count(*) AS facts,
-                   sum(mean_score) AS score
-            FROM neuron_facts
-            WHERE selection_id = ?
-            GROUP BY layer, neuron, relation_id, relation
+                   sum(facts)::BIGINT AS facts,
+                   count(*) AS relations,
+                   sum(score) / sum(facts) AS mean_score,
+                   arg_max(relation_id, (facts, relation_id)) AS top_relation_id,
+                   max(facts) / sum(facts) AS top_share,
+                   -- rounded, or the order of summation would decide between equals
+                   round(log2(sum(facts)) - sum(facts * log2(facts)) / sum(facts), 9) AS entropy
+            FROM degrees
+            GROUP BY layer, neuron
         )
-        SELECT layer,
-               neuron,
-               sum(facts) AS facts,
-               count(*) AS relations,
-               sum(score) / sum(facts) AS mean_score,
-               arg_max(relation_id, (facts, relation_id)) AS top_relation_id,
-               arg_max(relation, (facts, relation_id)) AS top_relation,
-               max(facts) / sum(facts) AS top_share
-        FROM degrees
-        GROUP BY layer, neuron
-        ORDER BY CASE WHEN ? = 'relations' THEN count(*) ELSE sum(facts) END DESC,
-                 sum(facts) DESC,
-                 count(*) DESC,
-                 layer,
-                 neuron
-        LIMIT ?
+        SELECT h.layer,
+               h.neuron,
+               h.facts,
+               h.relations,
+               h.mean_score,
+               h.top_relation_id,
+               r.label AS top_relation,
+               h.top_share,
+               h.entropy
+        FROM hubs AS h
+        JOIN relations AS r ON r.relation_id = h.top_relation_id
+        ORDER BY CASE $by
+                     WHEN 'relations' THEN h.relations
+                     WHEN 'entropy' THEN h.entropy
+                     ELSE h.facts
+                 END DESC,
+                 h.facts DESC,
+                 h.relations DESC,
+                 h.layer,
+                 h.neuron
+        LIMIT $limit
         """,
-        [selection.selection_id, by, limit],
+        {"selection_id": selection.selection_id, "by": by, "limit": limit},
     )
     return HubsReport(neurons, tuple(hubs))

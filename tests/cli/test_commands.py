@@ -18,7 +18,12 @@ from atlas.errors import SettingsError
 README = Path(__file__).parents[2] / "README.md"
 QUICK = ("query", "select", "sql", "info")  # those whose examples need nothing but an atlas
 # The examples' names, and what the synthetic atlas has instead.
-STAND_INS = {"3:117": "3:1", "Ireland": "Land 0", "Ireland:P36": "Land 0:P36"}
+STAND_INS = {
+    "3:117": "3:1",
+    "Ireland": "Land 0",
+    "Ireland:P36": "Land 0:P36",
+    "Dublin:P1376": "Realm 0",
+}
 
 
 def _commands(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -98,8 +103,7 @@ def test_the_version_is_told() -> None:
 def test_an_unknown_command_or_option_is_one_line_with_exit_code_2() -> None:
     unknown = run("qurey")
     assert unknown.stderr == (
-        "Error: no command 'qurey'; there are index, query, select, sql, info, data. "
-        "See `atlas --help`.\n"
+        f"Error: no command 'qurey'; there are {', '.join(SUBCOMMANDS)}. See `atlas --help`.\n"
     )
     option = run("info", "--verbose")
     assert option.stderr == "Error: No such option '--verbose'. See `atlas info --help`.\n"
