@@ -40,12 +40,15 @@ FACTS_AND_THE_EDIT = """
                         f.relation_id = d.relation_id,
                         FALSE) AS own,
                s.fact_id IS NOT NULL AS shares_neuron,
-               coalesce(f.relation_id = d.relation_id, FALSE) AS same_relation
+               coalesce(f.relation_id = d.relation_id, FALSE) AS same_relation,
+               coalesce(
+                   list_contains((d.settings -> 'kept_facts')::VARCHAR[], f.fact_id), FALSE
+               ) AS kept
         FROM measured AS m
         JOIN facts AS f USING (fact_id)
         LEFT JOIN sharing AS s USING (fact_id)
         CROSS JOIN (
-            SELECT fact_id, relation_id
+            SELECT fact_id, relation_id, settings
             FROM edits
             WHERE edit_id = $edit_id
         ) AS d

@@ -21,6 +21,7 @@ _EFFECTS = f"""
                f.own,
                f.shares_neuron,
                f.same_relation,
+               f.kept,
                s.interference,
                ln(greatest(s.p_before, {SMALLEST_P})) AS log_before,
                ln(greatest(s.p_after, {SMALLEST_P})) AS log_after,
@@ -39,12 +40,14 @@ _EFFECTS = f"""
 
 @dataclass(frozen=True)
 class GroupEffect:
-    """An edit's effect on a group of checked prompts. Groups but `own` leave out the own ones.
+    """An edit's effect on a group of checked prompts. Groups overlap; only `own` has the own ones.
+
+    `told to keep` are the facts that making the edit was to leave in place, so it knew them.
 
     Perplexity is the paper's: exp of the mean over prompts of −log P(answer).
     """
 
-    group: str  # own | neighbours | same relation | other relations | all but own
+    group: str  # own | neighbours | same relation | other relations | told to keep | all but own
     facts: int
     prompts: int
     mean_delta_log_p: float
@@ -130,7 +133,9 @@ def _groups(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[GroupEffect]:
                             THEN {{'place': 2, 'name': 'same relation'}} END,
                        CASE WHEN NOT own AND NOT same_relation
                             THEN {{'place': 3, 'name': 'other relations'}} END,
-                       CASE WHEN NOT own THEN {{'place': 4, 'name': 'all but own'}} END
+                       CASE WHEN NOT own AND kept
+                            THEN {{'place': 4, 'name': 'told to keep'}} END,
+                       CASE WHEN NOT own THEN {{'place': 5, 'name': 'all but own'}} END
                    ]) AS member,
                    *
             FROM effects
