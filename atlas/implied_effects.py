@@ -62,7 +62,7 @@ def implied_effects(
                 p_after=float(after.p_answer[part].mean()),
                 top_before=top_before,
                 top_after=top_after,
-                carried_over=_carried_over(question.wanted, prompts, top_before, top_after),
+                carried_over=carried_over(question.wanted, prompts, top_before, top_after),
                 mirrored=question.fact.mirrored,
                 relation_facts=question.fact.relation_facts,
             )
@@ -70,7 +70,11 @@ def implied_effects(
     return effects
 
 
-def _carried_over(wanted: str, prompts: int, top_before: int, top_after: int) -> bool | None:
+def carried_over(wanted: str, prompts: int, top_before: int, top_after: int) -> bool | None:
+    """Whether most top answers became what is wanted; None if they were before (see ImpliedEffect).
+
+    For `rises`, most prompts must have the answer on top after; for `falls`, must not.
+    """
     held, holds = 2 * top_before > prompts, 2 * top_after > prompts
     if wanted == "rises":
         return None if held else holds

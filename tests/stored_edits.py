@@ -1,4 +1,4 @@
-"""A small atlas of a tiny model and edits in it that are made by hand: side effects need no more."""
+"""A small atlas of a tiny model, and edits in it that are made by hand."""
 
 import shutil
 from dataclasses import dataclass
