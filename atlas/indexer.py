@@ -21,6 +21,7 @@ from duckdb import DuckDBPyConnection
 from atlas.attribution import METHODS, Attribution, attribute_targets
 from atlas.batches import AskedPrompt, relation_batches
 from atlas.errors import SettingsError
+from atlas.examination import FACTS, examine_facts
 from atlas.facts import Dataset
 from atlas.integration import Integration
 from atlas.models.language_model import LanguageModel
@@ -29,6 +30,7 @@ from atlas.selection import select
 from atlas.store import records
 from atlas.store.atlas_file import Atlas, open_atlas
 from atlas.store.index_lock import indexing
+from atlas.store.interaction_records import record_interactions, unexamined_facts
 from atlas.thresholds import Thresholds
 
 COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
@@ -41,6 +43,7 @@ class IndexSettings:
 
     model, dtype, device: as for `load_model`. score_floor: scores below this share of a prompt's
     maximum (in absolute value) are not stored. memory_budget (bytes) changes no score.
+    interactions: also suppress every fact's neurons, each, in pairs and all, once it is selected.
     """
 
     model: str = "mini-bert"
@@ -51,6 +54,7 @@ class IndexSettings:
     score_floor: float = 0.05
     thresholds: Thresholds = field(default_factory=Thresholds)
     memory_budget: int | None = None
+    interactions: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -183,6 +187,9 @@ class _Job:
                 )
                 yield at
             self._commit(relation.relation_id)
+            if self.settings.interactions:
+                for _ in self._interactions(relation.relation_id):
+                    yield at
             at = replace(at, complete=True, seconds=time.monotonic() - started)
             yield at
 
@@ -190,6 +197,17 @@ class _Job:
         with self._writing_pending() as connection:
             if complete_relation is not None:
                 select(connection, self.run.run_id, self.settings.thresholds, [complete_relation])
+
+    def _interactions(self, relation_id: str) -> Iterator[None]:
+        """Examine what is missing of a relation, and record it some facts at a time."""
+        selection_id = self.settings.thresholds.selection_id(self.run.run_id)
+        with self.atlas.reading(COMMIT_WAIT) as connection:
+            facts = unexamined_facts(connection, selection_id, relation_id=relation_id)
+        for start in range(0, len(facts), FACTS):
+            found = examine_facts(self.lm, selection_id, facts[start : start + FACTS])
+            with self.atlas.writing(COMMIT_WAIT) as connection:
+                record_interactions(connection, found.facts, found.pairs)
+            yield
 
     @contextlib.contextmanager
     def _writing_pending(self) -> Iterator[DuckDBPyConnection]:

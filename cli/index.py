@@ -93,6 +93,11 @@ it is done. Naming more relations or facts later extends the same run."""
     metavar="GIB",
     help="What a pass may keep; changes no score.  [default: a quarter of what is free]",
 )
+@click.option(
+    "--interactions",
+    is_flag=True,
+    help="Also suppress every fact's neurons, each, in pairs and all (atlas query --interactions).",
+)
 @db_option
 def index(
     model: str,

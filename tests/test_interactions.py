@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_index import CHEAP, indexed, on, rows, tiny_dataset
+from tiny_index import CHEAP, indexed, on, rows, tables, tiny_dataset
 
 from atlas.examination import examine_facts
 from atlas.interactions import (
@@ -244,3 +244,23 @@ def test_examining_again_finds_nothing_to_do_until_the_neurons_change(
             {"selection": selection, "fact": one},
         )
         assert [fact.fact_id for fact in unexamined_facts(connection, selection)] == [one]
+
+
+def test_indexing_with_interactions_examines_every_fact_and_again_changes_no_row(
+    tmp_path: Path, saved_bert: Path
+) -> None:
+    path = tmp_path / "atlas.duckdb"
+    indexed(path, on(saved_bert, integration=CHEAP), tiny_dataset())
+    assert rows(path, "SELECT count(*) FROM fact_interactions") == [(0,)]
+    with_interactions = on(saved_bert, integration=CHEAP, interactions=True)
+    indexed(path, with_interactions, tiny_dataset())
+    missing = """
+        SELECT DISTINCT fact_id
+        FROM knowledge_neurons
+        ANTI JOIN fact_interactions USING (selection_id, fact_id)
+    """
+    assert rows(path, missing) == []
+    assert rows(path, "SELECT count(*) > 0 FROM fact_interactions") == [(True,)]
+    before = tables(path, clocks=True)
+    indexed(path, with_interactions, tiny_dataset())
+    assert tables(path, clocks=True) == before
