@@ -24,6 +24,7 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS = {
     "index": Subcommand("index:index", "Measure facts on a model and select their neurons."),
     "query": Subcommand("query:query", "Ask about a neuron, a fact, a relation or the hubs."),
+    "overlap": Subcommand("overlap:overlap", "How many neurons facts share, exactly."),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
     "info": Subcommand("info:info", "Show models, runs, selections and counts."),
