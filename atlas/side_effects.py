@@ -21,8 +21,8 @@ from atlas.store.side_effect_records import SideEffect, checked_prompts, record_
 
 COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
 COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
-FEWEST, MOST = 8, 1024  # prompts asked between two looks at the clock
-AIM = 1.0  # seconds between them
+FEWEST, MOST = 8, 4096  # prompts asked between two looks at the clock
+AIM = 2.0  # seconds between them
 
 
 @dataclass(frozen=True)

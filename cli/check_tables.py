@@ -87,7 +87,7 @@ def _draw(checked: CheckedEdit) -> None:
 
 def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
     draw_table(
-        ["", "relation", "subject", "object", "should", "P", "after", "on top", "after", "did it"],
+        ["", "relation", "subject", "object", "should", "P", "after", "on top", "after", "it did"],
         [
             [
                 one.way,
@@ -99,7 +99,7 @@ def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
                 one.p_after,
                 f"{one.top_before} of {one.prompts}",
                 f"{one.top_after} of {one.prompts}",
-                {True: "yes", False: "no", None: "did before"}[one.carried_over],
+                {True: "yes", False: "no", None: "was so before"}[one.carried_over],
             ]
             for one in implied
         ],
@@ -109,9 +109,9 @@ def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
     for way, relation_id, mirrored, facts in dict.fromkeys(
         (one.way, one.relation_id, one.mirrored, one.relation_facts) for one in implied
     ):
-        kind = "with subject and object swapped" if way == "inverse" else "likewise"
+        swapped = ", subject and object swapped" if way == "inverse" else ""
         draw_line(
-            f"  {mirrored} of {facts} facts of {relation_id} are in the edited relation {kind}"
+            f"  {mirrored} of {facts} facts of {relation_id} are also in the edited relation{swapped}"
         )
 
 

@@ -1,0 +1,195 @@
+"""`atlas edit check`: scopes, reports in three formats, limits, interruption."""
+
+import csv
+import io
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atlas_cli.main import SUBCOMMANDS
+from invocation import run, start
+from stored_edits import Edited, build
+from tiny_index import rows
+
+from atlas.store.edit_scopes import checked_by
+from atlas.store.side_effect_queries import side_effect_report
+
+
+@pytest.fixture(scope="module")
+def indexed_bert(saved_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Edited:
+    return build(tmp_path_factory.mktemp("bert"), saved_bert)
+
+
+@pytest.fixture
+def edited(indexed_bert: Edited, tmp_path: Path) -> Edited:
+    copy = indexed_bert.copied(tmp_path / "own.duckdb")
+    copy.store()
+    return copy
+
+
+def _check(edited: Edited, *options: str) -> Any:
+    return run("edit", "check", "1", *options, "--model", str(edited.directory), on=edited)
+
+
+def test_check_measures_its_scope_and_reports_what_the_atlas_now_holds(edited: Edited) -> None:
+    result = _check(edited, "--format", "json")
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)["checks"]
+    with edited.atlas.reading() as con:
+        report = side_effect_report(con, checked_by(con, 1))
+    assert found["report"]["prompts"] == report.prompts > 6
+    assert [g["group"] for g in found["report"]["groups"]] == [g.group for g in report.groups]
+    assert found["report"]["correlation"] == report.correlation
+    assert [i["relation_id"] for i in found["implied"]] == ["P1376", "P1376", "P2", "P2"]
+    assert f"edit 1: {report.prompts:,} prompts" in result.stderr
+
+
+def test_check_shows_groups_worst_facts_correlation_and_what_is_implied(edited: Edited) -> None:
+    lines = _check(edited, "--scope", "all").stdout.splitlines()
+    assert lines[0].startswith("Edit 1: side effects on ")
+    assert lines[3].split()[0] == "own"
+    assert "Other facts that lost most" in lines
+    assert any(line.startswith("Predicted interference against measured") for line in lines)
+    implied = lines[lines.index("What the edited fact implies") :]
+    assert implied[3].split()[:4] == ["inverse", "P1376", "(capital", "of)"]
+    assert "3 of 3 facts of P1376 are also in the edited relation, subject and object" in (
+        "\n".join(implied)
+    )
+
+
+@pytest.mark.parametrize(("show", "first"), [("groups", "group"), ("worst", "fact_id")])
+def test_csv_is_one_table_behind_the_edits_number(edited: Edited, show: str, first: str) -> None:
+    text = _check(edited, "--scope", "all", "--format", "csv", "--show", show).stdout
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert list(table[0])[:2] == ["edit_id", first]
+    assert {row["edit_id"] for row in table} == {"1"}
+
+
+def test_csv_of_what_is_implied(edited: Edited) -> None:
+    text = _check(edited, "--scope", "own", "--format", "csv", "--show", "implied").stdout
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert [(row["way"], row["wanted"]) for row in table] == [
+        ("inverse", "falls"),
+        ("inverse", "rises"),
+        ("synonym", "falls"),
+        ("synonym", "rises"),
+    ]
+
+
+def test_a_check_again_says_that_all_is_measured(edited: Edited) -> None:
+    first = _check(edited, "--scope", "own")
+    again = _check(edited, "--scope", "own")
+    assert again.stdout == first.stdout
+    assert again.stderr == "edit 1: 6 prompts (already measured)\n"
+
+
+def test_several_edits_are_checked_one_after_the_other(edited: Edited) -> None:
+    edited.store("P36-1")
+    arguments = ("--scope", "own", "--model", str(edited.directory), "--format", "json")
+    checks = json.loads(run("edit", "check", "2", "1", *arguments, on=edited).stdout)["checks"]
+    assert [check["report"]["edit_id"] for check in checks] == [2, 1]
+
+
+def test_a_limit_that_is_exceeded_is_exit_code_3_after_the_report(edited: Edited) -> None:
+    result = _check(edited, "--scope", "all", "--fail-over", "flips=0,ppl=100000%")
+    assert result.exit_code == 3
+    assert result.stdout.startswith("Edit 1: side effects on ")
+    flips = rows(
+        edited.atlas.path,
+        """
+        SELECT count(*)
+        FROM side_effects
+        JOIN prompts USING (prompt_id)
+        WHERE fact_id <> 'P36-0'
+          AND NOT (rank_before = 1 AND rank_after = 1)
+          AND predicted_before <> predicted_after
+        """,
+    )[0][0]
+    assert f"Edit 1 is over the limit: {flips} flips, over 0.\n" in result.stderr
+    assert _check(edited, "--scope", "all", "--fail-over", f"flips={flips}").exit_code == 0
+
+
+def test_own_prompts_are_held_to_no_limit(edited: Edited) -> None:
+    assert _check(edited, "--scope", "own", "--fail-over", "flips=0,broken=0,ppl=0%").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--scope", "everything"), "unknown scope 'everything'; choose one of own, neighbours"),
+        (("--fail-over", "flips"), "cannot read the limit 'flips': write for example flips=3"),
+        (("--model", "nowhere/at-all.gguf"), "'nowhere/at-all.gguf' does not exist"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_measures_nothing(
+    edited: Edited, options: tuple[str, ...], says: str
+) -> None:
+    result = run("edit", "check", "1", "--model", str(edited.directory), *options, on=edited)
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert result.stderr.startswith(f"Error: {says}")
+    assert result.stderr.count("\n") == 1
+    assert rows(edited.atlas.path, "FROM side_effects") == []
+
+
+def test_a_model_that_is_not_where_it_was_is_asked_for(
+    edited: Edited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("edit", "check", "1", on=edited)
+    assert result.stderr == (
+        "Error: the atlas's model 'bert' is not in this directory: say where it is with "
+        "--model DIRECTORY or --model FILE.gguf\n"
+    )
+    (tmp_path / "bert").symlink_to(edited.directory)
+    assert run("edit", "check", "1", "--scope", "own", on=edited).exit_code == 0
+
+
+def test_another_model_is_refused(edited: Edited, saved_gpt2: Path) -> None:
+    result = run("edit", "check", "1", "--model", str(saved_gpt2), on=edited)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: '{saved_gpt2}' has weights ")
+    assert result.stderr.endswith(": name the model that was indexed with --model\n")
+    assert rows(edited.atlas.path, "FROM side_effects") == []
+
+
+INTERRUPTED = """
+from atlas import side_effects
+from atlas_cli import edit_check
+
+side_effects.COMMIT_EVERY = 1000.0  # what is kept is kept because of the interrupt
+show = edit_check.show_check_progress
+
+def wait(events):
+    def first():
+        for event in events:
+            yield event
+            if event.computed:
+                print("measured", file=sys.stderr, flush=True)
+                import time
+                time.sleep(600)
+    show(first())
+
+edit_check.show_check_progress = wait
+main()
+"""
+
+
+def test_ctrl_c_keeps_what_was_measured(edited: Edited) -> None:
+    arguments = ("edit", "check", "1", "--scope", "all", "--model", str(edited.directory))
+    process = start(*arguments, on=edited, code=INTERRUPTED)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "measured\n"
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (stdout, process.returncode) == ("", 130)
+    assert stderr == (
+        f"Interrupted: what was measured is in {edited.atlas.path}; the same command continues.\n"
+    )
+    assert rows(edited.atlas.path, "SELECT count(*) FROM side_effects") == [(8,)]
+
+
+def test_edit_is_in_the_help_of_atlas() -> None:
+    assert "edit" in SUBCOMMANDS
+    assert run("edit", "--help").exit_code == 0
