@@ -111,7 +111,8 @@ def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
     ):
         swapped = ", subject and object swapped" if way == "inverse" else ""
         draw_line(
-            f"  {mirrored} of {facts} facts of {relation_id} are also in the edited relation{swapped}"
+            f"  {mirrored} of {facts} facts of {relation_id} "
+            f"are also in the edited relation{swapped}"
         )
 
 
