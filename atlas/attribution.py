@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atlas.clean_pass import CleanPass, run_clean
+from atlas.clean_pass import CleanPass, longest_beside, run_clean
 from atlas.errors import ModelError, SettingsError
 from atlas.integration import Integration, integrate
 from atlas.memory import default_budget, token_bytes
@@ -83,7 +83,7 @@ def attribute_targets(
     sums = _Sums(lm, encoded)
     flat = [(prompt, target) for prompt, targets in enumerate(encoded) for target in targets]
     with lm.frozen():
-        for chunk in _same_length(lm, flat, budget):
+        for chunk in _chunks(lm, flat, budget):
             clean = run_clean(lm, [target for _, target in chunk])
             if not torch.isfinite(clean.logits).all():
                 raise ModelError(
@@ -94,16 +94,20 @@ def attribute_targets(
     return sums.finished(how.tolerance)
 
 
-def _same_length(
+def _chunks(
     lm: LanguageModel, flat: list[tuple[int, Target]], budget: int
 ) -> Iterator[list[tuple[int, Target]]]:
-    """Chunks of one input length (so nothing is ever padded) whose clean pass fits the budget."""
-    by_length: dict[int, list[tuple[int, Target]]] = {}
-    for entry in flat:
-        by_length.setdefault(len(entry[1].token_ids), []).append(entry)
-    for length, entries in sorted(by_length.items()):
+    """Targets of like lengths whose clean pass fits the budget."""
+    chunk: list[tuple[int, Target]] = []
+    for entry in sorted(flat, key=lambda entry: len(entry[1].token_ids)):
+        length = len(entry[1].token_ids)
         size = max(1, min(MAX_TARGETS, budget // (length * token_bytes(lm, lm.layers))))
-        yield from (entries[start : start + size] for start in range(0, len(entries), size))
+        if chunk and (len(chunk) >= size or length > longest_beside(lm, chunk[0][1])):
+            yield chunk
+            chunk = []
+        chunk.append(entry)
+    if chunk:
+        yield chunk
 
 
 class _Sums:

@@ -1,6 +1,7 @@
 """One unpatched run of a batch of targets: everything that the patched rows start from."""
 
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,11 @@ class FrozenPrefix(Cache):
 
 @dataclass(frozen=True, eq=False)
 class CleanPass:
-    """What a clean run of targets of one length leaves behind. No tensor carries a graph.
+    """What a clean run of targets leaves behind. No tensor carries a graph.
 
     Axes: `position` is the whole input for masked models and the last token alone for causal ones.
+    Where lengths differ, inputs are padded: on the left for causal models, whose last tokens then
+    stand side by side, on the right for masked ones.
     """
 
     lm: LanguageModel
@@ -58,21 +61,41 @@ class CleanPass:
     logits: Tensor  # [target, vocabulary] float32
     p: Tensor  # [target] float32: P(target token)
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]]  # per layer: a block's other arguments
+    calls_of_each: bool  # whether they are those of every target, or of one for all
     prefix: FrozenPrefix | None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest input."""
+        return max(len(target.token_ids) for target in self.targets)
 
     def run_block(self, layer: int, hidden: Tensor, rows: Tensor) -> Tensor:
         """Run a block on rows [row, position, d_model]; `rows` [row] names their targets."""
         args, kwargs = self.calls[layer]
         if self.prefix is not None:
             self.prefix.rows = rows
-        if per_head := self.lm.blocks[layer].per_head:
-            kwargs = {
-                name: value.repeat(len(rows), 1, 1) if name in per_head else value
-                for name, value in kwargs.items()
-            }
+        per_head = self.lm.blocks[layer].per_head
+        args = tuple(self._of_rows(value, rows) for value in args)
+        kwargs = {
+            name: self._of_rows(value, rows, per_head=name in per_head)
+            for name, value in kwargs.items()
+        }
         output = self.lm.blocks[layer].module(hidden, *args, **kwargs)
         result: Tensor = output[0] if isinstance(output, tuple) else output
         return result
+
+    def _of_rows(self, value: Any, rows: Tensor, *, per_head: bool = False) -> Any:
+        """A block's argument for rows: those of their targets, or one that broadcasts over rows."""
+        if isinstance(value, tuple):
+            return tuple(self._of_rows(item, rows) for item in value)
+        if not isinstance(value, Tensor):
+            return value
+        if not self.calls_of_each:
+            return value.repeat(len(rows), 1, 1) if per_head else value
+        if per_head:
+            return value.unflatten(0, (len(self.targets), -1))[rows].flatten(0, 1)
+        each = value.dim() > 1 and len(value) == len(self.targets)
+        return value.index_select(0, rows) if each else value
 
     def run_last_block(self, hidden: Tensor, rows: Tensor) -> Tensor:
         """Run the last block and return its output at the answer position, [row, d_model]."""
@@ -119,27 +142,38 @@ def _identity(x: Tensor) -> Tensor:
     return x
 
 
+def longest_beside(lm: LanguageModel, shortest: Target) -> int:
+    """The longest input that is worth padding another to, in tokens.
+
+    A causal model's rows are single tokens however long their prefixes; a masked model's are whole
+    inputs, so that padding costs what it adds.
+    """
+    length = len(shortest.token_ids)
+    return 2 * length + 8 if lm.objective == "causal" else length + length // 8
+
+
 def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
-    """Run the model once on targets of one length and take dP/d(projected) of every layer.
+    """Run the model once on targets and take dP/d(projected) of every layer.
 
     One backward serves all layers: at α = 1 the patched model is the clean model.
     """
     device = lm.model.device
-    ids = torch.tensor([target.token_ids for target in targets], device=device)
-    at = torch.tensor([target.position for target in targets], device=device)
+    ids, at, padding = _inputs(lm, targets)
+    padded, kwargs = bool(padding), dict[str, Any](padding)
     tokens = torch.tensor([target.token for target in targets], device=device)
-    kwargs: dict[str, Any] = {}
     prefix = None
     if lm.objective == "causal":
-        prefix = prefill(lm, ids)
-        kwargs = {"past_key_values": prefix, "use_cache": True}
+        prefix = prefill(lm, ids, padding)
+        if "position_ids" in kwargs:
+            kwargs["position_ids"] = kwargs["position_ids"][:, -1:]
+        kwargs |= {"past_key_values": prefix, "use_cache": True}
         ids, at = ids[:, -1:], torch.zeros_like(at)
     recorder = _Recorder(lm, at)
     with torch.enable_grad(), recorder.attached():
         lm.model.base_model(input_ids=ids, **kwargs)
     answer = ask_head(lm, recorder.answer, tokens)
     gradients = torch.autograd.grad(recorder.answer, recorder.zeros, answer.gradient)
-    if prefix is not None:
+    if prefix is not None and not padded:
         prefix.rows = torch.zeros(1, dtype=torch.long, device=device)
     projected = torch.stack(recorder.projected)
     bias = torch.stack([_bias(block.value_projection, projected) for block in lm.blocks])
@@ -158,7 +192,8 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         gradient=torch.stack(gradients).float(),
         logits=answer.logits,
         p=answer.p,
-        calls=_block_calls(lm, ids[:1], kwargs),
+        calls=_block_calls(lm, ids if padded else ids[:1], kwargs),
+        calls_of_each=padded,
         prefix=prefix,
     )
 
@@ -177,12 +212,47 @@ def _norm_ratio(lm: LanguageModel, recorder: "_Recorder", linear: Tensor) -> Ten
     return ratio
 
 
-def prefill(lm: LanguageModel, ids: Tensor) -> FrozenPrefix:
-    """Keys and values of all but the last token of `ids` [row, position], of a causal model."""
+def _inputs(
+    lm: LanguageModel, targets: Sequence[Target]
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Token ids [target, position], answer positions [target], and what the model needs if padded.
+
+    Inputs of one length need nothing, so that nothing of the model's own choice is overruled.
+    """
+    device, causal = lm.model.device, lm.objective == "causal"
+    lengths = torch.tensor([len(target.token_ids) for target in targets], device=device)
+    longest = int(lengths.max())
+    pads = longest - lengths
+    ids = torch.full((len(targets), longest), lm.tokenizer.pad_token_id or 0, device=device)
+    for row, target in enumerate(targets):
+        start = int(pads[row]) if causal else 0
+        ids[row, start : start + len(target.token_ids)] = torch.tensor(target.token_ids)
+    at = torch.tensor([target.position for target in targets], device=device) + pads * causal
+    if not pads.any():
+        return ids, at, {}
+    place = torch.arange(longest, device=device)[None]
+    if not causal:
+        return ids, at, {"attention_mask": (place < lengths[:, None]).long()}
+    kwargs = {"attention_mask": (place >= pads[:, None]).long()}
+    if "position_ids" in inspect.signature(lm.model.base_model.forward).parameters:
+        kwargs["position_ids"] = (place - pads[:, None]).clamp(min=0)
+    return ids, at, kwargs
+
+
+def prefill(
+    lm: LanguageModel, ids: Tensor, padding: Mapping[str, Tensor] | None = None
+) -> FrozenPrefix:
+    """Keys and values of all but the last token of `ids` [row, position], of a causal model.
+
+    padding: what the model is told of padded rows, each [row, position].
+    """
     filled = DynamicCache(config=lm.model.config)
     if ids.shape[1] > 1:
+        before = {name: value[:, :-1] for name, value in (padding or {}).items()}
         with torch.no_grad():
-            lm.model.base_model(input_ids=ids[:, :-1], past_key_values=filled, use_cache=True)
+            lm.model.base_model(
+                input_ids=ids[:, :-1], past_key_values=filled, use_cache=True, **before
+            )
     else:
         filled.layers = []
     return FrozenPrefix(filled, torch.arange(len(ids), device=ids.device))
@@ -191,7 +261,7 @@ def prefill(lm: LanguageModel, ids: Tensor) -> FrozenPrefix:
 def _block_calls(
     lm: LanguageModel, ids: Tensor, model_kwargs: dict[str, Any]
 ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Every block's arguments besides the hidden states, for one row: they broadcast over rows."""
+    """Every block's arguments besides the hidden states, for the given rows."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def note(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from atlas.errors import SettingsError
 from atlas.quadrature import RULES, SIMPSON, Float, Quadrature, fixed
 from atlas.wave import run_pairs
 
+NOISE = 4.0  # in units of rounding: smaller differences of P are not resolved
+
 
 @dataclass(frozen=True)
 class Integration:
@@ -92,12 +94,13 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
     cells = _whole_path(clean, path, memory_budget)
     effect = cells.p[:, 2] - cells.p[:, 0]
     allowed = how.tolerance * effect.view(layers, targets).abs().amax(0)[target]  # [pair]
+    noise = NOISE * torch.finfo(clean.projected.dtype).eps * clean.p[target]  # [pair]
     evaluations = torch.full_like(layer, 3)
     total = clean.gradient.new_zeros(len(layer), d_model)
     while True:
         estimate = cells.estimate(path)
         gap = (estimate * linear[cells.pair]).sum(-1) - (cells.p[:, 2] - cells.p[:, 0])
-        halved = _to_halve(cells.pair, gap.abs(), allowed)
+        halved = _to_halve(cells.pair, gap.abs(), allowed) & (gap.abs() > noise[cells.pair])
         added = torch.zeros_like(evaluations).index_add(0, cells.pair, 2 * halved.long())
         halved &= (evaluations + added <= how.max_evaluations)[cells.pair]
         if not halved.any():

@@ -91,7 +91,7 @@ def row_bytes(clean: CleanPass, layer: int) -> int:
     """About what a row patched at a layer keeps for the backward, in bytes."""
     lm, blocks = clean.lm, clean.lm.layers - layer
     positions = clean.hidden[layer].shape[1]
-    prefix = len(clean.targets[0].token_ids) - positions
+    prefix = clean.length - positions
     keys = 4 * prefix * lm.d_model * blocks * clean.projected.element_size()
     return positions * token_bytes(lm, blocks) + keys
 

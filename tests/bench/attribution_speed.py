@@ -8,6 +8,7 @@ one call, median of five. Each peer's completeness gap is taken against the same
 """
 
 import argparse
+import copy
 import resource
 import statistics
 import time
@@ -201,7 +202,9 @@ def peer(
 def eleutherai(lm: LanguageModel) -> Callable[[Prompt], np.ndarray]:
     from knowledge_neurons.knowledge_neurons import KnowledgeNeurons
 
-    peer_model = KnowledgeNeurons(lm.model, lm.tokenizer, model_type="bert", device="cpu")
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]  # it wants all
+    peer_model = KnowledgeNeurons(lm.model, tokenizer, model_type="bert", device="cpu")
 
     def scores_of(prompt: Prompt) -> np.ndarray:
         text = prompt.text.replace("[MASK]", lm.tokenizer.mask_token)
