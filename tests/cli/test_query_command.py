@@ -11,6 +11,11 @@ from synthetic import HUB, LAST, SKIPPED_BECAUSE, Synthetic
 
 from atlas.store.atlas_file import open_atlas
 
+ASK = (
+    "Ask for one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
+    "--interference."
+)
+
 
 def test_a_neuron_is_answered_with_the_facts_it_serves(asked: Synthetic) -> None:
     result = run("query", "--neuron", f"{LAST}:1", "--limit", "2", on=asked)
@@ -83,8 +88,10 @@ def test_what_the_atlas_does_not_hold_is_one_line_and_exit_code_1(
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ([], "Ask for one of --neuron, --fact, --relation and --hubs."),
-        (["--hubs", "--fact", "x"], "Ask for one of --neuron, --fact, --relation and --hubs."),
+        ([], ASK),
+        (["--hubs", "--fact", "x"], ASK),
+        (["--shared", "a", "b", "--neighbours", "x"], ASK),
+        (["--neighbours", "x", "--show", "neurons"], "--neighbours has nothing but facts to show"),
         (["--hubs", "--show", "layers"], "--hubs has neurons to show, not layers."),
         (["--hubs", "--limit", "-1"], "Invalid value for '--limit': -1 is not in the range x>=0."),
         (["--hubs", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of "),
@@ -215,10 +222,10 @@ def test_hubs_are_the_neurons_that_serve_most(asked: Synthetic) -> None:
     result = run("query", "--hubs", "--limit", "2", on=asked)
     assert result.stdout == (
         f"Neurons of synthetic that serve most facts (selection {asked.selection_id}, paper)\n"
-        "neuron  facts  relations  mean score  id   top relation       top share\n"
-        "───────────────────────────────────────────────────────────────────────\n"
-        "   3:0     12          2       0.300  P37  official language      0.500\n"
-        "   3:1      6          1       0.250  P36  capital                1.000\n"
+        "neuron  facts  relations  mean score  id   top relation       top share  entropy\n"
+        "────────────────────────────────────────────────────────────────────────────────\n"
+        "   3:0     12          2       0.300  P37  official language      0.500    1.000\n"
+        "   3:1      6          1       0.250  P36  capital                1.000    0.000\n"
     )
     assert result.stderr == "2 of 15 neurons; --limit 0 shows all.\n"
     everything = json.loads(

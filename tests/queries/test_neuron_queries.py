@@ -1,5 +1,6 @@
 """What a neuron serves, and the hubs."""
 
+import math
 from dataclasses import replace
 
 import duckdb
@@ -7,11 +8,10 @@ import pytest
 from synthetic import (
     HUB,
     SCORES,
-    Synthetic,
 )
 
 from atlas.errors import NotFound, SettingsError
-from atlas.store.neuron_queries import Hub, hubs_report, neuron_report, parse_neuron
+from atlas.store.neuron_queries import HUB_ORDERS, Hub, hubs_report, neuron_report, parse_neuron
 from atlas.store.selection_queries import (
     ChosenSelection,
     choose_selection,
@@ -77,24 +77,33 @@ def test_hubs_are_ordered_by_facts_then_relations(
         (3, 2, 6, 1),
         (0, 0, 1, 1),
     ]
-    assert report.hubs[1] == Hub(3, 1, 6, 1, pytest.approx(0.25), "P36", "capital", 1.0)
+    assert report.hubs[1] == Hub(3, 1, 6, 1, pytest.approx(0.25), "P36", "capital", 1.0, 0.0)
 
 
-def test_hubs_can_be_ordered_by_relations(con: Connection, synthetic: Synthetic) -> None:
-    """A neuron of one fact in each of two relations comes before one of six facts in one."""
+def test_hubs_can_be_ordered_by_relations_and_by_their_entropy(con: Connection) -> None:
+    """Neuron 1 serves six facts of one relation, 2 one of each of two, 3 three and one of two."""
     with duckdb.connect() as memory:
         memory.execute("""
+            CREATE TABLE relations AS
+                SELECT 'P' || range AS relation_id, 'label' AS label
+                FROM range(2);
+            CREATE TABLE facts AS
+                SELECT 'F' || range AS fact_id, 'P' || range // 6 AS relation_id
+                FROM range(12);
             CREATE TABLE knowledge_neurons AS
-                SELECT 's' AS selection_id, 0 AS layer, 1 AS neuron, 1.0 AS mean_score
-                FROM range(6);
-            CREATE TABLE neuron_facts AS
-                SELECT 's' AS selection_id, 0 AS layer, 1 AS neuron,
-                       'P36' AS relation_id, 'capital' AS relation, 1.0 AS mean_score
-                FROM range(6)
-                UNION ALL
-                SELECT 's', 0, 2, 'P' || i, 'label', 1.0
-                FROM range(2) AS r (i)
+                SELECT 's' AS selection_id, 0 AS layer, neuron, 'F' || f AS fact_id,
+                       1.0 AS mean_score
+                FROM (VALUES (1, [0, 1, 2, 3, 4, 5]), (2, [0, 6]), (3, [0, 1, 2, 6]))
+                    AS served (neuron, numbers),
+                     unnest(numbers) AS n (f)
         """)
         chosen = replace(choose_selection(con), selection_id="s")
-        first = [hubs_report(memory, chosen, 1, by).hubs[0] for by in ("facts", "relations")]
-    assert [(hub.neuron, hub.facts, hub.relations) for hub in first] == [(1, 6, 1), (2, 2, 2)]
+        hubs = {by: hubs_report(memory, chosen, None, by).hubs for by in HUB_ORDERS}
+    assert {by: [hub.neuron for hub in found] for by, found in hubs.items()} == {
+        "facts": [1, 3, 2],
+        "relations": [3, 2, 1],
+        "entropy": [2, 3, 1],
+    }
+    assert [hub.entropy for hub in hubs["entropy"]] == pytest.approx(
+        [1, 0.75 * math.log2(4 / 3) + 0.25 * 2, 0]
+    )
