@@ -8,11 +8,15 @@ from atlas.store.neuron_queries import HUB_ORDERS, HubOrder
 
 from .ask_fact import ask_fact
 from .ask_hubs import ask_hubs
+from .ask_interactions import ask_interactions
 from .ask_interference import ask_interference
+from .ask_meaning import ask_meaning
+from .ask_measured import ask_measured
 from .ask_neighbours import ask_neighbours
 from .ask_neuron import ask_neuron
 from .ask_relation import ask_relation
 from .ask_shared import ask_shared
+from .edit_model import model_options
 from .query_scope import Scope
 from .render import db_option, format_option
 
@@ -27,7 +31,9 @@ Examples:
   atlas query --hubs --by relations --format json
   atlas query --shared "Ireland:P36" "Dublin:P1376"
   atlas query --neighbours "Ireland:P36"
-  atlas query --interference "Ireland:P36"
+  atlas query --interference "Ireland:P36" --measure
+  atlas query --fact "Ireland:P36" --interactions
+  atlas query --neuron 3:117 --meaning
 
 A table shows everything and JSON holds everything; CSV is one table, the
 neurons unless --show says otherwise."""
@@ -62,6 +68,21 @@ neurons unless --show says otherwise."""
     help="The share of other facts' scores that lies on a fact's neurons.",
 )
 @click.option(
+    "--measure",
+    is_flag=True,
+    help="With --interference: suppress the neurons in the model, and compare.",
+)
+@click.option(
+    "--meaning",
+    is_flag=True,
+    help="With --neuron: tokens it writes, prompts that excite it, what its facts share.",
+)
+@click.option(
+    "--interactions",
+    is_flag=True,
+    help="With --fact: what suppressing each neuron, each pair and all does.",
+)
+@click.option(
     "--show",
     type=click.Choice(["neurons", "prompts", "layers"]),
     help="Only this part: prompts or neurons of a fact, neurons or layers of a relation.",
@@ -74,6 +95,7 @@ neurons unless --show says otherwise."""
     help="Rows of a table at most; 0 for all. "
     "[default: all for --neuron, --fact and --shared, else 20]",
 )
+@model_options
 @format_option
 @db_option
 def query(
@@ -85,10 +107,15 @@ def query(
     shared: tuple[str, str] | None,
     neighbours: str | None,
     interference: str | None,
+    measure: bool,
+    meaning: bool,
+    interactions: bool,
     show: str | None,
     selection: str | None,
     run: str | None,
     limit: int | None,
+    model: str | None,
+    device: str,
     format_: str,
     db: Path,
 ) -> None:
@@ -99,13 +126,26 @@ def query(
             "Ask for one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
             "--interference."
         )
+    for flag, asked, option in (
+        (measure, interference, "--measure goes with --interference"),
+        (meaning, neuron, "--meaning goes with --neuron"),
+        (interactions, fact, "--interactions goes with --fact"),
+    ):
+        if flag and asked is None:
+            raise click.UsageError(f"{option}.")
     scope = Scope(db, selection, run, format_, limit)
     if neuron is not None:
         _only(show, ("neurons",), "--neuron")
-        ask_neuron(scope, neuron)
+        if meaning:
+            ask_meaning(scope, neuron, model, device)
+        else:
+            ask_neuron(scope, neuron)
     elif fact is not None:
         _only(show, ("neurons", "prompts"), "--fact")
-        ask_fact(scope, fact, show)
+        if interactions:
+            ask_interactions(scope, fact, model, device)
+        else:
+            ask_fact(scope, fact, show)
     elif relation is not None:
         _only(show, ("neurons", "layers"), "--relation")
         ask_relation(scope, relation, show)
@@ -117,7 +157,10 @@ def query(
         ask_neighbours(scope, neighbours)
     elif interference is not None:
         _only(show, (), "--interference")
-        ask_interference(scope, interference)
+        if measure:
+            ask_measured(scope, interference, model, device)
+        else:
+            ask_interference(scope, interference)
     else:
         _only(show, ("neurons",), "--hubs")
         ask_hubs(scope, by)

@@ -1,0 +1,85 @@
+"""Measured interference: choosing on which facts, writing what came out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import duckdb
+
+from atlas.store import bulk
+from atlas.store.rows import fetch
+
+
+@dataclass(frozen=True)
+class InterferenceMeasurement:
+    """A row of `interference_measurements`."""
+
+    run_id: str
+    selection_id: str
+    source_fact: str
+    fact_id: str
+    role: str  # self | predicted | control
+    predicted: float
+    prompts: int
+    delta_log_p: float
+    flips: int
+    right_to_wrong: int
+
+
+@dataclass(frozen=True)
+class MeasuredFact:
+    """A fact's measured prompts."""
+
+    fact_id: str
+    relation_id: str
+    relation: str
+    subject: str
+    object: str
+    mean_p_answer: float
+    texts: list[str]  # the object still [Y], by prompt id
+
+
+def measured_facts(
+    con: duckdb.DuckDBPyConnection, run_id: str, fact_ids: Sequence[str] | None = None
+) -> list[MeasuredFact]:
+    """Facts with a measured prompt, all of the run or those named, by fact id."""
+    return fetch(
+        con,
+        MeasuredFact,
+        """
+        SELECT f.fact_id,
+               f.relation_id,
+               r.label AS relation,
+               f.subject,
+               f.object,
+               avg(m.p_answer) AS mean_p_answer,
+               list(p.text ORDER BY p.prompt_id) AS texts
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts AS f USING (fact_id)
+        JOIN relations AS r USING (relation_id)
+        WHERE m.run_id = $run_id
+          AND m.skipped_because IS NULL
+          AND ($fact_ids IS NULL OR f.fact_id IN $fact_ids)
+        GROUP BY f.fact_id, f.relation_id, r.label, f.subject, f.object
+        ORDER BY f.fact_id
+        """,
+        {"run_id": run_id, "fact_ids": None if fact_ids is None else list(fact_ids)},
+    )
+
+
+def record_measurements(
+    con: duckdb.DuckDBPyConnection, measurements: Sequence[InterferenceMeasurement]
+) -> None:
+    """Put them in the place of what was measured with the same source and selection."""
+    first = measurements[0]
+    con.execute(
+        """
+        DELETE FROM interference_measurements
+        WHERE selection_id = ?
+          AND source_fact = ?
+        """,
+        [first.selection_id, first.source_fact],
+    )
+    names = [field.name for field in fields(InterferenceMeasurement)]
+    rows = [[getattr(row, name) for name in names] for row in measurements]
+    bulk.insert(con, "interference_measurements", bulk.as_columns(names, rows))
