@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
-from atlas.clean_pass import prefill
+from atlas.clean_pass import FrozenPrefix
 from atlas.errors import ModelError
 from atlas.interventions import scaled
 from atlas.models.language_model import LanguageModel
@@ -108,12 +109,7 @@ def _answer_states(
     at = torch.tensor([target.position for target in targets], device=device)
     kwargs: dict[str, Any] = {}
     if lm.objective == "causal":
-        prefixes = {target.token_ids[:-1]: 0 for target in targets}
-        prefixes = {prefix: number for number, prefix in enumerate(prefixes)}
-        # `prefill` leaves out the last token, whichever it is
-        cache = prefill(lm, torch.tensor([[*prefix, 0] for prefix in prefixes], device=device))
-        cache.rows = torch.tensor([prefixes[t.token_ids[:-1]] for t in targets], device=device)
-        kwargs = {"past_key_values": cache, "use_cache": True}
+        kwargs = {"past_key_values": _prefixes(lm, targets), "use_cache": True}
         ids, at = torch.tensor([t.token_ids[-1:] for t in targets], device=device), 0 * at
     else:
         ids = torch.tensor([target.token_ids for target in targets], device=device)
@@ -130,6 +126,19 @@ def _answer_states(
     finally:
         handle.remove()
     return seen[0][torch.arange(len(targets), device=device), at]
+
+
+def _prefixes(lm: LanguageModel, targets: list[Target]) -> FrozenPrefix:
+    """Keys and values of all but the last token, run once for each different prefix."""
+    numbers: dict[tuple[int, ...], int] = {}
+    rows = [numbers.setdefault(target.token_ids[:-1], len(numbers)) for target in targets]
+    filled = DynamicCache(config=lm.model.config)
+    if next(iter(numbers)):
+        ids = torch.tensor(list(numbers), device=lm.model.device)
+        lm.model.base_model(input_ids=ids, past_key_values=filled, use_cache=True)
+    else:  # prompts of a single token
+        filled.layers = []
+    return FrozenPrefix(filled, torch.tensor(rows, device=lm.model.device))
 
 
 def _ask(
