@@ -27,7 +27,7 @@ def paper_deltas(
     directions = output_directions(lm, [*old_tokens, *new_tokens])
     old, new = directions.split([len(old_tokens), len(new_tokens)])
     unit_old, unit_new = (nn.functional.normalize(e.mean(0), dim=0) for e in (old, new))
-    length = vectors.float().norm(dim=-1, keepdim=True)
+    length: Tensor = vectors.float().norm(dim=-1, keepdim=True)
     step: Tensor = lambda2 * unit_new - lambda1 * unit_old
     return length * step
 

@@ -1,0 +1,127 @@
+"""Edits in a file of their own: one safetensors file with every edit's deltas and what they are."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.edits.edit import Edit
+from atlas.errors import AtlasError, EditError
+from atlas.models.checkpoint import check_safetensors, one_line
+
+FORMAT = "knowledge-neuron-atlas edits, version 1"
+_TEXT = (
+    "kind",
+    "method",
+    "weights_sha256",
+    "relation_id",
+    "fact_id",
+    "subject",
+    "old_object",
+    "new_object",
+    "atlas_version",
+)
+_ARRAYS = (("layers", np.int16), ("neurons", np.int32), ("deltas", np.float32))
+
+
+def write_delta(path: Path | str, edits: Sequence[Edit], force: bool = False) -> Path:
+    """Write edits to one safetensors file; the file appears whole or not at all.
+
+    Run and selection stay behind: they mean nothing in another atlas. EditError if the file exists
+    and `force` is not given, or cannot be written.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    if not edits:
+        raise EditError("no edit to write: name one, `atlas edit list` shows them")
+    if path.exists() and not force:
+        raise EditError(f"{path} exists: name another file, or overwrite it with --force")
+    tensors = {
+        f"{place}.{name}": np.ascontiguousarray(getattr(edit, name), kind)
+        for place, edit in enumerate(edits)
+        for name, kind in _ARRAYS
+    }
+    described = [_described(edit) for edit in edits]
+    metadata = {"format": FORMAT, "edits": json.dumps(described, sort_keys=True)}
+    content = save(tensors, metadata)
+    try:
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(number, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise EditError(f"{path} cannot be written: {one_line(error)}") from error
+    return path
+
+
+def read_delta(path: Path | str) -> list[Edit]:
+    """The edits of a file that `write_delta` wrote, each checked against its digest.
+
+    EditError for a file that is missing, truncated, damaged or of something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EditError(f"no file {path}: name one that `atlas edit export --delta` wrote")
+    try:
+        check_safetensors(path)
+    except AtlasError as error:
+        raise EditError(str(error)) from error
+    foreign = f"{path} holds no edits: name a file that `atlas edit export --delta` wrote"
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise EditError(foreign)
+            described = json.loads(metadata["edits"])
+            return [_edit(file, place, entry) for place, entry in enumerate(described)]
+    except EditError as error:
+        raise error if str(error) == foreign else EditError(_damaged(path)) from error
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise EditError(_damaged(path)) from error
+
+
+def _described(edit: Edit) -> dict[str, Any]:
+    return {
+        **{name: getattr(edit, name) for name in _TEXT},
+        "seconds": edit.seconds,
+        "settings": dict(edit.settings),
+        "digest": edit.digest,
+    }
+
+
+def _edit(file: Any, place: int, entry: dict[str, Any]) -> Edit:
+    arrays = {name: file.get_tensor(f"{place}.{name}") for name, _ in _ARRAYS}
+    edit = Edit(
+        **arrays,
+        **{name: entry[name] for name in _TEXT},
+        seconds=float(entry["seconds"]),
+        settings=dict(entry["settings"]),
+    )
+    if edit.digest != entry["digest"]:
+        raise EditError("the content does not match its digest")
+    return edit
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged, its content does not match what it says: export it again"
+
+
+def _umask() -> int:
+    """What a new file's permissions leave out; a temporary file's are narrower."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
