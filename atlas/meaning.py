@@ -11,13 +11,12 @@ For a neuron of the last layer the direct path is all there is; what later block
 neuron is left out, and in a post-norm model so are the gains of their norms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from atlas.clean_pass import CleanPass, run_clean
 from atlas.interventions import check_neurons
@@ -33,7 +32,7 @@ PROMPTS = 16  # at which the model is linearised
 def store_meaning(
     atlas: Atlas, lm: LanguageModel, selection: ChosenSelection, layer: int, neuron: int
 ) -> None:
-    """Store what a neuron writes, linearised at the run's prompts that excite it most."""
+    """Store what a neuron writes, linearised at the prompts that excite it most, one an answer."""
     check_neurons(lm, [(layer, neuron)])
     with atlas.reading() as connection:
         prompts = prompts_to_linearise_at(connection, selection.run_id, layer, neuron, PROMPTS)
@@ -81,8 +80,7 @@ def added_logits(
     with lm.frozen():
         for targets_of_length in by_length.values():
             clean = run_clean(lm, targets_of_length)
-            with torch.no_grad():
-                parts.append(_derivative(clean, layer, lm.value_vectors(layer)[neuron]))
+            parts.append(_derivative(clean, layer, lm.value_vectors(layer)[neuron]))
     added: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
     mean: NDArray[np.float64] = added.mean(axis=0)
     mean -= mean.mean()
@@ -94,14 +92,28 @@ def _derivative(clean: CleanPass, layer: int, value_vector: Tensor) -> Tensor:
     rows = torch.arange(len(clean.targets), device=clean.at.device)
     last = clean.lm.layers - 1
     direction = value_vector.expand(len(rows), -1).contiguous()
-    with forward_ad.dual_level():
-        moved = forward_ad.make_dual(clean.projected[layer, rows], direction)
-        through = forward_ad.unpack_dual(clean.patched(layer, rows, moved)).tangent
+    through = _along(
+        lambda projected: clean.patched(layer, rows, projected),
+        clean.projected[layer, rows],
+        direction,
+    )
     stream = clean.patched(last, rows, clean.projected[last, rows])
-    with forward_ad.dual_level():
-        logits = clean.lm.head(forward_ad.make_dual(stream, through))
-        tangent: Tensor = forward_ad.unpack_dual(logits).tangent
-    return tangent.float()
+    return _along(clean.lm.head, stream, through).float()
+
+
+def _along(function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor) -> Tensor:
+    """The function's derivative along a direction, by two backwards.
+
+    The product of a Jacobian's transpose with u is linear in u, and its derivative with respect to
+    u the Jacobian's product. Torch's forward mode would do it in one, and warns when it is loaded.
+    """
+    with torch.enable_grad():
+        start = at.detach().requires_grad_()
+        value = function(start)
+        u = torch.zeros_like(value, requires_grad=True)
+        (product,) = torch.autograd.grad(value, start, u, create_graph=True)
+        (result,) = torch.autograd.grad(product, u, direction)
+    return result.detach()
 
 
 def _text(lm: LanguageModel, token: int) -> str:

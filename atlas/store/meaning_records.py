@@ -89,23 +89,35 @@ def record_meaning(
 def prompts_to_linearise_at(
     con: duckdb.DuckDBPyConnection, run_id: str, layer: int, neuron: int, limit: int
 ) -> list[AskedPrompt]:
-    """The run's prompts that excite the neuron most, filled up with any others, by prompt id."""
+    """For each answer the prompt that excites the neuron most, the most exciting first.
+
+    Only one an answer, because what a head makes of a direction depends on where it stands. Answers
+    without a stored activation follow, so that every neuron finds prompts.
+    """
     return fetch(
         con,
         AskedPrompt,
         """
-        SELECT p.text, f.object
-        FROM prompt_results AS m
-        JOIN prompts AS p USING (prompt_id)
-        JOIN facts AS f USING (fact_id)
-        LEFT JOIN attributions AS a
-          ON a.run_id = m.run_id
-         AND a.prompt_id = m.prompt_id
-         AND a.layer = $layer
-         AND a.neuron = $neuron
-        WHERE m.run_id = $run_id
-          AND m.skipped_because IS NULL
-        ORDER BY a.activation DESC NULLS LAST, m.prompt_id
+        WITH own AS (
+            SELECT p.text, f.object, a.activation, m.prompt_id
+            FROM prompt_results AS m
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id)
+            LEFT JOIN attributions AS a
+              ON a.run_id = m.run_id
+             AND a.prompt_id = m.prompt_id
+             AND a.layer = $layer
+             AND a.neuron = $neuron
+            WHERE m.run_id = $run_id
+              AND m.skipped_because IS NULL
+        )
+        SELECT text, object
+        FROM own
+        QUALIFY row_number() OVER (
+            PARTITION BY object
+            ORDER BY activation DESC NULLS LAST, prompt_id
+        ) = 1
+        ORDER BY activation DESC NULLS LAST, prompt_id
         LIMIT $limit
         """,
         {"run_id": run_id, "layer": layer, "neuron": neuron, "limit": limit},
