@@ -1,14 +1,17 @@
 """`atlas sql`: one read-only query."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from atlas.store.atlas_file import open_atlas
+from atlas.store.dictionary_queries import DescribedColumn, DescribedTable, data_dictionary
 from atlas.store.user_sql import run_sql
 
-from .render import db_option, emit_values, format_option
+from .render import db_option, emit, emit_json, emit_values, format_option
+from .tables import draw_line
 
 
 @click.command(
@@ -18,20 +21,47 @@ Examples:
              ORDER BY facts DESC LIMIT 5"
   atlas sql "SELECT relation, count(*) FROM neuron_facts GROUP BY ALL" --format csv
   echo "FROM fact_sharing LIMIT 5" | atlas sql -
+  atlas sql --explain-views
 
 \b
-Views: neuron_facts, neuron_degrees, fact_sharing, relation_sharing and
-latest_selection. They cover every selection; to ask only the latest:
+Most views and tables cover every selection; to ask only the latest:
   ... JOIN latest_selection USING (selection_id)"""
 )
-@click.argument("statement", metavar="SQL")
+@click.argument("statement", metavar="SQL", required=False)
+@click.option(
+    "--explain-views", is_flag=True, help="Describe every view, table and column instead."
+)
 @format_option
 @db_option
-def sql(statement: str, format_: str, db: Path) -> None:
+def sql(statement: str | None, explain_views: bool, format_: str, db: Path) -> None:
     """Run one read-only SQL query.
 
     SQL is the query, or - to read it from standard input.
     """
+    if (statement is None) != explain_views:
+        raise click.UsageError("Give one SQL query, or --explain-views.")
+    if statement is None:
+        with open_atlas(db).reading() as con:
+            tables = data_dictionary(con)
+        _show_dictionary(tables, format_)
+        return
     text = sys.stdin.read() if statement == "-" else statement
     result = run_sql(open_atlas(db).path, text)
     emit_values(result.columns, result.rows, format_)
+
+
+def _show_dictionary(tables: Sequence[DescribedTable], format_: str) -> None:
+    if format_ == "json":
+        emit_json(tables)
+    elif format_ == "csv":
+        emit([c for table in tables for c in table.columns], "csv", kind=DescribedColumn)
+    else:
+        for i, table in enumerate(tables):
+            if i:
+                draw_line()
+            emit(
+                table.columns,
+                "table",
+                title=f"{table.kind} {table.name}: {table.description}",
+                hide=("kind", "name"),
+            )

@@ -16,7 +16,8 @@ from synthetic import Synthetic
 from atlas.errors import SettingsError
 
 README = Path(__file__).parents[2] / "README.md"
-QUICK = ("query", "select", "sql", "info")  # those whose examples need nothing but an atlas
+# Those whose examples need nothing but an atlas.
+QUICK = ("query", "overlap", "select", "sql", "info")
 # The examples' names, and what the synthetic atlas has instead.
 STAND_INS = {
     "3:117": "3:1",

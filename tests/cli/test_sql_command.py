@@ -107,3 +107,45 @@ def test_a_reader_that_stops_reading_is_no_error(asked: Synthetic, format_: str)
     process.stderr.close()
     assert process.stdin
     process.stdin.close()
+
+
+def test_the_dictionary_describes_every_view_and_table_and_column(asked: Synthetic) -> None:
+    tables = json.loads(run("sql", "--explain-views", "--format", "json", on=asked).stdout)
+    with asked.atlas.reading() as con:
+        schema = con.execute(
+            """
+            SELECT table_name, column_name
+            FROM duckdb_columns()
+            WHERE NOT internal AND table_name <> 'alembic_version'
+            """
+        ).fetchall()
+    assert sorted((t["name"], c["column"]) for t in tables for c in t["columns"]) == sorted(schema)
+    undescribed = [t["name"] for t in tables if not t["description"]] + [
+        f"{t['name']}.{c['column']}" for t in tables for c in t["columns"] if not c["description"]
+    ]
+    assert undescribed == [], "describe it in the migration that makes it, with COMMENT ON"
+    kinds = [t["kind"] for t in tables]
+    assert kinds == sorted(kinds, reverse=True)  # views first
+
+
+def test_the_dictionary_as_table_and_csv(asked: Synthetic) -> None:
+    text = run("sql", "--explain-views", on=asked).stdout
+    assert (
+        "view fact_sharing: two facts that share a neuron, in either order\n"
+        "column          type     description\n"
+    ) in text
+    assert "fact_a          VARCHAR  a fact\n" in text
+    header, first, *_ = run("sql", "--explain-views", "--format", "csv", on=asked).stdout.split(
+        "\n"
+    )
+    assert header == "kind,name,column,type,description"
+    assert first.startswith("view,edit_summary,edit_id,INTEGER,")
+
+
+@pytest.mark.parametrize("arguments", [[], ["SELECT 1", "--explain-views"]])
+def test_either_a_query_or_the_dictionary_is_asked_for(
+    asked: Synthetic, arguments: list[str]
+) -> None:
+    result = run("sql", *arguments, on=asked)
+    assert result.stderr.startswith("Error: Give one SQL query, or --explain-views.")
+    assert result.exit_code == 2

@@ -1,0 +1,30 @@
+"""The data dictionary's migration says nothing of what is not there."""
+
+import importlib.util
+
+import duckdb
+
+from atlas.paths import MIGRATIONS
+from atlas.store import migrate
+
+
+def test_every_entry_of_the_dictionary_is_about_something_that_exists() -> None:
+    path = MIGRATIONS / "versions" / "0004_dictionary.py"
+    spec = importlib.util.spec_from_file_location("dictionary", path)
+    assert spec is not None
+    assert spec.loader is not None
+    dictionary = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dictionary)
+    with duckdb.connect() as con:
+        migrate.upgrade(con)
+        columns = con.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
+        ).fetchall()
+    names = {table for table, _ in columns}
+    known = {column for _, column in columns} | {f"{t}.{c}" for t, c in columns}
+    tables = [line.split(": ")[0] for line in dictionary.TABLES.split("\n") if line]
+    entries = [line.split(": ")[0] for line in dictionary.COLUMNS.split("\n") if line]
+    assert set(tables) <= names
+    assert set(entries) <= known
+    assert len(set(tables)) == len(tables)
+    assert len(set(entries)) == len(entries)
