@@ -249,6 +249,13 @@ def _replace(
     )
     connection.execute(
         """
+        DELETE FROM neuron_associations
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    connection.execute(
+        """
         DELETE FROM selection_relations
         WHERE selection_id = $selection_id
           AND relation_id IN $relations
