@@ -9,8 +9,6 @@ import click
 
 from atlas.store.edit_model_queries import RunModel
 
-from .progress import show_loading
-
 if TYPE_CHECKING:
     from atlas.models.language_model import LanguageModel
 
@@ -40,7 +38,7 @@ def load(wanted: RunModel, model: str | None, device: str) -> "LanguageModel":
     """The model that the atlas is about, or as `--model` names it; other weights are refused."""
     # see cli/index.py; read when torch is imported
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    with show_loading(model or wanted.name):
+    with show_working(f"Loading {model or wanted.name}"):
         from atlas.run_model import load_run_model
 
         return load_run_model(wanted, model, device)

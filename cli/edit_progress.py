@@ -5,17 +5,17 @@ from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-from .progress import LONGEST_SILENCE
-
 if TYPE_CHECKING:
     from atlas.side_effects import CheckProgress
+
+LONGEST_SILENCE = 60.0  # seconds without a line in a log
 
 
 def show_check_progress(events: "Iterator[CheckProgress]") -> None:
     """Draw the events as they come."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     console = Console(stderr=True, highlight=False, markup=False)
     bar = Progress(
         TextColumn("{task.description}", markup=False),

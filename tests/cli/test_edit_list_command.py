@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from invocation import run
+from invocation import run, start
 from stored_edits import outcome
 from synthetic import MODEL, Synthetic
 from tiny_index import rows
@@ -221,3 +221,16 @@ def test_a_number_that_is_none_is_a_wrong_command_line(edited: Synthetic) -> Non
     for wrong in ("x", "0", "-1"):
         result = run("edit", "show", "--", wrong, on=edited)
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("edit", "--help"), ("edit", "list"), ("edit", "show", "1"), ("edit", "diff", "1", "2")],
+    ids=" ".join,
+)
+def test_what_needs_no_model_imports_none(edited: Synthetic, arguments: tuple[str, ...]) -> None:
+    code = "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    stdout, stderr = start(*arguments, on=edited, code=code).communicate(timeout=60)
+    assert stdout
+    imported = set(stderr.splitlines()[-1].split())
+    assert not imported & {"torch", "transformers", "sqlalchemy", "alembic", "pyarrow"}
