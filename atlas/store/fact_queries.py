@@ -163,7 +163,7 @@ def _prompts(con: duckdb.DuckDBPyConnection, run_id: str, ids: list[str]) -> lis
         FROM prompts AS p
         JOIN prompt_results AS m USING (prompt_id)
         WHERE m.run_id = $run_id
-          AND list_contains($ids, p.fact_id)
+          AND p.fact_id IN $ids
         ORDER BY m.p_answer DESC NULLS LAST, p.text, p.prompt_id
         """,
         {"run_id": run_id, "ids": ids},
@@ -175,19 +175,33 @@ def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) 
         con,
         FactNeuron,
         """
-        SELECT k.fact_id,
-               k.layer,
-               k.neuron,
-               k.mean_score,
-               k.prompt_share,
+        WITH own AS MATERIALIZED (
+            SELECT fact_id, layer, neuron, mean_score, prompt_share
+            FROM knowledge_neurons
+            WHERE selection_id = $selection_id
+              AND fact_id IN $ids
+        ),
+        degrees AS (
+            SELECT k.layer,
+                   k.neuron,
+                   count(*) AS facts,
+                   count(DISTINCT f.relation_id) AS relations
+            FROM knowledge_neurons AS k
+            SEMI JOIN own USING (layer, neuron)
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+            GROUP BY k.layer, k.neuron
+        )
+        SELECT o.fact_id,
+               o.layer,
+               o.neuron,
+               o.mean_score,
+               o.prompt_share,
                d.facts,
                d.relations
-        FROM knowledge_neurons AS k
-        JOIN neuron_degrees AS d USING (selection_id, layer, neuron)
-        WHERE k.selection_id = $selection_id
-          AND d.selection_id = $selection_id
-          AND list_contains($ids, k.fact_id)
-        ORDER BY k.mean_score DESC, k.layer, k.neuron
+        FROM own AS o
+        JOIN degrees AS d USING (layer, neuron)
+        ORDER BY o.mean_score DESC, o.layer, o.neuron
         """,
         {"selection_id": selection_id, "ids": ids},
     )

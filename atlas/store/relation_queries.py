@@ -156,20 +156,42 @@ def _neurons(
         con,
         RelationNeuron,
         """
-        SELECT n.layer,
-               n.neuron,
-               count(*) AS facts,
-               count(*) / $facts AS fact_share,
-               avg(n.mean_score) AS mean_score,
-               any_value(d.relations) AS relations
-        FROM neuron_facts AS n
-        JOIN neuron_degrees AS d USING (selection_id, layer, neuron)
-        WHERE n.selection_id = $selection_id
-          AND d.selection_id = $selection_id
-          AND n.relation_id = $relation_id
-        GROUP BY n.layer, n.neuron
-        ORDER BY count(*) DESC, avg(n.mean_score) DESC, n.layer, n.neuron
-        LIMIT $limit
+        WITH own AS MATERIALIZED (
+            SELECT k.layer,
+                   k.neuron,
+                   count(*) AS facts,
+                   avg(k.mean_score) AS mean_score
+            FROM knowledge_neurons AS k
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+              AND f.relation_id = $relation_id
+            GROUP BY k.layer, k.neuron
+        ),
+        shown AS MATERIALIZED (
+            SELECT layer, neuron, facts, mean_score
+            FROM own
+            ORDER BY facts DESC, mean_score DESC, layer, neuron
+            LIMIT $limit
+        ),
+        served AS (
+            SELECT k.layer,
+                   k.neuron,
+                   count(DISTINCT f.relation_id) AS relations
+            FROM knowledge_neurons AS k
+            SEMI JOIN shown USING (layer, neuron)
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+            GROUP BY k.layer, k.neuron
+        )
+        SELECT s.layer,
+               s.neuron,
+               s.facts,
+               s.facts / $facts AS fact_share,
+               s.mean_score,
+               r.relations
+        FROM shown AS s
+        JOIN served AS r USING (layer, neuron)
+        ORDER BY s.facts DESC, s.mean_score DESC, s.layer, s.neuron
         """,
         {
             "selection_id": selection.selection_id,
