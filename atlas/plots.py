@@ -224,8 +224,8 @@ def _effect_panel(axes: "Axes", title: str, points: Sequence[EffectPoint]) -> No
     rho = spearman(
         [point.predicted for point in points], [abs(point.delta_log_p) for point in points]
     )
-    said = "" if rho is None else f", Spearman with |Δ| {rho:.2f}"
-    axes.set_title(f"{title}: {len(points):,} other facts{said}", loc="left", fontsize=7)
+    said = "" if rho is None else f", Spearman with |Δ log P| {rho:.2f}"
+    axes.set_title(f"{title}\n{len(points):,} other facts{said}", loc="left", fontsize=7)
     axes.set_xlabel("Predicted interference (share of score mass)")
     axes.set_ylabel("Measured Δ log P(answer) (nats)")
     axes.legend(frameon=False, loc="best")
