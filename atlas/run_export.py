@@ -117,6 +117,10 @@ def _copy(
     return ExportedTable(table, rows, file.stat().st_size)
 
 
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
+
+
 def _columns(connection: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[_Column]:
     return fetch(
         connection,
@@ -174,7 +178,7 @@ def _readme(run: RunSummary, tables: Sequence[ExportedTable], columns: Sequence[
         lines += ["| column | type |" + (" meaning |" if said else "")]
         lines += ["|---|---|" + ("---|" if said else "")]
         lines += [
-            f"| {column.name} | {column.type} |" + (f" {column.comment or ''} |" if said else "")
+            f"| {column.name} | {column.type} |" + (f" {_cell(column.comment)} |" if said else "")
             for column in own
         ]
     return "\n".join([*lines, ""])

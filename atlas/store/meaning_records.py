@@ -31,6 +31,7 @@ class Association:
 
     aspect: str  # relation | subject | object
     value: str
+    label: str | None  # of a relation
     facts: int  # of the neuron's facts, those with this value
     expected: float  # if its facts were drawn at random from the selection's
     p_value: float  # hypergeometric, one-sided
@@ -160,13 +161,16 @@ def associations_of(
         con,
         Association,
         """
-        SELECT aspect, value, facts, expected, p_value, q_value
-        FROM neuron_associations
-        WHERE selection_id = ?
-          AND layer = ?
-          AND neuron = ?
-        ORDER BY list_position(['relation', 'subject', 'object'], aspect),
-                 q_value, facts DESC, value
+        SELECT a.aspect, a.value, r.label, a.facts, a.expected, a.p_value, a.q_value
+        FROM neuron_associations AS a
+        LEFT JOIN relations AS r
+          ON a.aspect = 'relation'
+         AND r.relation_id = a.value
+        WHERE a.selection_id = ?
+          AND a.layer = ?
+          AND a.neuron = ?
+        ORDER BY list_position(['relation', 'subject', 'object'], a.aspect),
+                 a.q_value, a.facts DESC, a.value
         """,
         [selection_id, layer, neuron],
     )

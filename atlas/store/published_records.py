@@ -10,7 +10,6 @@ import duckdb
 from atlas.facts import Dataset
 from atlas.store import bulk, records
 from atlas.store.overlap_records import refresh_overlaps
-from atlas.store.overlap_records import refresh_overlaps
 
 PRESET = "published"
 

@@ -39,7 +39,7 @@ def test_a_second_look_at_a_neurons_meaning_loads_no_model(
     assert (process.returncode, stdout) == (0, first.stdout), stderr
     told = json.loads(run(*question, "--format", "json").stdout)
     assert len(told["tokens"]) == 20
-    assert run(*question, "--format", "csv").stdout.startswith("aspect,value,facts,expected")
+    assert run(*question, "--format", "csv").stdout.startswith("aspect,value,label,facts,expected")
 
 
 def test_a_second_look_at_a_facts_interactions_loads_no_model(db: Path, saved_bert: Path) -> None:
