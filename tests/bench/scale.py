@@ -11,6 +11,7 @@ is a whole process, from Python's start to its exit.
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -103,9 +104,11 @@ def build(path: Path, facts: int) -> None:
     with atlas.writing() as con:
         records.finish_run(con, run.run_id, "finished")
     unfinished.rename(path)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         f"built in {time.monotonic() - started:.0f} s, "
-        f"{selecting / RELATIONS:.2f} s of them for each relation's selection"
+        f"{selecting / RELATIONS:.2f} s of them for each relation's selection, "
+        f"peak memory {peak:.1f} GiB"
     )
 
 
@@ -208,7 +211,7 @@ def _insert(con: duckdb.DuckDBPyConnection, run_id: str, relation: int, facts: i
 
 
 def ask(path: Path, facts: int, repeats: int, limit: float) -> list[str]:
-    """Print what each question takes (median and worst of the repeats); the ones over the limit."""
+    """Print what each question takes (median and worst of the repeats); returns those too slow."""
     with open_atlas(path).reading() as con:
         rows = con.execute(
             """
@@ -232,10 +235,10 @@ def ask(path: Path, facts: int, repeats: int, limit: float) -> list[str]:
     print(
         f"{facts:,} facts, {scores:,} scores, {neurons:,} knowledge neurons, {len(rows):,} distinct"
     )
-    hub, median = (f"{layer}:{neuron}" for layer, neuron in (rows[0], rows[len(rows) // 2]))
+    hub, middling = (f"{layer}:{neuron}" for layer, neuron in (rows[0], rows[len(rows) // 2]))
     questions = {
         "neuron, the first hub": ["query", "--neuron", hub, "--limit", "20"],
-        "neuron, the median one": ["query", "--neuron", median],
+        "neuron, the median one": ["query", "--neuron", middling],
         "fact": ["query", "--fact", one],
         "fact by subject": ["query", "--fact", "Subject 77"],
         "relation": ["query", "--relation", "P7"],
@@ -260,6 +263,12 @@ def ask(path: Path, facts: int, repeats: int, limit: float) -> list[str]:
             slow.append(name)
     print(f"over {limit:g} s: {', '.join(slow) or 'none'}")
     return slow
+
+
+def _processor_seconds() -> float:
+    """Of all processes that have been asked so far; what other programs take is not in it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _seconds(path: Path, arguments: list[str]) -> float:
