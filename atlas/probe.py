@@ -109,7 +109,7 @@ def _answer_states(
     at = torch.tensor([target.position for target in targets], device=device)
     kwargs: dict[str, Any] = {}
     if lm.objective == "causal":
-        kwargs = {"past_key_values": _prefixes(lm, targets), "use_cache": True}
+        kwargs = {"past_key_values": frozen_prefixes(lm, targets), "use_cache": True}
         ids, at = torch.tensor([t.token_ids[-1:] for t in targets], device=device), 0 * at
     else:
         ids = torch.tensor([target.token_ids for target in targets], device=device)
@@ -128,8 +128,11 @@ def _answer_states(
     return seen[0][torch.arange(len(targets), device=device), at]
 
 
-def _prefixes(lm: LanguageModel, targets: list[Target]) -> FrozenPrefix:
-    """Keys and values of all but the last token, run once for each different prefix."""
+def frozen_prefixes(lm: LanguageModel, targets: Sequence[Target]) -> FrozenPrefix:
+    """Keys and values of all but the last token, run once for each different prefix.
+
+    For a causal model and targets of one length.
+    """
     numbers: dict[tuple[int, ...], int] = {}
     rows = [numbers.setdefault(target.token_ids[:-1], len(numbers)) for target in targets]
     filled = DynamicCache(config=lm.model.config)

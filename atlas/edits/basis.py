@@ -48,7 +48,7 @@ class EditSettings:
     neurons: int | None = None
     lambda1: float = 1.0
     lambda2: float = 8.0
-    keep: int = 60
+    keep: int = 40
     held_out: float = 0.25
 
     def __post_init__(self) -> None:

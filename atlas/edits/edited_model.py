@@ -2,38 +2,76 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from atlas.models.language_model import LanguageModel
+from atlas.probe import frozen_prefixes
 from atlas.prompts import Target
+
+PARTS = 3  # that rows are dealt into by length
 
 
 class EditedModel:
     """Logits at the answer positions of many targets, as a function of the deltas.
 
-    Rows are padded behind (a causal model never looks there, a masked one gets an attention mask).
+    With `prefix_as_is` (causal models only) the deltas act at the answer position alone: every row
+    is a single token behind keys and values of the unedited model, which is much cheaper.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        neurons: Sequence[tuple[int, int]],
+        targets: Sequence[Target],
+        prefix_as_is: bool = False,
+    ) -> None:
+        def length(row: int) -> int:
+            return len(targets[row].token_ids)
+
+        order = sorted(range(len(targets)), key=length)
+        if prefix_as_is:
+            groups = [list(group) for _, group in groupby(order, key=length)]
+        else:
+            size = -(-len(order) // PARTS)
+            groups = [order[start : start + size] for start in range(0, len(order), size)]
+        self.parts = [
+            _Part(lm, neurons, [targets[row] for row in group], prefix_as_is) for group in groups
+        ]
+        self.back = torch.tensor(order, device=lm.model.device).argsort()
+
+    def logits(self, deltas: Tensor | None) -> Tensor:
+        """[target, vocabulary] float32, in the targets' order; None: no edit."""
+        return torch.cat([part.logits(deltas) for part in self.parts])[self.back]
+
+
+class _Part:
+    """Rows of similar length.
+
+    They are padded behind (a causal model never looks there, a masked one gets an attention mask).
     What comes before the first edited block does not depend on the deltas and is run once.
     """
 
     def __init__(
-        self, lm: LanguageModel, neurons: Sequence[tuple[int, int]], targets: list[Target]
+        self,
+        lm: LanguageModel,
+        neurons: Sequence[tuple[int, int]],
+        targets: list[Target],
+        prefix_as_is: bool,
     ) -> None:
         self.lm = lm
         device = lm.model.device
-        longest = max(len(target.token_ids) for target in targets)
-        pad = lm.tokenizer.pad_token_id or 0
-        rows = [(*t.token_ids, *[pad] * (longest - len(t.token_ids))) for t in targets]
-        self.inputs: dict[str, Any] = {"input_ids": torch.tensor(rows, device=device)}
-        if lm.objective == "masked":
-            lengths = torch.tensor([len(t.token_ids) for t in targets], device=device)
-            positions = torch.arange(longest, device=device)
-            self.inputs["attention_mask"] = (positions < lengths[:, None]).long()
-        else:
-            self.inputs["use_cache"] = False
         self.at = torch.tensor([target.position for target in targets], device=device)
+        self.inputs = _inputs(lm, targets)
+        if prefix_as_is:
+            with torch.no_grad():
+                prefixes = frozen_prefixes(lm, targets)
+            last = self.inputs["input_ids"][:, -1:]
+            self.inputs = {"input_ids": last, "past_key_values": prefixes, "use_cache": True}
+            self.at = torch.zeros_like(self.at)
         self.by_module: dict[int, tuple[nn.Module, list[int], Tensor]] = {}
         for module_id, module in {
             id(block.value_projection): block.value_projection for block in lm.blocks
@@ -71,6 +109,18 @@ class EditedModel:
         row = torch.arange(len(self.at), device=hidden.device)
         answer = hidden[:, 0] if narrowed else hidden[row, self.at]
         return self.lm.head(answer).float()
+
+
+def _inputs(lm: LanguageModel, targets: list[Target]) -> dict[str, Any]:
+    longest = max(len(target.token_ids) for target in targets)
+    pad = lm.tokenizer.pad_token_id or 0
+    rows = [(*t.token_ids, *[pad] * (longest - len(t.token_ids))) for t in targets]
+    ids = torch.tensor(rows, device=lm.model.device)
+    if lm.objective == "causal":
+        return {"input_ids": ids, "use_cache": False}
+    lengths = torch.tensor([len(t.token_ids) for t in targets], device=ids.device)
+    positions = torch.arange(longest, device=ids.device)
+    return {"input_ids": ids, "attention_mask": (positions < lengths[:, None]).long()}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The smallest change of given value vectors that puts a new object on top: method solve."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ STEPS = 200  # at most, until it does
 POLISH = 0.5  # of the steps that took, so many more to lessen the drift
 RATE = 0.05  # of a step of Adam, in root-mean-square entries of the value vectors
 FIRST = 0.1  # weight of what is missing against the drift at the first step
-GROWTH = 1.05  # of that weight, per step
+GROWTH = 1.08  # of that weight, per step
 SMALL = 1e-3  # weight of the change's size against the drift
 
 
@@ -59,6 +59,10 @@ def solve_deltas(
     positive whose drift and size are smallest. Where no change suffices within STEPS steps, the
     result is the one with most tokens on top, and `reached` says how many.
 
+    For causal models the deltas act at the answer position alone at first, because a row is then a
+    single token; what is found is tried with the deltas at every position, where the descent goes
+    on if it does not suffice.
+
     Nothing is random: equal input gives equal deltas up to the machine's rounding. The neurons act
     on a prompt through their activations there, so a prompt in which they are silent stays as it
     is, whatever δ; and neurons that are active everywhere may leave no change that spares the kept
@@ -67,8 +71,13 @@ def solve_deltas(
     check_neurons(lm, neurons)
     wanted_rows = [target for targets in wanted for target in targets]
     kept_rows = [target for targets in kept for target in targets]
+    solved, weight = None, FIRST
     with lm.frozen():
-        return _Solver(lm, neurons, wanted_rows, kept_rows).solve()
+        for prefix_as_is in (True, False) if lm.objective == "causal" else (False,):
+            solver = _Solver(lm, neurons, wanted_rows, kept_rows, prefix_as_is)
+            solved, weight = solver.solve(solved, weight)
+    assert solved is not None
+    return solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +95,9 @@ class _Solver:
         neurons: Sequence[tuple[int, int]],
         wanted: list[Target],
         kept: list[Target],
+        prefix_as_is: bool,
     ) -> None:
-        self.model = EditedModel(lm, neurons, [*wanted, *kept])
+        self.model = EditedModel(lm, neurons, [*wanted, *kept], prefix_as_is)
         self.wanted = len(wanted)
         self.tokens = torch.tensor([t.token for t in wanted], device=lm.model.device)[:, None]
         vectors = torch.stack([lm.value_vectors(layer)[i] for layer, i in neurons]).float()
@@ -109,9 +119,13 @@ class _Solver:
             broken=float(broken.mean()) if len(broken) else 0.0,
         )
 
-    def solve(self) -> Solved:
+    def solve(self, start: Solved | None, weight: float) -> tuple[Solved, float]:
+        """Descend from `start`, or from zero; returns with the weight that was arrived at."""
+        if start is not None:
+            with torch.no_grad():
+                self.theta += start.deltas.to(self.theta.device) / self.scale
         optimiser = torch.optim.Adam([self.theta], lr=RATE, betas=(0.9, 0.99))
-        weight, last, step, led = FIRST, STEPS, 0, False
+        last, step, led = STEPS, 0, False
         best, best_key = None, (1.0, 0.0, 0.0)
         while True:
             terms = self.terms()
@@ -127,8 +141,9 @@ class _Solver:
                 best = Solved(deltas, reached, float(drift.detach()), terms.broken, step)
             if not led and float(missing.detach()) == 0:
                 led, last = True, step + int(POLISH * step)
-            if step >= last:
-                return Solved(best.deltas, best.reached, best.drift, best.broken, step)
+            if step >= last or (start is not None and step == 0 and reached == 1):
+                steps = step + (start.steps if start is not None else 0)
+                return replace(best, steps=steps), weight
             (self.theta.grad,) = torch.autograd.grad(weight * missing + rest, self.theta)
             optimiser.step()
             weight *= 1.0 if led else GROWTH
