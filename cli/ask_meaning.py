@@ -62,14 +62,17 @@ def _tables(report: NeuronMeaning, selection: ChosenSelection) -> None:
     if report.tokens:
         draw_line()
         _tokens(report)
-    for by, prompts in (("activation", report.by_activation), ("score", report.by_score)):
+    for by, prompts in (
+        ("strongest activation", report.by_activation),
+        ("highest score", report.by_score),
+    ):
         if prompts:
             draw_line()
             emit(
                 prompts,
                 "table",
                 kind=ExcitingPrompt,
-                title=f"Prompts with its highest {by}",
+                title=f"Prompts with its {by}",
                 headers={"relation_id": "id", "text": "prompt", "object": "answer"},
             )
     draw_line()

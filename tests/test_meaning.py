@@ -140,5 +140,5 @@ def test_what_was_found_is_stored_once_and_read_without_a_model(
         f"SELECT max(score) FROM attributions WHERE layer = {layer} AND neuron = {neuron}",
     )
     assert [(report.by_score[0].score,)] == highest
-    activations = [prompt.activation for prompt in report.by_activation]
+    activations = [abs(prompt.activation) for prompt in report.by_activation]
     assert activations == sorted(activations, reverse=True)

@@ -34,7 +34,7 @@ class NeuronMeaning:
     layer: int
     neuron: int
     tokens: tuple[Meaning, ...]  # top ones first; empty: not looked at yet
-    by_activation: tuple[ExcitingPrompt, ...]  # highest first, among stored scores
+    by_activation: tuple[ExcitingPrompt, ...]  # furthest from 0 first, among stored scores
     by_score: tuple[ExcitingPrompt, ...]
     associations: tuple[Association, ...]  # the significant ones
 
@@ -75,7 +75,10 @@ def _exciting_prompts(
     by: Literal["activation", "score"],
     limit: int | None,
 ) -> list[ExcitingPrompt]:
-    """Prompts of the run with the neuron's highest activation or score, among stored scores."""
+    """Prompts with the activation furthest from 0, or the highest score, among stored scores.
+
+    Below 0 too, because activations of gated FFNs are products and reach far there.
+    """
     return fetch(
         con,
         ExcitingPrompt,
@@ -86,14 +89,14 @@ def _exciting_prompts(
             WHERE run_id = $run_id
               AND layer = $layer
               AND neuron = $neuron
-            ORDER BY CASE WHEN $by = 'score' THEN score ELSE activation END DESC, prompt_id
+            ORDER BY CASE WHEN $by = 'score' THEN score ELSE abs(activation) END DESC, prompt_id
             LIMIT $limit
         )
         SELECT f.relation_id, p.text, f.object, o.activation, o.score
         FROM own AS o
         JOIN prompts AS p USING (prompt_id)
         JOIN facts AS f USING (fact_id)
-        ORDER BY CASE WHEN $by = 'score' THEN o.score ELSE o.activation END DESC, p.prompt_id
+        ORDER BY CASE WHEN $by = 'score' THEN o.score ELSE abs(o.activation) END DESC, p.prompt_id
         """,
         {"run_id": run_id, "layer": layer, "neuron": neuron, "by": by, "limit": limit},
     )

@@ -93,7 +93,8 @@ def prompts_to_linearise_at(
     """For each answer the prompt that excites the neuron most, the most exciting first.
 
     Only one an answer, because what a head makes of a direction depends on where it stands. Answers
-    without a stored activation follow, so that every neuron finds prompts.
+    without a stored activation follow, so that every neuron finds prompts. Activations far below 0
+    excite too: those of gated FFNs are products.
     """
     return fetch(
         con,
@@ -116,9 +117,9 @@ def prompts_to_linearise_at(
         FROM own
         QUALIFY row_number() OVER (
             PARTITION BY object
-            ORDER BY activation DESC NULLS LAST, prompt_id
+            ORDER BY abs(activation) DESC NULLS LAST, prompt_id
         ) = 1
-        ORDER BY activation DESC NULLS LAST, prompt_id
+        ORDER BY abs(activation) DESC NULLS LAST, prompt_id
         LIMIT $limit
         """,
         {"run_id": run_id, "layer": layer, "neuron": neuron, "limit": limit},

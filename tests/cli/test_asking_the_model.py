@@ -32,7 +32,7 @@ def test_a_second_look_at_a_neurons_meaning_loads_no_model(
     question = ("query", "--neuron", neuron, "--meaning", "--db", str(db))
     first = run(*question, "--model", str(saved_bert))
     assert first.exit_code == 0, first.output
-    for title in ("raises", "Prompts with its highest activation", "highest score"):
+    for title in ("raises", "Prompts with its strongest activation", "highest score"):
         assert title in first.stdout
     process = start(*question, code=BLOCKED)
     stdout, stderr = process.communicate(timeout=60)
