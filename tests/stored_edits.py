@@ -37,6 +37,9 @@ class Edited:
             return record_edit(con, hand_made(self, con, fact_id, **changes))
 
 
+_BUILT: dict[Path, Edited] = {}
+
+
 def inverse_dataset() -> Dataset:
     """The tiny dataset with an inverse relation P1376 and a synonym P2 of its P36."""
     dataset = tiny_dataset(relations=2, facts=4)
@@ -68,10 +71,16 @@ def inverse_dataset() -> Dataset:
 
 
 def build(directory: Path, model: Path, dataset: Dataset | None = None) -> Edited:
-    """Index the dataset (default: `inverse_dataset`) on a saved model."""
+    """Index the dataset (default: `inverse_dataset`, once a model) on a saved model."""
     path = directory / "atlas.duckdb"
+    if dataset is None and model in _BUILT:
+        return _BUILT[model].copied(path)
     indexed(path, on(model, integration=CHEAP), dataset or inverse_dataset())
-    return Edited(open_atlas(path), model, load_model(str(model), device="cpu"))
+    edited = Edited(open_atlas(path), model, load_model(str(model), device="cpu"))
+    if dataset is not None:
+        return edited
+    _BUILT[model] = edited
+    return edited.copied(directory / "copy.duckdb")
 
 
 def hand_made(
