@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
+from atlas.clean_pass import longest_beside
 from atlas.facts import Fact, Relation, Template
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target, UnusablePrompt, cloze, encode, fill
@@ -28,24 +28,34 @@ class AskedPrompt:
 
 
 def relation_batches(lm: LanguageModel, relation: Relation) -> list[list[AskedPrompt]]:
-    """All prompts of a relation in batches of one shape.
+    """All prompts of a relation in batches of like lengths, with as many answer tokens each.
 
     Which prompts share a batch depends on the relation and the model alone, never on what an
     earlier call has measured: so an interrupted index ends up equal to an uninterrupted one.
     """
-    asked = [
-        _asked(lm, fact, template) for fact in relation.facts for template in relation.templates
-    ]
-    batches = []
-    for (tokens, length), group in groupby(sorted(asked, key=_shape), key=_shape):
-        prompts = list(group)
-        size = _batch_size(lm, tokens, length)
-        batches += [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    asked = sorted(
+        (_asked(lm, fact, template) for fact in relation.facts for template in relation.templates),
+        key=_shape,
+    )
+    batches: list[list[AskedPrompt]] = []
+    for prompt in asked:
+        if batches and _fits(lm, batches[-1], prompt):
+            batches[-1].append(prompt)
+        else:
+            batches.append([prompt])
     return batches
 
 
 def _shape(asked: AskedPrompt) -> tuple[int, int]:
     return asked.shape
+
+
+def _fits(lm: LanguageModel, batch: list[AskedPrompt], prompt: AskedPrompt) -> bool:
+    """Whether a prompt, no shorter than those of the batch, may join it."""
+    (first, shortest), (tokens, length) = batch[0].shape, prompt.shape
+    if tokens != first or len(batch) >= _batch_size(lm, tokens, length):
+        return False
+    return tokens == 0 or length <= longest_beside(lm, shortest)
 
 
 def _asked(lm: LanguageModel, fact: Fact, template: Template) -> AskedPrompt:

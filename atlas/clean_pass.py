@@ -43,8 +43,7 @@ class CleanPass:
     """What a clean run of targets leaves behind. No tensor carries a graph.
 
     Axes: `position` is the whole input for masked models and the last token alone for causal ones.
-    Where lengths differ, inputs are padded: on the left for causal models, whose last tokens then
-    stand side by side, on the right for masked ones.
+    Where the lengths of a causal model's inputs differ, they are padded on the left.
     """
 
     lm: LanguageModel
@@ -142,14 +141,13 @@ def _identity(x: Tensor) -> Tensor:
     return x
 
 
-def longest_beside(lm: LanguageModel, shortest: Target) -> int:
-    """The longest input that is worth padding another to, in tokens.
+def longest_beside(lm: LanguageModel, shortest: int) -> int:
+    """The longest input, in tokens, that is worth padding one of `shortest` tokens to.
 
-    A causal model's rows are single tokens however long their prefixes; a masked model's are whole
-    inputs, so that padding costs what it adds.
+    A causal model's rows are single tokens however long their prefixes, and few rows are slow. A
+    masked model's rows are whole inputs: padding them costs more than larger waves gain.
     """
-    length = len(shortest.token_ids)
-    return 2 * length + 8 if lm.objective == "causal" else length + length // 8
+    return 2 * shortest + 8 if lm.objective == "causal" else shortest
 
 
 def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
@@ -219,24 +217,21 @@ def _inputs(
 
     Inputs of one length need nothing, so that nothing of the model's own choice is overruled.
     """
-    device, causal = lm.model.device, lm.objective == "causal"
+    device = lm.model.device
     lengths = torch.tensor([len(target.token_ids) for target in targets], device=device)
     longest = int(lengths.max())
     pads = longest - lengths
     ids = torch.full((len(targets), longest), lm.tokenizer.pad_token_id or 0, device=device)
     for row, target in enumerate(targets):
-        start = int(pads[row]) if causal else 0
-        ids[row, start : start + len(target.token_ids)] = torch.tensor(target.token_ids)
-    at = torch.tensor([target.position for target in targets], device=device) + pads * causal
+        ids[row, int(pads[row]) :] = torch.tensor(target.token_ids)
+    at = torch.tensor([target.position for target in targets], device=device) + pads
     if not pads.any():
         return ids, at, {}
     place = torch.arange(longest, device=device)[None]
-    if not causal:
-        return ids, at, {"attention_mask": (place < lengths[:, None]).long()}
-    kwargs = {"attention_mask": (place >= pads[:, None]).long()}
+    padding = {"attention_mask": (place >= pads[:, None]).long()}
     if "position_ids" in inspect.signature(lm.model.base_model.forward).parameters:
-        kwargs["position_ids"] = (place - pads[:, None]).clamp(min=0)
-    return ids, at, kwargs
+        padding["position_ids"] = (place - pads[:, None]).clamp(min=0)
+    return ids, at, padding
 
 
 def prefill(

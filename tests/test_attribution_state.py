@@ -260,7 +260,7 @@ def test_the_model_is_as_it_was_after_a_failure_wherever_it_happens(family):
     inside = lm.blocks[1].value_projection
     for module in (lm.model, last, inside):
         calls = count_calls(module, lambda: attribute(lm, prompts, rule="riemann-left", points=2))
-        assert calls >= 3
+        assert calls >= 2
         for fatal in range(calls):
             left = iter(range(calls))
 
