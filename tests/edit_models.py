@@ -17,8 +17,10 @@ ENCODED = [[7, 11, 9, 23, 8, 14], [12, 9, 30, 8, 21, 10], [31, 8, 22, 7, 13, 9]]
 def language_model(family: str, dtype: str = "float32") -> LanguageModel:
     """A tiny model of the family; shared, so tests leave its weights as they were."""
     model, tokenizer = tiny(family)
+    for parameter in model.parameters():  # buffers stay float32, as from_pretrained leaves them
+        parameter.data = parameter.data.to(getattr(torch, dtype))
     return LanguageModel.from_parts(
-        model=model.to(getattr(torch, dtype)),
+        model=model,
         tokenizer=tokenizer,
         name=f"tiny-{family}",
         revision=None,

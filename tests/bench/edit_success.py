@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--facts", type=int, default=3, help="per relation")
     parser.add_argument("--check", type=int, default=300, help="prompts")
     parser.add_argument("--wide", type=int, default=20, help="neurons of the second choice")
+    parser.add_argument("--common", type=float, default=0.1)
     parser.add_argument("--keep", type=int, default=40)
     parser.add_argument(
         "--random", type=int, default=3, help="every so many-th fact, random neurons"
@@ -138,7 +139,7 @@ def _cases(lm: LanguageModel, atlas: Atlas, options: argparse.Namespace) -> list
         if sum(case.own.fact.relation_id == relation_id for case in cases) == options.facts:
             continue
         try:
-            own = read_basis(lm, atlas, fact_id, EditSettings())
+            own = read_basis(lm, atlas, fact_id, EditSettings(common=options.common))
             wide = read_basis(lm, atlas, fact_id, EditSettings(neurons=options.wide))
         except EditError:  # no neuron of its own
             continue
