@@ -1,6 +1,6 @@
 """Examining facts on the live model: which neurons interact, and what removes the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from atlas.interactions import Examined, Question, Reply, examine, examine_together
@@ -9,7 +9,7 @@ from atlas.prompts import Target, cloze, encode
 from atlas.store.interaction_records import FactInteractions, Interaction, UnexaminedFact
 from atlas.suppression import Suppressed, ask_suppressed
 
-FACTS = 64  # examined side by side
+FACTS, QUESTIONS = 64, 100_000  # examined side by side; questions that they may ask at once
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,21 @@ class ExaminedFacts:
 
     facts: tuple[FactInteractions, ...]
     pairs: tuple[Interaction, ...]
+
+
+def side_by_side(facts: Sequence[UnexaminedFact]) -> Iterator[list[UnexaminedFact]]:
+    """The facts in batches that fit into memory, whatever the number of their neurons."""
+    batch: list[UnexaminedFact] = []
+    questions = 0
+    for fact in facts:
+        own = len(fact.texts) * (2 + len(fact.neurons) * (len(fact.neurons) + 1) // 2)
+        if batch and (len(batch) == FACTS or questions + own > QUESTIONS):
+            yield batch
+            batch, questions = [], 0
+        batch.append(fact)
+        questions += own
+    if batch:
+        yield batch
 
 
 def examine_facts(

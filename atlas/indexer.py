@@ -21,7 +21,7 @@ from duckdb import DuckDBPyConnection
 from atlas.attribution import METHODS, Attribution, attribute_targets
 from atlas.batches import AskedPrompt, relation_batches
 from atlas.errors import SettingsError
-from atlas.examination import FACTS, examine_facts
+from atlas.examination import examine_facts, side_by_side
 from atlas.facts import Dataset
 from atlas.integration import Integration
 from atlas.models.language_model import LanguageModel
@@ -203,8 +203,8 @@ class _Job:
         selection_id = self.settings.thresholds.selection_id(self.run.run_id)
         with self.atlas.reading(COMMIT_WAIT) as connection:
             facts = unexamined_facts(connection, selection_id, relation_id=relation_id)
-        for start in range(0, len(facts), FACTS):
-            found = examine_facts(self.lm, selection_id, facts[start : start + FACTS])
+        for batch in side_by_side(facts):
+            found = examine_facts(self.lm, selection_id, batch)
             with self.atlas.writing(COMMIT_WAIT) as connection:
                 record_interactions(connection, found.facts, found.pairs)
             yield

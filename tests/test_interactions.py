@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_index import CHEAP, indexed, on, rows, tables, tiny_dataset
 
-from atlas.examination import examine_facts
+from atlas.examination import examine_facts, side_by_side
 from atlas.interactions import (
     Examined,
     Question,
@@ -26,6 +26,7 @@ from atlas.probe import probe
 from atlas.prompts import cloze, encode
 from atlas.store.atlas_file import Atlas, open_atlas
 from atlas.store.interaction_records import (
+    UnexaminedFact,
     fact_interactions,
     interactions_of,
     record_interactions,
@@ -264,3 +265,16 @@ def test_indexing_with_interactions_examines_every_fact_and_again_changes_no_row
     before = tables(path, clocks=True)
     indexed(path, with_interactions, tiny_dataset())
     assert tables(path, clocks=True) == before
+
+
+def test_facts_of_many_neurons_are_examined_in_smaller_batches() -> None:
+    def fact(number: int, neurons: int) -> UnexaminedFact:
+        return UnexaminedFact(str(number), "o", [0] * neurons, list(range(neurons)), ["t"] * 10, "")
+
+    few = [fact(number, 5) for number in range(130)]
+    assert [len(batch) for batch in side_by_side(few)] == [64, 64, 2]
+    many = [fact(number, 100) for number in range(4)]  # 50,500 questions each
+    assert [len(batch) for batch in side_by_side(many)] == [1, 1, 1, 1]
+    mixed = [*many[:1], *few[:3], *many[1:2]]
+    assert [fact for batch in side_by_side(mixed) for fact in batch] == mixed
+    assert list(side_by_side([])) == []
