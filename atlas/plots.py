@@ -206,7 +206,7 @@ def _effects(
 def _effect_panel(axes: "Axes", title: str, points: Sequence[EffectPoint]) -> None:
     axes.axhline(0, color=GREY, linewidth=0.6)
     for flipped, color, marker, name in (
-        (False, BLUE, "o", "top answer kept"),
+        (False, BLUE, "o", "no right answer lost"),
         (True, ORANGE, "^", "right answer lost in a prompt"),
     ):
         own = [point for point in points if point.flipped == flipped]
