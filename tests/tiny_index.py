@@ -117,7 +117,7 @@ def alike(found: Tables, expected: Tables) -> None:
     assert found.keys() == expected.keys()
     for name, rows in expected.items():
         assert [_exact(row) for row in found[name]] == [_exact(row) for row in rows], name
-        if name == "attributions":
+        if name in ("attributions", "fact_masses"):
             assert _of_the_largest(found[name]) == pytest.approx(_of_the_largest(rows), abs=1e-5)
             continue
         # completeness gaps are differences of probabilities that nearly cancel
@@ -127,7 +127,7 @@ def alike(found: Tables, expected: Tables) -> None:
 
 
 def _of_the_largest(rows: list[tuple[Any, ...]]) -> list[float]:
-    """Scores and activations as shares of their prompt's largest: what rounding is relative to."""
+    """Scores as shares of their prompt's (masses: fact's) largest: what rounding is relative to."""
     largest: dict[tuple[Any, int], float] = {}
     values = [
         ((row[:2], column), float(value))
