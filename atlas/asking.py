@@ -11,15 +11,16 @@ from atlas.errors import PromptError
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import MASK, cloze, encode
 
+LONGEST_WORD = 8  # tokens
 _ANY = "a"  # an answer to encode a causal question with; its tokens come after the question's
 
 
 @dataclass(frozen=True)
 class TopAnswer:
-    """One token that a model may answer with."""
+    """One token that a model may answer with; of a causal model, the word that it begins."""
 
     text: str
-    p: float
+    p: float  # of the token
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,35 @@ def top_answers(lm: LanguageModel, question: str, count: int = 5) -> tuple[TopAn
     with lm.frozen(), torch.no_grad():
         inputs = torch.tensor([ids], device=lm.model.device)
         logits = lm.model(input_ids=inputs).logits[0, position].float()
-    p, tokens = logits.softmax(-1).topk(min(count, len(logits)))
+        p, tokens = logits.softmax(-1).topk(min(count, len(logits)))
+        answers = [[token] for token in tokens.tolist()]
+        if lm.objective == "causal":
+            answers = _completed(lm, ids, answers)
     return tuple(
-        TopAnswer(lm.tokenizer.decode([token]).strip(), share)
-        for token, share in zip(tokens.tolist(), p.tolist(), strict=True)
+        TopAnswer(lm.tokenizer.decode(answer).strip(), share)
+        for answer, share in zip(answers, p.tolist(), strict=True)
     )
+
+
+def _completed(lm: LanguageModel, ids: list[int], answers: list[list[int]]) -> list[list[int]]:
+    """Each answer's first token with the likeliest next ones, to the end of the word."""
+    longer = [list(answer) for answer in answers]
+    words = [list(answer) for answer in answers]
+    going = set(range(len(answers)))
+    for _ in range(min(LONGEST_WORD, lm.context - len(ids)) - 1):
+        rows = torch.tensor([ids + answer for answer in longer], device=lm.model.device)
+        following = lm.model(input_ids=rows).logits[:, -1].argmax(-1).tolist()
+        for row, token in enumerate(following):
+            before = lm.tokenizer.decode(longer[row])
+            longer[row].append(token)
+            added = lm.tokenizer.decode(longer[row])[len(before) :]
+            if row in going and before[-1:].isalnum() and added[:1].isalnum():
+                words[row].append(token)
+            else:
+                going.discard(row)
+        if not going:
+            break
+    return words
 
 
 def _encoded(lm: LanguageModel, question: str) -> tuple[list[int], int]:

@@ -63,7 +63,22 @@ def _likeliest(edited: Edited, text: str, edits: list[Edit], count: int) -> list
     for weight, original in zip(weights, saved, strict=True):
         weight.copy_(original)
     best = sorted(enumerate(p.tolist()), key=lambda pair: -pair[1])[:count]
-    return [(tokenizer.decode([token]).strip(), share) for token, share in best]
+    if masked:
+        return [(tokenizer.decode([token]).strip(), share) for token, share in best]
+    return [(_word(edited, ids, token), share) for token, share in best]
+
+
+def _word(edited: Edited, ids: list[int], token: int) -> str:
+    """What a causal model writes from `token` on, to the end of the word; one row at a time."""
+    model, tokenizer, answer = edited.lm.model, edited.lm.tokenizer, [token]
+    while len(answer) < 8:
+        with torch.no_grad():
+            following = int(model(torch.tensor([ids + answer])).logits[0, -1].argmax())
+        before, after = tokenizer.decode(answer), tokenizer.decode([*answer, following])
+        if not (before[-1:].isalnum() and after[len(before) :][:1].isalnum()):
+            break
+        answer.append(following)
+    return tokenizer.decode(answer).strip()
 
 
 def test_apply_shows_the_likeliest_answers_before_and_after(indexed_bert: Edited) -> None:
