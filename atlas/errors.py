@@ -101,3 +101,7 @@ class NoScores(StoreError):
 
 class BadQuery(StoreError):
     """SQL that does not parse, or that would write."""
+
+
+class GuessedArchitecture(UserWarning):
+    """A model is used whose architecture no entry of the table describes; the guess was tried."""

@@ -7,11 +7,12 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from typing import Any, NamedTuple
 
 import click
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, GuessedArchitecture
 
 
 class Subcommand(NamedTuple):
@@ -123,10 +124,17 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that cannot show "Łódź" gets an escape, not a traceback.
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _note
     try:
         atlas(prog_name="atlas")
     except SystemExit as end:
         _leave(end.code)
+
+
+def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Warnings of the library as one line; those of other libraries are not for our users."""
+    if issubclass(category, GuessedArchitecture):
+        click.echo(f"Note: {message}", err=True)
 
 
 def _leave(code: Any) -> None:

@@ -1,13 +1,31 @@
 """Architectures that are not in the table, found by looking."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from reference import naive_attribution
 from tiny_models import FAMILIES, tiny
 from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    CamembertConfig,
+    CohereConfig,
+    ElectraConfig,
+    GraniteConfig,
+    OlmoConfig,
+    PreTrainedConfig,
+    Starcoder2Config,
+)
 
-from atlas.errors import UnsupportedArchitecture
+from atlas.attribution import attribute
+from atlas.errors import GuessedArchitecture, UnsupportedArchitecture
 from atlas.models.architectures import TABLE, find_blocks
 from atlas.models.discovery import discover_blocks
+from atlas.models.load import load_model
+from atlas.prompts import Prompt, encode
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "albert"])
@@ -52,3 +70,50 @@ def test_a_mixture_of_experts_is_refused_in_one_line() -> None:
     model.model.layers[0].mlp.experts = nn.ModuleList([nn.Linear(2, 2)])
     with pytest.raises(UnsupportedArchitecture, match="mixture of experts"):
         discover_blocks(model)
+
+
+UNLISTED: dict[str, tuple[type[PreTrainedConfig], str]] = {
+    "camembert": (CamembertConfig, "roberta.encoder.layer.{}.output.dense"),
+    "cohere": (CohereConfig, "model.layers.{}.mlp.down_proj"),
+    "electra": (ElectraConfig, "electra.encoder.layer.{}.output.dense"),
+    "granite": (GraniteConfig, "model.layers.{}.mlp.down_proj"),
+    "olmo": (OlmoConfig, "model.layers.{}.mlp.down_proj"),
+    "starcoder2": (Starcoder2Config, "model.layers.{}.mlp.c_proj"),
+}
+
+
+@pytest.mark.parametrize("family", UNLISTED)
+def test_an_architecture_that_nobody_listed_loads_with_a_word_and_matches_the_naive_loop(
+    family: str, tmp_path: Path
+) -> None:
+    config_class, projection = UNLISTED[family]
+    like = "bert" if family in ("camembert", "electra") else "llama"
+    _, tokenizer = tiny(like)
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_attention_heads": 4}
+    config = config_class(
+        vocab_size=len(tokenizer),
+        num_hidden_layers=3,
+        max_position_embeddings=40,
+        pad_token_id=tokenizer.pad_token_id,
+        **sizes,
+    )
+    torch.manual_seed(0)
+    auto = AutoModelForMaskedLM if like == "bert" else AutoModelForCausalLM
+    auto.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.warns(GuessedArchitecture, match=f"architecture '{family}' is not in the table"):
+        lm = load_model(str(tmp_path), device="cpu")
+    prompt = Prompt("The capital of France is" + " [MASK]" * (like == "bert"), "Paris")
+    (target,) = encode(prompt, lm.tokenizer, lm.objective, lm.context)
+    theirs = naive_attribution(
+        lm.model,
+        [(lm.model.get_submodule(projection.format(layer)), 0) for layer in range(3)],
+        list(target.token_ids),
+        target.position,
+        target.token,
+        [0.5],
+        [1.0],
+    )
+    ours = attribute(lm, [prompt], rule="gauss-legendre", points=1)
+    error = np.abs(ours.scores[0] - theirs.scores).max() / np.abs(theirs.scores).max()
+    assert error <= 1e-5

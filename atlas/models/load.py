@@ -2,12 +2,13 @@
 
 import difflib
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from atlas import paths
-from atlas.errors import ModelNotFound, SettingsError, UnsafeCheckpoint
+from atlas.errors import GuessedArchitecture, ModelNotFound, SettingsError, UnsafeCheckpoint
 from atlas.models import gguf, hub
 from atlas.models.checkpoint import (
     PICKLE_SUFFIXES,
@@ -62,7 +63,8 @@ def load_model(
 
     Raises SettingsError for dtype and device; ModelNotFound, UnsafeCheckpoint (pickles, and code
     that comes with a checkpoint), CorruptCheckpoint (truncated, incomplete, NaN) and
-    UnsupportedArchitecture for the model.
+    UnsupportedArchitecture for the model. Warns GuessedArchitecture where the blocks of a model
+    whose architecture is not in the table were found by looking.
     """
     torch_dtype, torch_device = choose_dtype(dtype), choose_device(device)
     check_dtype_on_device(torch_dtype, torch_device)
@@ -81,7 +83,7 @@ def load_model(
         raise ModelNotFound(f"{name!r} cannot be read: {one_line(error)}") from error
     move_weights(model, torch_device)
     with quiet():
-        return LanguageModel.from_parts(
+        lm = LanguageModel.from_parts(
             model=model,
             tokenizer=tokenizer,
             name=source.name,
@@ -90,6 +92,21 @@ def load_model(
             dtype=dtype,
             device=str(torch_device),
         )
+    if lm.discovered:
+        warnings.warn(guess_in_words(lm), GuessedArchitecture, stacklevel=2)
+    return lm
+
+
+def guess_in_words(lm: LanguageModel) -> str:
+    """What was found by looking in a model whose architecture is not in the table."""
+    block = lm.blocks[0]
+    names = {module: name for name, module in block.module.named_modules()}
+    norm = f", then the norm {names[block.norm_after]!r}" if block.norm_after else ""
+    return (
+        f"architecture {lm.architecture!r} is not in the table: found {lm.layers} blocks "
+        f"({type(block.module).__name__}) with the value projection "
+        f"{names[block.value_projection]!r}{norm}; tried on the model and it holds"
+    )
 
 
 def _resolve(name: str) -> _Source:
