@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from atlas.attribution import Attribution, attribute
     from atlas.datasets import embedded_dataset, read_dataset
     from atlas.edits.applying import applied
+    from atlas.edits.basis import EditSettings
+    from atlas.edits.delta_files import read_delta, write_delta
     from atlas.edits.edit import Edit, EditOutcome
+    from atlas.edits.making import (
+        MadeEdit,
+        make_erase,
+        make_relation_erase,
+        make_scale,
+        make_update,
+    )
+    from atlas.edits.model_export import export_model
     from atlas.errors import AtlasError
     from atlas.facts import Dataset, Fact, Relation, Template
     from atlas.indexer import IndexProgress, IndexSettings, index
@@ -29,10 +39,12 @@ __all__ = [
     "Dataset",
     "Edit",
     "EditOutcome",
+    "EditSettings",
     "Fact",
     "IndexProgress",
     "IndexSettings",
     "LanguageModel",
+    "MadeEdit",
     "Probed",
     "Prompt",
     "Relation",
@@ -41,11 +53,18 @@ __all__ = [
     "applied",
     "attribute",
     "embedded_dataset",
+    "export_model",
     "index",
     "load_model",
+    "make_erase",
+    "make_relation_erase",
+    "make_scale",
+    "make_update",
     "open_atlas",
     "read_dataset",
+    "read_delta",
     "scaled",
+    "write_delta",
 ]
 
 _HOME = {
@@ -55,10 +74,12 @@ _HOME = {
     "Dataset": "facts",
     "Edit": "edits.edit",
     "EditOutcome": "edits.edit",
+    "EditSettings": "edits.basis",
     "Fact": "facts",
     "IndexProgress": "indexer",
     "IndexSettings": "indexer",
     "LanguageModel": "models.language_model",
+    "MadeEdit": "edits.making",
     "Probed": "probe",
     "Prompt": "prompts",
     "Relation": "facts",
@@ -67,11 +88,18 @@ _HOME = {
     "applied": "edits.applying",
     "attribute": "attribution",
     "embedded_dataset": "datasets",
+    "export_model": "edits.model_export",
     "index": "indexer",
     "load_model": "models.load",
+    "make_erase": "edits.making",
+    "make_relation_erase": "edits.making",
+    "make_scale": "edits.making",
+    "make_update": "edits.making",
     "open_atlas": "store.atlas_file",
     "read_dataset": "datasets",
+    "read_delta": "edits.delta_files",
     "scaled": "interventions",
+    "write_delta": "edits.delta_files",
 }
 
 

@@ -89,6 +89,16 @@ def probe(
     )
 
 
+def answer_states(lm: LanguageModel, targets: Sequence[Target]) -> Tensor:
+    """The last block's output at the answer positions, [target, d_model], without a graph."""
+    rows = [_Row(place, target) for place, target in enumerate(targets)]
+    with torch.no_grad():
+        chunks = list(_chunks(rows, BATCH_TOKENS))
+        states = [_answer_states(lm, [row.target for row in chunk], (), 1.0) for chunk in chunks]
+    back = torch.tensor([row.prompt for chunk in chunks for row in chunk]).argsort()
+    return torch.cat(states)[back.to(lm.model.device)]
+
+
 def _chunks(flat: list[_Row], batch_tokens: int) -> Iterator[list[_Row]]:
     """Batches of one input length, equal inputs side by side."""
     ordered = sorted(flat, key=lambda row: (len(row.target.token_ids), row.target.token_ids))

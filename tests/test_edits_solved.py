@@ -7,12 +7,12 @@ from edit_models import language_model
 
 from atlas.edits import solving
 from atlas.edits.applying import applied
-from atlas.edits.directions import output_directions, paper_deltas
+from atlas.edits.directions import output_directions, paper_deltas, pulled_back
 from atlas.edits.edit import Edit
 from atlas.edits.edited_model import EditedModel
 from atlas.edits.solving import solve_deltas
 from atlas.models.language_model import LanguageModel
-from atlas.probe import probe
+from atlas.probe import answer_states, probe
 from atlas.prompts import Prompt, Target, encode
 
 PLACES = ("France", "Italy", "Norway", "Ireland")
@@ -90,8 +90,9 @@ def test_the_paper_rule_is_its_formula() -> None:
     lm = language_model("bert")
     rows = lm.model.get_output_embeddings().weight
     vectors = torch.stack([lm.value_vectors(layer)[i] for layer, i in NEURONS])
-    found = paper_deltas(lm, vectors, [40], [41, 43], 1.0, 8.0)
+    assert torch.equal(output_directions(lm, [40, 41]), rows[[40, 41]])
     new = (rows[41] + rows[43]) / 2
+    found = paper_deltas(vectors, rows[40], new, 1.0, 8.0)
     for row, v in enumerate(vectors):
         size = v.square().sum().sqrt()
         expected = -size * rows[40] / rows[40].norm() + 8 * size * new / new.norm()
@@ -113,6 +114,19 @@ def test_directions_of_causal_models_are_the_gradient_of_the_logit(family: str) 
         rest = direction - (direction @ along) * along
         cosines.append(float(torch.cosine_similarity(gradient[0], rest, dim=0)))
     assert np.mean(cosines) > 0.97
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_pulled_back_direction_is_the_slope_at_the_prompts(family: str) -> None:
+    lm = language_model(family)
+    questions = _questions(lm, PLACES, "Paris")
+    direction = pulled_back(lm, questions)
+    hidden = answer_states(lm, [target for targets in questions for target in targets])
+    token = questions[0][0].token
+    with torch.no_grad():
+        ahead, behind = (lm.head(hidden + e * direction)[:, token] for e in (1e-3, -1e-3))
+    slope = float((ahead - behind).mean() / 2e-3)
+    assert slope == pytest.approx(float(direction @ direction), rel=2e-2)
 
 
 @pytest.mark.parametrize(

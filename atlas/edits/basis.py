@@ -16,7 +16,7 @@ import duckdb
 import torch
 from torch import Tensor
 
-from atlas.edits.directions import paper_deltas
+from atlas.edits.directions import output_directions, paper_deltas, pulled_back
 from atlas.edits.questions import ask_for, held_apart
 from atlas.edits.solving import MARGIN, solve_deltas
 from atlas.errors import EditError, SettingsError
@@ -38,8 +38,10 @@ class EditSettings:
     common: leave out neurons of more than this share of the relation's facts (of those that have
         knowledge neurons; a neuron of a single fact is never common).
     neurons: None: the fact's knowledge neurons; N: its N neurons of highest mean score instead.
-    lambda1, lambda2: strengths of method paper. keep: prompts of other facts that method solve
-        leaves in place. held_out: share of the fact's prompts that play no part.
+    lambda1, lambda2: strengths of method paper. pull_back: let it take the slope of the objects'
+        logits at the prompts in place of their output embeddings, see `directions`.
+    keep: prompts of other facts that method solve leaves in place.
+    held_out: share of the fact's prompts that play no part.
     """
 
     method: str = "solve"
@@ -48,6 +50,7 @@ class EditSettings:
     neurons: int | None = None
     lambda1: float = 1.0
     lambda2: float = 8.0
+    pull_back: bool = False
     keep: int = 40
     held_out: float = 0.25
 
@@ -118,15 +121,19 @@ def update_deltas(
     wanted = ask_for(lm, basis.prompts, new_object)
     ask_for(lm, basis.held_out, new_object)  # refused before anything is computed
     if settings.method == "paper":
-        deltas = paper_deltas(
-            lm,
-            value_vectors(lm, basis.neurons),
-            [target.token for target in ask_for(lm, basis.prompts[:1])[0]],
-            [target.token for target in wanted[0]],
-            settings.lambda1,
-            settings.lambda2,
-        )
-        return deltas, {"lambda1": settings.lambda1, "lambda2": settings.lambda2}
+        asked = (ask_for(lm, basis.prompts), wanted)
+        if settings.pull_back:
+            e_old, e_new = (pulled_back(lm, questions) for questions in asked)
+        else:  # the answer's tokens are the same in every prompt
+            tokens = ([target.token for target in questions[0]] for questions in asked)
+            e_old, e_new = (output_directions(lm, ids).mean(0) for ids in tokens)
+        vectors = value_vectors(lm, basis.neurons)
+        deltas = paper_deltas(vectors, e_old, e_new, settings.lambda1, settings.lambda2)
+        return deltas, {
+            "lambda1": settings.lambda1,
+            "lambda2": settings.lambda2,
+            "pull_back": settings.pull_back,
+        }
     with atlas.reading() as con:
         kept = sources.prompts_to_keep(
             con, basis.selection, basis.fact, basis.neurons, settings.keep

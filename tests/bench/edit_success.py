@@ -95,8 +95,10 @@ def main() -> None:
     solve = EditSettings(keep=options.keep)
     paper = replace(solve, method="paper")
     wide = f"{options.wide} neurons"
+    pulled = replace(paper, pull_back=True)
     variants: dict[str, Callable[[Case], tuple[EditSettings, EditBasis]]] = {
         "paper, knowledge neurons": lambda c: (paper, c.own),
+        "paper pulled back, knowledge neurons": lambda c: (pulled, c.own),
         "solve, knowledge neurons": lambda c: (solve, c.own),
         f"paper, {wide}": lambda c: (paper, c.wide),
         f"solve, {wide}": lambda c: (solve, c.wide),
