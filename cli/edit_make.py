@@ -173,9 +173,9 @@ def erase(
     epilog="""\b
 Examples:
   atlas edit suppress Ireland --relation P36
-  atlas edit suppress Ireland:P36 --factor 0.5
+  atlas edit suppress Ireland:P36 --factor 2
 
-The value vectors are multiplied by the factor, so the neurons speak that much
+The value vectors are divided by the factor, so the neurons speak that much
 more softly wherever they speak. The paper's experiment scales activations at
 the answer position alone: in Python, atlas.scaled."""
 )
@@ -183,19 +183,17 @@ the answer position alone: in Python, atlas.scaled."""
 @_relation_option
 @click.option(
     "--factor",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="Below 1; 0 silences the neurons.",
+    type=click.FloatRange(min=1, max=1000, min_open=True),
+    help="So many times weaker: 2 halves.  [default: silence them]",
 )
 @_neurons_option
 @_edit_options
-def suppress(fact: str, **options: Any) -> None:
-    """Weaken a fact's neurons by a factor.
+def suppress(fact: str, factor: float | None, **options: Any) -> None:
+    """Weaken a fact's neurons by a factor, or silence them.
 
     FACT is a subject, SUBJECT:RELATION or a fact's id.
     """
-    _scale(fact, **options)
+    _scale(fact, factor=1 / factor if factor else 0.0, **options)
 
 
 @click.command(
