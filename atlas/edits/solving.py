@@ -16,6 +16,7 @@ MARGIN = 0.5  # nats by which the new object shall lead the next answer
 STEPS = 200  # at most, until it does
 POLISH = 0.5  # of the steps that took, so many more to lessen the drift
 RATE = 0.05  # of a step of Adam, in root-mean-square entries of the value vectors
+FASTER = 1.01  # growth of the rate per step, for what lies far away
 FIRST = 0.1  # weight of what is missing against the drift at the first step
 GROWTH = 1.08  # of that weight, per step
 SMALL = 1e-3  # weight of the change's size against the drift
@@ -54,10 +55,11 @@ def solve_deltas(
     where lead_p is the new token's logit less the highest other one on the wanted token p, and P_k
     the model's distribution over the vocabulary at the kept token k. Adam descends from δ = 0 on
     all prompts at once while w grows from FIRST by GROWTH a step, so that the way leads through
-    small changes to the first that suffices, and no strength is asked of anyone. Once every lead
-    is MARGIN, w stays and further steps lessen the drift: the result is the change with every lead
-    positive whose drift and size are smallest. Where no change suffices within STEPS steps, the
-    result is the one with most tokens on top, and `reached` says how many.
+    small changes to the first that suffices, and no strength is asked of anyone; its rate grows by
+    FASTER a step, for what lies far away. Once every lead is MARGIN, w stays and further steps
+    lessen the drift: the result is the change with every lead positive whose drift and size are
+    smallest. Where no change suffices within STEPS steps, the result is the one with most tokens on
+    top, and `reached` says how many.
 
     For causal models the deltas act at the answer position alone at first, because a row is then a
     single token; what is found is tried with the deltas at every position, where the descent goes
@@ -146,5 +148,7 @@ class _Solver:
                 return replace(best, steps=steps), weight
             (self.theta.grad,) = torch.autograd.grad(weight * missing + rest, self.theta)
             optimiser.step()
-            weight *= 1.0 if led else GROWTH
+            if not led:
+                weight *= GROWTH
+                optimiser.param_groups[0]["lr"] *= FASTER
             step += 1
