@@ -35,6 +35,8 @@ def show_made(report: EditReport, new: bool, format_: str) -> None:
         _draw_summary(report)
     if not new:
         note(f"The atlas held this edit already, as edit {report.edit_id}.")
+    if because := report.settings.get("widened_because"):
+        note(f"Note: {because}.")
     _note_on_success(report)
     note(f"Next: `atlas edit check {report.edit_id}`, `atlas edit apply {report.edit_id}`")
 

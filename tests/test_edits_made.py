@@ -140,7 +140,7 @@ def test_common_neurons_are_left_out(lm: LanguageModel, atlas: Atlas) -> None:
         assert list(read_basis(lm, atlas, FACT, EditSettings(common=0.4)).neurons) == expected
 
 
-def test_a_fact_without_a_neuron_of_its_own_says_what_to_do(
+def test_of_a_fact_without_a_neuron_of_its_own_the_strongest_are_edited(
     lm: LanguageModel, atlas: Atlas
 ) -> None:
     everything = set(read_basis(lm, atlas, FACT, ALL_ALLOWED).neurons)
@@ -154,8 +154,18 @@ def test_a_fact_without_a_neuron_of_its_own_says_what_to_do(
             """,
             sorted(everything),
         )
-    with pytest.raises(EditError, match=r"all \d+ knowledge neurons .*--common.*--neurons 20"):
-        read_basis(lm, atlas, FACT, EditSettings(common=0.0))
+    widened = read_basis(lm, atlas, FACT, EditSettings(common=0.0))
+    assert widened.neurons == read_basis(lm, atlas, FACT, EditSettings(neurons=20)).neurons
+    assert f"all {len(everything)} knowledge neurons" in (widened.widened_because or "")
+    made = make_erase(lm, atlas, FACT, EditSettings(common=0.0))
+    assert made.edit.settings["widened_because"] == widened.widened_because
+
+
+def test_a_fact_without_knowledge_neurons_says_what_to_do(lm: LanguageModel, atlas: Atlas) -> None:
+    with atlas.writing() as con:
+        con.execute("UPDATE prompt_results SET max_score = 100 * max_score")
+    with pytest.raises(EditError, match=r"no knowledge neurons .*--selection.*--neurons 20"):
+        read_basis(lm, atlas, FACT, EditSettings())
 
 
 def test_erasing_a_fact_zeroes_its_value_vectors(lm: LanguageModel, atlas: Atlas) -> None:

@@ -27,6 +27,7 @@ from atlas.store.edit_sources import EditedFact, MeasuredPrompt
 from atlas.store.selection_queries import ChosenSelection, choose_selection
 
 METHODS = ("solve", "paper")
+WIDENED = 20  # neurons in place of knowledge neurons that are all common
 Neurons = Sequence[tuple[int, int]]
 
 
@@ -37,7 +38,8 @@ class EditSettings:
     selection_id: whose knowledge neurons; None: the latest selection's.
     common: leave out neurons of more than this share of the relation's facts (of those that have
         knowledge neurons; a neuron of a single fact is never common).
-    neurons: None: the fact's knowledge neurons; N: its N neurons of highest mean score instead.
+    neurons: None: the fact's knowledge neurons, and where all of them are common, its WIDENED
+        neurons of highest mean score; N: its N neurons of highest mean score instead.
     lambda1, lambda2: strengths of method paper. pull_back: let it take the slope of the objects'
         logits at the prompts in place of their output embeddings, see `directions`.
     keep: prompts of other facts that method solve leaves in place.
@@ -70,13 +72,18 @@ class EditSettings:
 
 @dataclass(frozen=True, eq=False)
 class EditBasis:
-    """What the edit of a fact rests on: prompts to learn from, prompts held out, neurons."""
+    """What the edit of a fact rests on: prompts to learn from, prompts held out, neurons.
+
+    widened_because: why the neurons are not the fact's knowledge neurons though nobody asked for
+        others; None where they are, or where `--neurons` named so many.
+    """
 
     selection: ChosenSelection
     fact: EditedFact
     prompts: tuple[MeasuredPrompt, ...]
     held_out: tuple[MeasuredPrompt, ...]
     neurons: tuple[tuple[int, int], ...]
+    widened_because: str | None = None
 
 
 def read_basis(lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSettings) -> EditBasis:
@@ -92,22 +99,25 @@ def read_basis(lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSett
             )
         learnt, held_out = held_apart(prompts, settings.held_out)
         ids = [prompt.prompt_id for prompt in learnt]
-        if settings.neurons is not None:
-            found = sources.highest_scores(con, selection.run_id, ids, settings.neurons)
-            neurons = [(neuron.layer, neuron.neuron) for neuron in found]
-        else:
+        widened, count = None, settings.neurons
+        if count is None:
             chosen = sources.selected_from(con, selection, fact, ids, len(prompts))
             common = sources.common_neurons(
                 con, selection.selection_id, fact.relation_id, settings.common
             )
             neurons = [(n.layer, n.neuron) for n in chosen if (n.layer, n.neuron) not in common]
+            if not chosen:
+                raise EditError(_no_neuron(fact, selection))
             if not neurons:
-                raise EditError(_no_neuron(fact, len(chosen), settings, selection))
+                widened, count = _all_common(fact, len(chosen), settings), WIDENED
+        if count is not None:
+            found = sources.highest_scores(con, selection.run_id, ids, count)
+            neurons = [(neuron.layer, neuron.neuron) for neuron in found]
     if not neurons:
         raise EditError(
             f"{named_fact(fact)} has no neuron with a positive score: edit another fact"
         )
-    return EditBasis(selection, fact, tuple(learnt), tuple(held_out), tuple(neurons))
+    return EditBasis(selection, fact, tuple(learnt), tuple(held_out), tuple(neurons), widened)
 
 
 def update_deltas(
@@ -173,15 +183,15 @@ def named_fact(fact: EditedFact) -> str:
     return f"{fact.subject} ({fact.relation_id} {fact.relation})"
 
 
-def _no_neuron(
-    fact: EditedFact, chosen: int, settings: EditSettings, selection: ChosenSelection
-) -> str:
-    if chosen:
-        why = (
-            f"all {chosen} knowledge neurons of {named_fact(fact)} are common to more than "
-            f"{settings.common:.0%} of its relation's facts"
-        )
-        return f"{why}: allow more with --common, or edit its strongest neurons with --neurons 20"
+def _all_common(fact: EditedFact, chosen: int, settings: EditSettings) -> str:
+    return (
+        f"all {chosen} knowledge neurons of {named_fact(fact)} are common to more than "
+        f"{settings.common:.0%} of its relation's facts, so its {WIDENED} strongest neurons are "
+        f"edited; allow common ones with --common 1, or say how many with --neurons"
+    )
+
+
+def _no_neuron(fact: EditedFact, selection: ChosenSelection) -> str:
     return (
         f"{named_fact(fact)} has no knowledge neurons in selection {selection.selection_id}: name "
         "another with --selection, or edit its strongest neurons with --neurons 20"

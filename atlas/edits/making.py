@@ -83,7 +83,9 @@ def make_update(
             "with --to"
         )
     deltas, found = update_deltas(lm, atlas, basis, new_object, settings)
-    edit = _edit_of(lm, basis, deltas, "update", settings.method, {**_shared(settings), **found})
+    edit = _edit_of(
+        lm, basis, deltas, "update", settings.method, {**_shared(settings, basis), **found}
+    )
     edit = replace(edit, new_object=new_object)
     return _stored(lm, atlas, edit, basis, started)
 
@@ -95,7 +97,7 @@ def make_erase(
     settings, started = settings or EditSettings(), time.monotonic()
     basis = read_basis(lm, atlas, fact_id, settings)
     deltas = -value_vectors(lm, basis.neurons)
-    edit = _edit_of(lm, basis, deltas, "erase", "zero", _shared(settings))
+    edit = _edit_of(lm, basis, deltas, "erase", "zero", _shared(settings, basis))
     return _stored(lm, atlas, edit, basis, started)
 
 
@@ -116,7 +118,7 @@ def make_scale(
     basis = read_basis(lm, atlas, fact_id, settings)
     kind = "suppress" if factor < 1 else "amplify"
     deltas = (factor - 1) * value_vectors(lm, basis.neurons)
-    how = {**_shared(settings), "factor": float(factor)}
+    how = {**_shared(settings, basis), "factor": float(factor)}
     return _stored(lm, atlas, _edit_of(lm, basis, deltas, kind, "scale", how), basis, started)
 
 
@@ -186,13 +188,15 @@ def _edit_of(
     )
 
 
-def _shared(settings: EditSettings) -> dict[str, Any]:
-    widened = settings.neurons is not None
-    return {
-        "common": None if widened else settings.common,
+def _shared(settings: EditSettings, basis: EditBasis) -> dict[str, Any]:
+    shared: dict[str, Any] = {
+        "common": None if settings.neurons is not None else settings.common,
         "neurons": settings.neurons,
         "held_out": settings.held_out,
     }
+    if basis.widened_because is not None:
+        shared["widened_because"] = basis.widened_because
+    return shared
 
 
 def _stored(

@@ -244,7 +244,9 @@ def test_a_fact_without_knowledge_neurons_is_refused_with_the_ways_out(edited: E
     assert rows(edited.atlas.path, "FROM edits") == []
 
 
-def test_a_fact_whose_neurons_are_all_common_is_refused_with_the_ways_out(edited: Edited) -> None:
+def test_where_all_neurons_are_common_the_strongest_are_edited_and_that_is_said(
+    edited: Edited,
+) -> None:
     with edited.atlas.writing() as con:  # every neuron serves France and Italy, too
         con.execute(
             """
@@ -257,10 +259,11 @@ def test_a_fact_whose_neurons_are_all_common_is_refused_with_the_ways_out(edited
             """
         )
     result = _edit(edited, "erase", "Ireland:P36")
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     assert "knowledge neurons of Ireland (P36 capital) are common to more than 10%" in result.stderr
-    assert "--common" in result.stderr
-    assert rows(edited.atlas.path, "FROM edits") == []
+    assert "--common 1" in result.stderr
+    assert "--neurons" in result.stderr
+    assert rows(edited.atlas.path, "SELECT neurons FROM edits") == [(20,)]
 
 
 def test_another_model_is_refused(edited: Edited, saved_gpt2: Path) -> None:
