@@ -127,7 +127,9 @@ class _Solver:
             with torch.no_grad():
                 self.theta += start.deltas.to(self.theta.device) / self.scale
         optimiser = torch.optim.Adam([self.theta], lr=RATE, betas=(0.9, 0.99))
-        last, step, led = STEPS, 0, False
+        taken = start.steps if start is not None else 0
+        spare = STEPS // 4 if start is not None and start.reached == 1 else 0
+        last, step, led = max(STEPS - taken, spare), 0, False
         best, best_key = None, (1.0, 0.0, 0.0)
         while True:
             terms = self.terms()
@@ -144,8 +146,7 @@ class _Solver:
             if not led and float(missing.detach()) == 0:
                 led, last = True, step + int(POLISH * step)
             if step >= last or (start is not None and step == 0 and reached == 1):
-                steps = step + (start.steps if start is not None else 0)
-                return replace(best, steps=steps), weight
+                return replace(best, steps=taken + step), weight
             (self.theta.grad,) = torch.autograd.grad(weight * missing + rest, self.theta)
             optimiser.step()
             if not led:

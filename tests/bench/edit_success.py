@@ -110,7 +110,7 @@ def main() -> None:
     console.print(_erasures(lm, atlas, options.check))
     for place, case in enumerate(cases):
         for name, variant in variants.items():
-            if "random" in name and place % options.random:
+            if "random" in name and (not options.random or place % options.random):
                 continue
             settings, basis = variant(case)
             _measure(lm, atlas, basis, case.new_object, settings, sample, done[name])
