@@ -139,6 +139,7 @@ def update_deltas(
             e_old, e_new = (output_directions(lm, ids).mean(0) for ids in tokens)
         vectors = value_vectors(lm, basis.neurons)
         deltas = paper_deltas(vectors, e_old, e_new, settings.lambda1, settings.lambda2)
+        deltas = _signs(lm, atlas, basis)[:, None] * deltas
         return deltas, {
             "lambda1": settings.lambda1,
             "lambda2": settings.lambda2,
@@ -157,6 +158,20 @@ def update_deltas(
         "steps": solved.steps,
         "kept_facts": sorted({prompt.fact_id for prompt in kept}),
     }
+
+
+def _signs(lm: LanguageModel, atlas: Atlas, basis: EditBasis) -> Tensor:
+    """-1 for neurons whose activation on the prompts is negative on average, else 1; [neuron].
+
+    A neuron writes activation times value vector. The paper's models have activations that are
+    positive wherever they matter; those of a gated MLP (Llama) have either sign, and a delta
+    towards the new object would push a negative one away from it.
+    """
+    with atlas.reading() as con:
+        ids = [prompt.prompt_id for prompt in basis.prompts]
+        mean = sources.mean_activations(con, basis.selection.run_id, ids)
+    signs = [-1.0 if mean.get(neuron, 1.0) < 0 else 1.0 for neuron in basis.neurons]
+    return torch.tensor(signs, device=lm.model.device)
 
 
 def value_vectors(lm: LanguageModel, neurons: Neurons) -> Tensor:

@@ -18,7 +18,8 @@ def paper_deltas(
 
     v ← v − λ₁·|v|/|e_old|·e_old + λ₂·|v|/|e_new|·e_new, with e [d_model] the output embeddings of
     the old and the new object (Dai et al. 2022, section 5.2, which leaves the scale of λ open: here
-    a λ of 1 is as long as the value vector itself).
+    a λ of 1 is as long as the value vector itself). It is meant for neurons with positive
+    activations: `basis.update_deltas` turns it round for the others.
     """
     unit_old, unit_new = (nn.functional.normalize(e.float(), dim=0) for e in (e_old, e_new))
     length: Tensor = vectors.float().norm(dim=-1, keepdim=True)

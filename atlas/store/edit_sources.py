@@ -204,6 +204,25 @@ def highest_scores(
     )
 
 
+def mean_activations(
+    con: duckdb.DuckDBPyConnection, run_id: str, prompt_ids: Sequence[int]
+) -> dict[tuple[int, int], float]:
+    """The mean activation of every neuron with a stored score, over those of the prompts."""
+    rows = con.execute(
+        """
+        SELECT layer,
+               neuron,
+               avg(activation::DOUBLE)
+        FROM attributions
+        WHERE run_id = $run_id
+          AND prompt_id IN $prompts
+        GROUP BY layer, neuron
+        """,
+        {"run_id": run_id, "prompts": list(prompt_ids)},
+    ).fetchall()
+    return {(layer, neuron): activation for layer, neuron, activation in rows}
+
+
 def common_neurons(
     con: duckdb.DuckDBPyConnection, selection_id: str, relation_id: str, share: float
 ) -> set[tuple[int, int]]:
