@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from atlas.edits.edit import Edit
 
 _FACTS = ("kind", "method", "model_id", "run_id", "selection_id", "relation_id", "fact_id")
+_LISTED = 4  # values of a setting that are written out
 _FIELDS = (*_FACTS, "subject", "old_object", "new_object", "state")
 
 
@@ -81,4 +82,6 @@ def _neuron(named: tuple[int, int], ours: _Deltas, theirs: _Deltas) -> NeuronDif
 
 
 def _written(value: object) -> str | None:
+    if isinstance(value, list):
+        return f"{len(value)} of them" if len(value) > _LISTED else ", ".join(map(str, value))
     return None if value is None else str(value)

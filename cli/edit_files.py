@@ -7,7 +7,12 @@ import click
 from atlas.edits.edit import Edit
 from atlas.errors import EditError
 from atlas.store.atlas_file import open_atlas
-from atlas.store.edit_model_queries import edits_in_force, interfering_edits, run_model
+from atlas.store.edit_model_queries import (
+    edits_in_force,
+    interfering_edits,
+    require_models,
+    run_model,
+)
 from atlas.store.edit_records import edit_summaries, read_edits, record_edit
 
 from .edit_ask import note_conflicts
@@ -89,6 +94,7 @@ def import_(file: Path, db: Path) -> None:
     atlas = open_atlas(db)
     edits = read_delta(file)
     with atlas.writing() as con:
+        require_models(con, edits)
         before = {edit.edit_id for edit in edit_summaries(con)}
         numbers = [record_edit(con, edit) for edit in edits]
         stored = read_edits(con, numbers)

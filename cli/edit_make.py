@@ -10,7 +10,7 @@ import click
 from atlas.store.atlas_file import Atlas, open_atlas
 from atlas.store.edit_model_queries import RunModel, selection_model
 from atlas.store.edit_report_queries import edit_report
-from atlas.store.fact_queries import one_fact
+from atlas.store.fact_queries import one_fact, require_known_name
 from atlas.store.relation_queries import one_relation
 from atlas.store.selection_queries import choose_selection
 
@@ -79,6 +79,7 @@ show whether the edit holds in other words."""
 )
 @click.argument("fact")
 @click.option("--to", "new_object", required=True, metavar="OBJECT", help="The new object.")
+@click.option("--any-object", is_flag=True, help="Also an object that no fact of the atlas knows.")
 @_relation_option
 @click.option(
     "--method",
@@ -98,6 +99,7 @@ show whether the edit holds in other words."""
 def update(
     fact: str,
     new_object: str,
+    any_object: bool,
     relation: str | None,
     selection: str | None,
     model: str | None,
@@ -112,6 +114,9 @@ def update(
     """
     place = _place(db, selection)
     fact_id = _fact_id(place, fact, relation)
+    if not any_object:
+        with place.atlas.reading() as con:
+            require_known_name(con, new_object)
     lm = load(place.model, model, device)
     with show_working(f"Editing {fact}"):
         from atlas.edits.making import EditSettings, make_update
@@ -264,4 +269,4 @@ def _show(place: _Place, made: "MadeEdit", format_: str) -> None:
     assert made.edit.edit_id is not None, "edits are stored unless EditSettings says otherwise"
     with place.atlas.reading() as con:
         report = edit_report(con, made.edit.edit_id)
-    show_made(report, made.new, format_)
+    show_made(report, made.new, format_, place.atlas.path)

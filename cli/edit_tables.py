@@ -1,6 +1,7 @@
 """How edits look: what they change, what they were made with, what they came to."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from atlas.edit_diff import Difference, EditDiff, NeuronDifference
@@ -12,14 +13,15 @@ from atlas.store.edit_report_queries import (
     PromptOutcome,
 )
 
-from .render import emit, emit_json, note
+from .render import emit, emit_json, note, note_next
 from .tables import draw_line, draw_pairs, draw_table
 
 _MANY = 12  # neurons that a title names
+_FAINT = 0.1  # mean P of a new object that is on top nevertheless
 _SHOWN = 4  # of the values of a long setting
 
 
-def show_made(report: EditReport, new: bool, format_: str) -> None:
+def show_made(report: EditReport, new: bool, format_: str, db: Path) -> None:
     """An edit that was just made, and what to do next."""
     if format_ == "json":
         emit_json(report)
@@ -38,7 +40,7 @@ def show_made(report: EditReport, new: bool, format_: str) -> None:
     if because := report.settings.get("widened_because"):
         note(f"Note: {because}.")
     _note_on_success(report)
-    note(f"Next: `atlas edit check {report.edit_id}`, `atlas edit apply {report.edit_id}`")
+    note_next(db, f"atlas edit check {report.edit_id}", f"atlas edit apply {report.edit_id}")
 
 
 def show_edit(report: EditReport, show: str | None, format_: str) -> None:
@@ -192,6 +194,11 @@ def _note_on_success(report: EditReport) -> None:
                 f"{report.new_object} is on top in {part.new_on_top_after} of {part.prompts} "
                 f"prompts with these {_count(len(report.neurons), 'neuron')}; `--neurons "
                 f"{max(20, 2 * len(report.neurons))}` takes more."
+            )
+        elif part.p_new_after is not None and part.p_new_after < _FAINT:
+            note(
+                f"Note: {report.new_object} is on top with P {part.p_new_after:.2g} on average: "
+                "the other answers fell below it rather than that it rose."
             )
 
 

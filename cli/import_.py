@@ -6,7 +6,7 @@ import click
 
 from atlas.published import import_published
 
-from .render import db_option, note
+from .render import db_option, note, note_next
 
 
 @click.command(
@@ -70,4 +70,4 @@ def import_(
     if verbose:
         for fact_id in found.unknown:
             click.echo(fact_id)
-    note("Next: `atlas query --hubs`, `atlas info`")
+    note_next(db, "atlas query --hubs", "atlas info")

@@ -12,11 +12,12 @@ import click
 
 from atlas.datasets import choose, read_dataset
 from atlas.errors import SettingsError
+from atlas.facts import Dataset
 from atlas.store.atlas_file import open_atlas
 from atlas.store.info_queries import atlas_info
 
 from .progress import show_loading, show_progress
-from .render import db_option, note
+from .render import db_option, note, note_next
 
 _GIGABYTE = 1 << 30
 _INTEGRATION = ("rule", "points", "tolerance", "max_evaluations")
@@ -139,6 +140,17 @@ def index(
             f"Interrupted: what was measured is in {db}; the same command continues."
         ) from e
     _summary(db, run_id, chosen.relations[0].relation_id)
+    _note_few_templates(chosen, how.thresholds.min_prompts)
+
+
+def _note_few_templates(chosen: Dataset, min_prompts: int) -> None:
+    """A fact with fewer prompts than a selection asks for can have no knowledge neuron."""
+    few = [r.relation_id for r in chosen.relations if len(r.templates) < min_prompts]
+    if few:
+        note(
+            f"  Of {', '.join(few)} there are fewer than {min_prompts} templates, so its facts "
+            "have no knowledge neurons: add templates, or `atlas select --min-prompts 1`"
+        )
 
 
 def _summary(db: Path, run_id: str, relation_id: str) -> None:
@@ -158,4 +170,4 @@ def _summary(db: Path, run_id: str, relation_id: str) -> None:
                 f"{selection.facts:,} facts, {selection.distinct_neurons:,} distinct"
             )
     about = f"atlas query --relation {shlex.quote(relation_id)}"
-    note(f"Next: `atlas query --hubs`, `{about}`, `atlas info`")
+    note_next(db, "atlas query --hubs", about, "atlas info")

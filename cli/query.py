@@ -123,7 +123,7 @@ def query(
     questions = (neuron, fact, relation, hubs or None, shared, neighbours, interference)
     if sum(question is not None for question in questions) != 1:
         raise click.UsageError(
-            "Ask for one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
+            "Ask for just one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
             "--interference."
         )
     for flag, asked, option in (

@@ -11,6 +11,8 @@ import decimal
 import io
 import json
 import math
+import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 
+DEFAULT_DB = Path("atlas.duckdb")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -44,7 +47,7 @@ def db_option(command: _Command) -> _Command:
     return click.option(
         "--db",
         type=click.Path(dir_okay=False, path_type=Path),
-        default=Path("atlas.duckdb"),
+        default=DEFAULT_DB,
         envvar="ATLAS_DB",
         show_default=True,
         show_envvar=True,
@@ -56,6 +59,13 @@ def db_option(command: _Command) -> _Command:
 def note(message: str) -> None:
     """One line for the reader's eyes, on stderr."""
     click.echo(message, err=True)
+
+
+def note_next(db: Path, *commands: str) -> None:
+    """What may be asked of this atlas next, as commands that work as they stand."""
+    named = db == DEFAULT_DB or os.environ.get("ATLAS_DB") == str(db)
+    where = "" if named else f" --db {shlex.quote(str(db))}"
+    note("Next: " + ", ".join(f"`{command}{where}`" for command in commands))
 
 
 def emit(

@@ -109,7 +109,7 @@ def test_a_deleted_number_is_never_given_out_again(atlas: Atlas) -> None:
         assert con.execute("SELECT count(*) FROM edit_deltas").fetchone() == (2,)
         assert [summary.edit_id for summary in edit_summaries(con)] == [1]
         assert record_edit(con, _edit(1)) == 3
-    with pytest.raises(NotFound, match="no edit 2; there are 1, 3"):
+    with pytest.raises(NotFound, match="no edit 2: the atlas has 1, 3"):
         atlas.edits(1, 2)
     with pytest.raises(NotFound), atlas.writing() as con:
         delete_edit(con, 2)

@@ -130,3 +130,22 @@ def _predicted(con: duckdb.DuckDBPyConnection, edit: Edit) -> dict[str, float]:
     except NoScores:
         return {}
     return {fact.fact_id: fact.predicted for fact in predicted}
+
+
+def require_models(con: duckdb.DuckDBPyConnection, edits: Sequence[Edit]) -> None:
+    """EditError unless the atlas holds the model of every edit: only there can it be used."""
+    rows = con.execute(
+        """
+        SELECT model_id, name
+        FROM models
+        ORDER BY name, model_id
+        """
+    ).fetchall()
+    known = {str(row[0]) for row in rows}
+    for edit in edits:
+        if edit.model_id not in known:
+            here = ", ".join(f"{name} ({model_id})" for model_id, name in rows) or "none"
+            raise EditError(
+                f"the edit was made for the model with weights {edit.model_id}, and this atlas "
+                f"has {here}: import it into an atlas of its model, or index that model first"
+            )

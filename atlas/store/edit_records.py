@@ -253,4 +253,4 @@ def _no_such_edit(con: duckdb.DuckDBPyConnection, edit_id: int) -> str:
     if not rows:
         return f"no edit {edit_id}: the atlas has none yet, make one with `atlas edit update`"
     some = ", ".join(str(row[0]) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
-    return f"no edit {edit_id}; there are {some} (`atlas edit list` shows all)"
+    return f"no edit {edit_id}: the atlas has {some} (see `atlas edit list`)"

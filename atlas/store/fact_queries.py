@@ -207,6 +207,28 @@ def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) 
     )
 
 
+def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """NotFound, with near matches, unless some fact has the name as its subject or object."""
+    rows = con.execute(
+        """
+        SELECT subject AS name
+        FROM facts
+        UNION
+        SELECT object
+        FROM facts
+        ORDER BY name
+        """
+    ).fetchall()
+    names = [str(row[0]) for row in rows]
+    if name.strip().casefold() in {known.casefold() for known in names}:
+        return
+    near = near_matches(name, names)
+    asked = f"did you mean {' or '.join(near)}? If not, " if near else ""
+    raise NotFound(
+        f"no fact of this atlas has '{name}' as its subject or object: {asked}use --any-object"
+    )
+
+
 def _not_found(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
     subject = wanted.rpartition(":")[0].strip()
     elsewhere = _named(con, subject) if subject else []

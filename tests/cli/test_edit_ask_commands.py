@@ -231,7 +231,7 @@ def test_live_goes_on_after_what_it_cannot_do(indexed_bert: Edited) -> None:
     errors = result.stderr.splitlines()
     assert errors[0].startswith("Error: a masked model fills in a [MASK]")
     assert errors[1:3] == ["Error: write the number of an edit, e.g. :on 1"] * 2
-    assert errors[3] == "Error: no edit 99; there are 1, 2, 3 (`atlas edit list` shows all)"
+    assert errors[3] == "Error: no edit 99: the atlas has 1, 2, 3 (see `atlas edit list`)"
     assert errors[4].startswith("Error: no command ':frobnicate'; there are :on, :off, :list,")
     assert ":quit" in result.stdout
     assert QUESTION in result.stdout

@@ -206,7 +206,7 @@ def test_a_number_that_there_is_not_is_refused_with_those_there_are(
 ) -> None:
     result = run("edit", command, "7", on=edited)
     assert (result.stdout, result.exit_code) == ("", 1)
-    assert result.stderr == "Error: no edit 7; there are 1, 2 (`atlas edit list` shows all)\n"
+    assert result.stderr == "Error: no edit 7: the atlas has 1, 2 (see `atlas edit list`)\n"
 
 
 def test_several_edits_are_reverted_or_deleted_all_or_none(edited: Synthetic) -> None:

@@ -169,6 +169,10 @@ def test_a_causal_model_is_edited_too(saved_gpt2: Path, tmp_path: Path) -> None:
 
 
 REFUSED = {
+    "unknown object": (
+        ("update", "Ireland:P36", "--to", "Dublinn"),
+        "no fact of this atlas has 'Dublinn' as its subject or object: did you mean Dublin or ",
+    ),
     "unknown fact": (("update", "Atlantis", "--to", "Lima"), "no fact with subject or id 'Atlan"),
     "several facts": (
         ("update", "Ireland", "--to", "Lima"),
@@ -179,7 +183,7 @@ REFUSED = {
         "no fact 'Ireland' in P30: the atlas has Ireland in P2 (city), P36",
     ),
     "inexpressible object": (
-        ("update", "Ireland:P36", "--to", "Łódź", "--common", "1"),
+        ("update", "Ireland:P36", "--to", "Łódź", "--common", "1", "--any-object"),
         "bert cannot be asked for 'Łódź': the model's vocabulary cannot express",
     ),
     "empty object": (("update", "Ireland:P36", "--to", " ", "--common", "1"), ""),

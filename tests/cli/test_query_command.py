@@ -12,7 +12,7 @@ from synthetic import HUB, LAST, SKIPPED_BECAUSE, Synthetic
 from atlas.store.atlas_file import open_atlas
 
 ASK = (
-    "Ask for one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
+    "Ask for just one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
     "--interference."
 )
 
