@@ -143,7 +143,9 @@ def _cases(lm: LanguageModel, atlas: Atlas, options: argparse.Namespace) -> list
         try:
             own = read_basis(lm, atlas, fact_id, EditSettings(common=options.common))
             wide = read_basis(lm, atlas, fact_id, EditSettings(neurons=options.wide))
-        except EditError:  # no neuron of its own
+        except EditError:  # no knowledge neuron
+            continue
+        if own.widened_because is not None:  # all of them common: the second choice is the first
             continue
         new = _another_object(lm, atlas, own)
         if new is not None:
