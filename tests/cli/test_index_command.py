@@ -89,7 +89,8 @@ def test_progress_and_summary_go_to_stderr_a_line_a_relation(
     assert re.fullmatch(
         rf"  [\d.]+ knowledge neurons a fact over {2 * FACTS} facts, \d+ distinct", found
     )
-    assert after == "Next: `atlas query --hubs`, `atlas query --relation P36`, `atlas info`"
+    steps = ("atlas query --hubs", "atlas query --relation P36", "atlas info")
+    assert after == "Next: " + ", ".join(f"`{step} --db {db}`" for step in steps)
     for step in (("query", "--hubs"), ("query", "--relation", "P36"), ("info",)):
         assert run(*step, "--db", str(db)).exit_code == 0
 
