@@ -9,7 +9,7 @@ from shutil import copyfile
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from revision_assets import asset
 from store_of_neurons import (
@@ -42,7 +42,8 @@ GROUPS: dict[str, Callable[[Known], str]] = {
     "object": lambda fact: fact.object,
     "subject": lambda fact: fact.subject,
 }
-quick = settings(max_examples=25, deadline=None)
+# On a busy machine drawing lists of facts may take a while, which says nothing of the code.
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
