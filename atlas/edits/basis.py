@@ -21,6 +21,7 @@ from atlas.edits.questions import ask_for, held_apart
 from atlas.edits.solving import MARGIN, solve_deltas
 from atlas.errors import EditError, SettingsError
 from atlas.models.language_model import LanguageModel
+from atlas.store import edit_neurons
 from atlas.store import edit_sources as sources
 from atlas.store.atlas_file import Atlas
 from atlas.store.edit_sources import EditedFact, MeasuredPrompt
@@ -101,8 +102,8 @@ def read_basis(lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSett
         ids = [prompt.prompt_id for prompt in learnt]
         widened, count = None, settings.neurons
         if count is None:
-            chosen = sources.selected_from(con, selection, fact, ids, len(prompts))
-            common = sources.common_neurons(
+            chosen = edit_neurons.selected_from(con, selection, fact, ids, len(prompts))
+            common = edit_neurons.common_neurons(
                 con, selection.selection_id, fact.relation_id, settings.common
             )
             neurons = [(n.layer, n.neuron) for n in chosen if (n.layer, n.neuron) not in common]
@@ -111,7 +112,7 @@ def read_basis(lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSett
             if not neurons:
                 widened, count = _all_common(fact, len(chosen), settings), WIDENED
         if count is not None:
-            found = sources.highest_scores(con, selection.run_id, ids, count)
+            found = edit_neurons.highest_scores(con, selection.run_id, ids, count)
             neurons = [(neuron.layer, neuron.neuron) for neuron in found]
     if not neurons:
         raise EditError(
@@ -169,7 +170,7 @@ def _signs(lm: LanguageModel, atlas: Atlas, basis: EditBasis) -> Tensor:
     """
     with atlas.reading() as con:
         ids = [prompt.prompt_id for prompt in basis.prompts]
-        mean = sources.mean_activations(con, basis.selection.run_id, ids)
+        mean = edit_neurons.mean_activations(con, basis.selection.run_id, ids)
     signs = [-1.0 if mean.get(neuron, 1.0) < 0 else 1.0 for neuron in basis.neurons]
     return torch.tensor(signs, device=lm.model.device)
 

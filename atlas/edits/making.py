@@ -29,7 +29,7 @@ from atlas.edits.edit import Edit, EditOutcome
 from atlas.edits.outcomes import measured_outcomes
 from atlas.errors import EditError, NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
-from atlas.store import edit_sources as sources
+from atlas.store import edit_neurons
 from atlas.store.atlas_file import Atlas
 from atlas.store.edit_records import read_edits, record_edit
 
@@ -139,7 +139,7 @@ def make_relation_erase(
         raise SettingsError(f"neurons is {neurons}: use 1 or more")
     with atlas.reading() as con:
         selection = selection_of_model(con, lm, settings)
-        found = sources.most_frequent(con, selection.selection_id, relation_id, neurons)
+        found = edit_neurons.most_frequent(con, selection.selection_id, relation_id, neurons)
     if not found:
         raise NotFound(
             f"selection {selection.selection_id} has no knowledge neurons in relation "

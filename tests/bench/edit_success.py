@@ -32,6 +32,7 @@ from atlas.errors import AtlasError, EditError
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.probe import Probed, probe
+from atlas.store import edit_neurons
 from atlas.store import edit_sources as sources
 from atlas.store.atlas_file import Atlas, open_atlas
 from atlas.store.edit_sources import MeasuredPrompt
@@ -295,7 +296,7 @@ def _erasures(lm: LanguageModel, atlas: Atlas, count: int) -> Table:
         facts = con.execute("SELECT fact_id, relation_id FROM facts ORDER BY fact_id").fetchall()
         prompts = sources.measured_prompts(con, selection.run_id, [fact for fact, _ in facts])
         chosen = {
-            relation: sources.most_frequent(con, selection.selection_id, relation, 20)
+            relation: edit_neurons.most_frequent(con, selection.selection_id, relation, 20)
             for relation in ERASED
         }
     relation_of = dict(facts)
