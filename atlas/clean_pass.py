@@ -218,14 +218,12 @@ def _inputs(
     Inputs of one length need nothing, so that nothing of the model's own choice is overruled.
     """
     device = lm.model.device
-    lengths = torch.tensor([len(target.token_ids) for target in targets], device=device)
-    longest = int(lengths.max())
-    pads = longest - lengths
-    ids = torch.full((len(targets), longest), lm.tokenizer.pad_token_id or 0, device=device)
-    for row, target in enumerate(targets):
-        ids[row, int(pads[row]) :] = torch.tensor(target.token_ids)
+    longest, filler = max(len(t.token_ids) for t in targets), lm.tokenizer.pad_token_id or 0
+    counts = [longest - len(t.token_ids) for t in targets]
+    rows = [[filler] * count + list(t.token_ids) for count, t in zip(counts, targets, strict=True)]
+    ids, pads = torch.tensor(rows, device=device), torch.tensor(counts, device=device)
     at = torch.tensor([target.position for target in targets], device=device) + pads
-    if not pads.any():
+    if not any(counts):
         return ids, at, {}
     place = torch.arange(longest, device=device)[None]
     padding = {"attention_mask": (place >= pads[:, None]).long()}

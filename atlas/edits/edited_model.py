@@ -94,7 +94,8 @@ class _Part:
             seen: list[Tensor] = []
             stack.enter_context(_noted(self.lm.blocks[-1].module, seen))
             if self.entering is not None:
-                stack.enter_context(_skipped(self.lm, self.first, self.entering))
+                skipped = self.lm.blocks[: self.first]
+                stack.enter_context(self.lm.bypassed(skipped, self.entering))
             before: list[Tensor] = []
             if self.entering is None and self.first:
                 stack.enter_context(_noted(self.lm.blocks[self.first - 1].module, before))
@@ -166,17 +167,3 @@ def _added(module: nn.Module, index: Tensor, deltas: Tensor) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def _skipped(lm: LanguageModel, first: int, entering: Tensor) -> Iterator[None]:
-    """Let the blocks before `first` hand on what enters it, without running."""
-    output = (entering,) if lm.blocks_return_tuples else entering
-    modules = [block.module for block in lm.blocks[:first]]
-    try:
-        for module in modules:
-            module.forward = lambda *args, **kwargs: output
-        yield
-    finally:
-        for module in modules:
-            module.__dict__.pop("forward", None)

@@ -1,10 +1,10 @@
 """An edited model as a Hugging Face directory that plain transformers loads."""
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from atlas.durability import flush
 from atlas.edits.applying import applied
 from atlas.edits.edit import Edit
 from atlas.errors import EditError
@@ -34,11 +34,11 @@ def export_model(
                 lm.model.save_pretrained(str(fresh))
                 lm.tokenizer.save_pretrained(str(fresh))
             for file in fresh.iterdir():
-                _flush(file)
+                flush(file)
             if directory.exists():
                 directory.rename(Path(at) / "replaced")
             fresh.rename(directory)
-            _flush(directory.parent)
+            flush(directory.parent)
     except OSError as error:
         raise EditError(f"{directory} cannot be written: {one_line(error)}") from error
     return directory
@@ -59,12 +59,3 @@ def _check_target(directory: Path, force: bool) -> None:
         raise EditError(f"{directory} is a file: name a directory")
     elif not directory.parent.is_dir():
         raise EditError(f"there is no directory {directory.parent}: create it first")
-
-
-def _flush(path: Path) -> None:
-    """Make a file's content, or a directory's names, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

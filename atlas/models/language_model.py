@@ -1,6 +1,6 @@
 """A loaded language model, seen as blocks with value projections and a head."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -127,6 +127,19 @@ class LanguageModel:
             for weight in trainable:
                 weight.requires_grad_(True)
 
+    @contextmanager
+    def bypassed(self, blocks: Sequence[Block], hidden: Tensor) -> Iterator[None]:
+        """Let blocks return `hidden` without running; they are themselves again after it."""
+        output = (hidden,) if self.blocks_return_tuples else hidden
+        modules = {id(block.module): block.module for block in blocks}.values()
+        try:
+            for module in modules:
+                module.forward = lambda *args, **kwargs: output
+            yield
+        finally:
+            for module in modules:
+                module.__dict__.pop("forward", None)
+
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [row, vocabulary] for the last block's output [row, d_model].
 
@@ -136,7 +149,7 @@ class LanguageModel:
         ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
         kwargs = {"use_cache": False} if self.objective == "causal" else {}
         output = hidden[:, None]
-        with _replaced_by((output,) if self.blocks_return_tuples else output, self.blocks):
+        with self.bypassed(self.blocks, output):
             logits: Tensor = self.model(input_ids=ids, **kwargs).logits[:, -1]
         return logits
 
@@ -158,16 +171,3 @@ def _return_tuples(model: Any, blocks: tuple[Block, ...]) -> bool:
     finally:
         handle.remove()
     return isinstance(seen[0], tuple)
-
-
-@contextmanager
-def _replaced_by(output: Any, blocks: tuple[Block, ...]) -> Iterator[None]:
-    """Let every block return `output` within the context; the blocks are themselves again after."""
-    modules = {id(block.module): block.module for block in blocks}.values()
-    try:
-        for module in modules:
-            module.forward = lambda *args, **kwargs: output
-        yield
-    finally:
-        for module in modules:
-            module.__dict__.pop("forward", None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from atlas.durability import flush
 from atlas.edits.edit import Edit
 from atlas.errors import NewerAtlas, NotAnAtlas
 from atlas.store import connection as connections
@@ -102,11 +103,11 @@ def _create(path: Path) -> None:
                 migrate.upgrade(connection)
                 # Closing does that too, but silently leaves a log behind if the disk is full.
                 connection.execute("CHECKPOINT")
-            _flush(unfinished)
+            flush(unfinished)
             unfinished.rename(path)
         finally:
             _remove(unfinished)
-        _flush(path.parent)
+        flush(path.parent)
 
 
 def _remove(file: Path) -> None:
@@ -151,13 +152,4 @@ def _copy(source: int, backup: Path) -> None:
         unfinished.replace(backup)
     finally:
         unfinished.unlink(missing_ok=True)
-    _flush(backup.parent)
-
-
-def _flush(path: Path) -> None:
-    """Make a file's content, or a directory's names, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(backup.parent)
