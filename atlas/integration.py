@@ -11,6 +11,9 @@ from atlas.quadrature import RULES, SIMPSON, Float, Quadrature, fixed
 from atlas.wave import run_pairs
 
 NOISE = 4.0  # in units of rounding: smaller differences of P are not resolved
+SPARED = 0.75  # of the allowed gap: what the intervals that are not halved may come to
+OUTWEIGHS = 4.0  # |FFN output| / |what it is added to| from which no few points can be believed
+COARSEST = 0.25  # of such a path: its widest interval
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
     An interval's ends have F as well as its gradient, so each interval has a completeness gap of
     its own: it tells where to refine, and the sum of their absolute values bounds the whole gap
     even where gaps of opposite sign would cancel. Every gradient is kept and used.
+
+    Where the FFN outweighs the residual stream, P rises and falls along the path, and few points
+    may fit its ends by chance: such a path is taken in intervals of COARSEST at most.
     """
     layers, targets, d_model = clean.projected.shape
     layer, target = _all_pairs(clean)
@@ -101,6 +107,7 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
         estimate = cells.estimate(path)
         gap = (estimate * linear[cells.pair]).sum(-1) - (cells.p[:, 2] - cells.p[:, 0])
         halved = _to_halve(cells.pair, gap.abs(), allowed) & (gap.abs() > noise[cells.pair])
+        halved |= (path.ratio[cells.pair] > OUTWEIGHS) & (cells.widths() > COARSEST)
         added = torch.zeros_like(evaluations).index_add(0, cells.pair, 2 * halved.long())
         halved &= (evaluations + added <= how.max_evaluations)[cells.pair]
         if not halved.any():
@@ -128,7 +135,7 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
 
 
 def _to_halve(pair: Tensor, gap: Tensor, allowed: Tensor) -> Tensor:
-    """Which intervals to halve, [cell]: all but the best, whose gaps fit half of what is allowed.
+    """Which intervals to halve, [cell]: all but the best, whose gaps fit SPARED of the allowed.
 
     pair: [cell]; gap: [cell], not negative; allowed: [pair]. None of a pair whose gaps sum to no
     more than is allowed.
@@ -139,7 +146,7 @@ def _to_halve(pair: Tensor, gap: Tensor, allowed: Tensor) -> Tensor:
     sums = torch.zeros_like(allowed, dtype=_precise(gap)).index_add(0, pair, gap.to(_precise(gap)))
     before = (sums.cumsum(0) - sums)[pair[order]]
     small = torch.empty_like(gap, dtype=torch.bool)
-    small[order] = running - before <= allowed[pair[order]] / 2
+    small[order] = running - before <= SPARED * allowed[pair[order]]
     return ~small & (sums > allowed)[pair]
 
 
@@ -173,6 +180,10 @@ class _Cells:
             torch.cat([self.p, other.p]),
             torch.cat([self.gradient, other.gradient]),
         )
+
+    def widths(self) -> Tensor:
+        """How much of the path each interval spans, [cell]."""
+        return self.t[:, 2] - self.t[:, 0]
 
     def middles(self) -> Tensor:
         """The middles of both halves, [cell, 2]."""

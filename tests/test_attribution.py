@@ -91,6 +91,14 @@ def test_adaptive_spends_more_on_a_smaller_tolerance_and_only_where_it_is_needed
     assert strict.min() < strict.max()
 
 
+def test_adaptive_begins_with_more_points_where_the_ffn_outweighs_the_residual_stream():
+    lm, prompts = tiny_language_model("gemma2"), prompts_for("gemma2")  # its FFN is normed alone
+    loose = attribute(lm, prompts, tolerance=0.99).evaluations
+    assert (loose >= 9).all()
+    lm, prompts = tiny_language_model("gpt2"), prompts_for("gpt2")
+    assert attribute(lm, prompts, tolerance=0.99).evaluations.min() == 3
+
+
 def norm_ratio(model, target, layer):
     """|W_out w| / |the rest of the residual stream behind a Llama's layer|, at the position."""
     block, seen = model.model.layers[layer], []

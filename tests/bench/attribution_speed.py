@@ -1,12 +1,13 @@
 """How fast attribution is, side by side with its peers, in one run: prints a table a model.
 
-    python tests/bench/attribution_speed.py [--gguf SmolLM2.gguf] [--pararel DIR] [--prompts 24]
+    python tests/bench/attribution_speed.py [--gguf SmolLM2.gguf] [--pararel DIR] [--prompts 48]
 
 Peers (`pip install '.[bench]'`): EleutherAI's `knowledge-neurons` and captum's IntegratedGradients,
-both with 20 steps in one batch. All are warm. Ours attributes the prompts in one call, median of
-five calls; the peers know no batches of prompts and are asked an even sample of the same prompts,
-mean over them. Each peer's completeness gap is taken against the same F(1) - F(0), relative to the
-prompt's largest effect of a layer.
+both with 20 steps in one batch. All are warm, and take turns, so that a machine whose speed drifts
+favours nobody: in each round ours attributes all prompts in one call, and each peer, which knows no
+batches of prompts, the next prompt of an even sample of the same. Ours and the matrix-multiply rate
+are medians over the rounds, a peer's time the mean over its prompts. Each peer's completeness gap
+is taken against the same F(1) - F(0), relative to the prompt's largest effect of a layer.
 """
 
 import argparse
@@ -34,7 +35,6 @@ from atlas.paths import EMBEDDED_MODEL
 from atlas.prompts import Prompt, UnusablePrompt, cloze, encode, fill
 
 STEPS = 20
-REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Timing:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prompts", type=int, default=24)
-    parser.add_argument("--peer-prompts", type=int, default=6, help="asked of the peers")
+    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--peer-prompts", type=int, default=6, help="rounds, one prompt each")
     parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct as GGUF")
     parser.add_argument("--pararel", type=Path, help="ParaRel's directory; default: embedded")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -73,7 +73,7 @@ def main() -> None:
     console = Console(width=160)
     console.print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads; {options.prompts} prompts, "
-        f"median of {REPEATS}; peers: {options.peer_prompts} of these prompts"
+        f"{options.peer_prompts} rounds"
     )
     if not options.skip_bert:
         bert(options, console)
@@ -82,31 +82,28 @@ def main() -> None:
 
 
 def bert(options: argparse.Namespace, console: Console) -> None:
-    lm = bert_base(torch.float32)
+    lm, low = bert_base(torch.float32), bert_base(torch.bfloat16)
     prompts = choose_prompts(lm, options.pararel, options.prompts, shortest=8, longest=16)
-    sample = Sample(prompts, options.peer_prompts)
-    full = measure(lm, prompts)
-    rows = [ours_timing("atlas float32", lm, prompts, full)]
-    low = bert_base(torch.bfloat16)
-    half = measure(low, prompts)
-    rows.append(ours_timing("atlas bfloat16", low, prompts, half))
+    full, half = Ours("atlas float32", lm, prompts), Ours("atlas bfloat16", low, prompts)
     console.print(f"peak memory, ours: {peak_memory():.2f} GiB")
-    error = np.abs(half[1].scores - full[1].scores).max((1, 2)) / full[1].scores.max((1, 2))
+    error = np.abs(half.result.scores - full.result.scores).max((1, 2))
+    error /= full.result.scores.max((1, 2))
     console.print(f"bfloat16's scores are at most {error.max():.1%} of the largest from float32's")
-    rows.append(peer("knowledge-neurons", eleutherai(lm), sample, full[1]))
-    rows.append(peer("captum", captum_per_layer(lm, "gausslegendre"), sample, full[1]))
-    show(console, "BERT-base shape (12 × 768 × 3072), seeded weights", rows)
+    sample = Sample(prompts, options.peer_prompts)
+    kn = Peer("knowledge-neurons", eleutherai(lm), sample, full.result)
+    captum = Peer("captum", captum_per_layer(lm, "gausslegendre"), sample, full.result)
+    title = "BERT-base shape (12 × 768 × 3072), seeded weights"
+    race(console, title, [full, half, kn, captum], options.peer_prompts)
 
 
 def smollm2(options: argparse.Namespace, console: Console) -> None:
     lm = load_model(str(options.gguf))
     prompts = choose_prompts(lm, options.pararel, options.prompts, shortest=4, longest=40)
-    ours = measure(lm, prompts)
-    rows = [ours_timing("atlas float32", lm, prompts, ours)]
+    ours = Ours("atlas float32", lm, prompts)
     console.print(f"peak memory, ours: {peak_memory():.2f} GiB")
     sample = Sample(prompts, options.peer_prompts)
-    rows.append(peer("captum", captum_per_layer(lm, "riemann_left"), sample, ours[1]))
-    show(console, "SmolLM2-135M-Instruct", rows)
+    captum = Peer("captum", captum_per_layer(lm, "riemann_left"), sample, ours.result)
+    race(console, "SmolLM2-135M-Instruct", [ours, captum], options.peer_prompts)
 
 
 def peak_memory() -> float:
@@ -146,29 +143,67 @@ def choose_prompts(
     return found[:: max(1, len(found) // count)][:count]
 
 
-def measure(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[float, Attribution]:
-    """Median seconds per prompt and the attribution."""
-    result = attribute(lm, prompts)
-    times = []
-    for _ in range(REPEATS):
+class Ours:
+    """The atlas on all prompts in one call."""
+
+    def __init__(self, name: str, lm: LanguageModel, prompts: list[Prompt]) -> None:
+        self.name, self.lm, self.prompts = name, lm, prompts
+        self.result = attribute(lm, prompts)  # warm
+        self.times: list[float] = []
+        self.rates: list[float] = []
+
+    def turn(self) -> None:
         start = time.perf_counter()
-        attribute(lm, prompts)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) / len(prompts), result
+        attribute(self.lm, self.prompts)
+        self.times.append((time.perf_counter() - start) / len(self.prompts))
+        self.rates.append(matmul_rate(self.lm))
+
+    def timing(self) -> Timing:
+        seconds, rate = statistics.median(self.times), statistics.median(self.rates)
+        gaps = np.abs(self.result.completeness_gap).max(1) / self.result.largest_effect
+        flops = useful_flops(self.lm, self.prompts, self.result)
+        note = (
+            f"{self.result.evaluations.mean():.1f} evaluations per (prompt, layer); "
+            f"{flops / seconds / 1e9:.0f} GFLOP/s, {flops / seconds / rate:.0%} of matmul's "
+            f"{rate / 1e9:.0f}"
+        )
+        return Timing(self.name, seconds, float(gaps.mean()), float(gaps.max()), note)
 
 
-def ours_timing(
-    name: str, lm: LanguageModel, prompts: Sequence[Prompt], measured: tuple[float, Attribution]
-) -> Timing:
-    seconds, result = measured
-    gaps = np.abs(result.completeness_gap).max(1) / result.largest_effect
-    flops, rate = useful_flops(lm, prompts, result), matmul_rate(lm)
-    note = (
-        f"{result.evaluations.mean():.1f} evaluations per (prompt, layer); "
-        f"{flops / seconds / 1e9:.0f} GFLOP/s, {flops / seconds / rate:.0%} of matmul's "
-        f"{rate / 1e9:.0f}"
-    )
-    return Timing(name, seconds, float(gaps.mean()), float(gaps.max()), note)
+class Peer:
+    """Another tool on one prompt a turn, and how far its scores are from complete."""
+
+    def __init__(
+        self,
+        name: str,
+        scores_of: Callable[[Prompt], np.ndarray],
+        sample: Sample,
+        ours: Attribution,
+    ) -> None:
+        self.name, self.scores_of, self.sample, self.ours = name, scores_of, sample, ours
+        scores_of(sample.prompts[0])  # warm
+        self.left = sample.indices()
+        self.times: list[float] = []
+        self.gaps: list[float] = []
+
+    def turn(self) -> None:
+        prompt = self.left.pop(0)
+        start = time.perf_counter()
+        scores = self.scores_of(self.sample.prompts[prompt])
+        self.times.append(time.perf_counter() - start)
+        gaps = np.abs(scores.sum(1) - self.ours.effect[prompt])
+        self.gaps.append(float(gaps.max() / self.ours.largest_effect[prompt]))
+
+    def timing(self) -> Timing:
+        mean = statistics.mean
+        return Timing(self.name, mean(self.times), mean(self.gaps), max(self.gaps))
+
+
+def race(console: Console, title: str, runners: Sequence[Ours | Peer], rounds: int) -> None:
+    for _ in range(rounds):
+        for runner in runners:
+            runner.turn()
+    show(console, title, [runner.timing() for runner in runners])
 
 
 def useful_flops(lm: LanguageModel, prompts: Sequence[Prompt], result: Attribution) -> float:
@@ -204,19 +239,6 @@ def matmul_rate(lm: LanguageModel) -> float:
         torch.nn.functional.linear(x, weight)
         times.append(time.perf_counter() - start)
     return 2 * rows * weight.numel() / statistics.median(times[5:])
-
-
-def peer(
-    name: str, scores_of: Callable[[Prompt], np.ndarray], sample: Sample, ours: Attribution
-) -> Timing:
-    scores_of(sample.prompts[0])  # warm
-    times, gaps = [], []
-    for i in sample.indices():
-        start = time.perf_counter()
-        scores = scores_of(sample.prompts[i])
-        times.append(time.perf_counter() - start)
-        gaps.append(np.abs(scores.sum(1) - ours.effect[i]).max() / ours.largest_effect[i])
-    return Timing(name, statistics.mean(times), float(np.mean(gaps)), float(np.max(gaps)))
 
 
 def eleutherai(lm: LanguageModel) -> Callable[[Prompt], np.ndarray]:

@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument(
         "--random", type=int, default=3, help="every so many-th fact, random neurons"
     )
+    parser.add_argument("--skip", action="append", default=[], metavar="WORD", help="of a variant")
     options = parser.parse_args()
     lm, atlas = load_model(options.model), open_atlas(options.db)
     console = Console(width=160)
@@ -107,6 +108,7 @@ def main() -> None:
         "solve, as many random neurons": lambda c: (solve, _random(lm, c.own)),
         f"solve, {options.wide} random neurons": lambda c: (solve, _random(lm, c.wide)),
     }
+    variants = {n: v for n, v in variants.items() if not any(w in n for w in options.skip)}
     done = {name: Figures() for name in variants}
     console.print(_erasures(lm, atlas, options.check))
     for place, case in enumerate(cases):
