@@ -11,7 +11,6 @@ from atlas.quadrature import RULES, SIMPSON, Float, Quadrature, fixed
 from atlas.wave import run_pairs
 
 NOISE = 4.0  # in units of rounding: smaller differences of P are not resolved
-SPARED = 0.75  # of the allowed gap: what the intervals that are not halved may come to
 OUTWEIGHS = 4.0  # |FFN output| / |what it is added to| from which no few points can be believed
 COARSEST = 0.25  # of such a path: its widest interval
 
@@ -135,7 +134,7 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
 
 
 def _to_halve(pair: Tensor, gap: Tensor, allowed: Tensor) -> Tensor:
-    """Which intervals to halve, [cell]: all but the best, whose gaps fit SPARED of the allowed.
+    """Which intervals to halve, [cell]: all but the best, whose gaps fit half of what is allowed.
 
     pair: [cell]; gap: [cell], not negative; allowed: [pair]. None of a pair whose gaps sum to no
     more than is allowed.
@@ -146,7 +145,7 @@ def _to_halve(pair: Tensor, gap: Tensor, allowed: Tensor) -> Tensor:
     sums = torch.zeros_like(allowed, dtype=_precise(gap)).index_add(0, pair, gap.to(_precise(gap)))
     before = (sums.cumsum(0) - sums)[pair[order]]
     small = torch.empty_like(gap, dtype=torch.bool)
-    small[order] = running - before <= SPARED * allowed[pair[order]]
+    small[order] = running - before <= allowed[pair[order]] / 2
     return ~small & (sums > allowed)[pair]
 
 

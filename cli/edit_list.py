@@ -58,6 +58,8 @@ def list_(format_: str, db: Path) -> None:
         hide = ["created_at", "prompts", "old_gone", "p_old_before", "p_new_before"]
         if all(edit.state == "stored" for edit in found):
             hide.append("state")
+        if any(edit.checked_prompts for edit in found):  # `show` has what makes way for it
+            hide += ["neurons", "norm", "p_old_after"]
         emit(found, format_, kind=EditSummary, hide=hide, headers=_HEADERS)
 
 
