@@ -83,7 +83,7 @@ def test_a_delta_file_goes_from_one_atlas_into_another(edited: Edited, tmp_path:
     file = tmp_path / "edits.safetensors"
     result = run("edit", "export", "2", "1", "--delta", str(file), on=edited)
     assert result.exit_code == 0, result.output
-    other = Edited(edited.atlas, edited.directory, edited.lm).copied(tmp_path / "other.duckdb")
+    other = edited.copied(tmp_path / "other.duckdb")
     run("edit", "delete", "1", "2", on=other)
     result = run("edit", "import", str(file), on=other)
     assert (result.stdout, result.exit_code) == ("", 0)
@@ -107,7 +107,7 @@ def test_an_edit_of_a_model_that_the_atlas_does_not_hold_is_not_imported(
 ) -> None:
     file = tmp_path / "edits.safetensors"
     assert run("edit", "export", "1", "--delta", str(file), on=edited).exit_code == 0
-    other = Edited(edited.atlas, edited.directory, edited.lm).copied(tmp_path / "other.duckdb")
+    other = edited.copied(tmp_path / "other.duckdb")
     run("edit", "delete", "1", "2", on=other)
     with other.atlas.writing() as con:
         con.execute("UPDATE models SET model_id = 'another'")
