@@ -164,7 +164,7 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         prefix = prefill(lm, ids, padding)
         if "position_ids" in kwargs:
             kwargs["position_ids"] = kwargs["position_ids"][:, -1:]
-        kwargs |= {"past_key_values": prefix, "use_cache": True}
+        kwargs |= lm.continuing(prefix)
         ids, at = ids[:, -1:], torch.zeros_like(at)
     recorder = _Recorder(lm, at)
     with torch.enable_grad(), recorder.attached():
@@ -243,9 +243,7 @@ def prefill(
     if ids.shape[1] > 1:
         before = {name: value[:, :-1] for name, value in (padding or {}).items()}
         with torch.no_grad():
-            lm.model.base_model(
-                input_ids=ids[:, :-1], past_key_values=filled, use_cache=True, **before
-            )
+            lm.model.base_model(input_ids=ids[:, :-1], **lm.continuing(filled), **before)
     else:
         filled.layers = []
     return FrozenPrefix(filled, torch.arange(len(ids), device=ids.device))

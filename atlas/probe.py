@@ -119,7 +119,7 @@ def _answer_states(
     at = torch.tensor([target.position for target in targets], device=device)
     kwargs: dict[str, Any] = {}
     if lm.objective == "causal":
-        kwargs = {"past_key_values": frozen_prefixes(lm, targets), "use_cache": True}
+        kwargs = lm.continuing(frozen_prefixes(lm, targets))
         ids, at = torch.tensor([t.token_ids[-1:] for t in targets], device=device), 0 * at
     else:
         ids = torch.tensor([target.token_ids for target in targets], device=device)
@@ -148,7 +148,7 @@ def frozen_prefixes(lm: LanguageModel, targets: Sequence[Target]) -> FrozenPrefi
     filled = DynamicCache(config=lm.model.config)
     if next(iter(numbers)):
         ids = torch.tensor(list(numbers), device=lm.model.device)
-        lm.model.base_model(input_ids=ids, past_key_values=filled, use_cache=True)
+        lm.model.base_model(input_ids=ids, **lm.continuing(filled))
     else:  # prompts of a single token
         filled.layers = []
     return FrozenPrefix(filled, torch.tensor(rows, device=lm.model.device))

@@ -70,7 +70,7 @@ class _Part:
             with torch.no_grad():
                 prefixes = frozen_prefixes(lm, targets)
             last = self.inputs["input_ids"][:, -1:]
-            self.inputs = {"input_ids": last, "past_key_values": prefixes, "use_cache": True}
+            self.inputs = {"input_ids": last, **lm.continuing(prefixes)}
             self.at = torch.zeros_like(self.at)
         self.by_module: dict[int, tuple[nn.Module, list[int], Tensor]] = {}
         for module_id, module in {

@@ -1,5 +1,6 @@
 """A loaded language model, seen as blocks with value projections and a head."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import Cache
 
 from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block, find_blocks
@@ -139,6 +141,13 @@ class LanguageModel:
         finally:
             for module in modules:
                 module.__dict__.pop("forward", None)
+
+    def continuing(self, cache: Cache) -> dict[str, Any]:
+        """Arguments with which a causal model goes on behind the keys and values of `cache`."""
+        names = inspect.signature(self.model.base_model.forward).parameters
+        # transformers 5.24 renamed the argument
+        name = "cache" if "cache" in names else "past_key_values"
+        return {name: cache, "use_cache": True}
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [row, vocabulary] for the last block's output [row, d_model].
