@@ -1,5 +1,6 @@
 """Knowledge attribution: prompts → a score for every FFN neuron, with its completeness gap."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from atlas.integration import Integration, integrate
 from atlas.memory import default_budget, token_bytes
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Prompt, Target, encode
+from atlas.workers import most_workers, work_off
 
 METHODS = ("integrated-gradients", "activation", "gradient-x-activation")
 MAX_TARGETS = 64  # targets per clean pass: enough rows for any machine, little to lose on Ctrl-C
+FEWEST_TARGETS = 8  # that a worker of its own is worth
 Float = NDArray[np.float32]
 
 
@@ -84,15 +87,22 @@ def attribute_targets(
     budget = default_budget(lm.device) if memory_budget is None else memory_budget
     sums = _Sums(lm, encoded)
     flat = [(prompt, target) for prompt, targets in enumerate(encoded) for target in targets]
+    workers = max(1, min(most_workers(lm), len(flat) // FEWEST_TARGETS))
+    each = budget // workers  # of memory
+
+    def work(model: LanguageModel, chunk: list[tuple[int, Target]]) -> None:
+        clean = run_clean(model, [target for _, target in chunk])
+        if not torch.isfinite(clean.logits).all():
+            raise ModelError(
+                f"the model returns NaN or infinity for input {clean.targets[0].token_ids}; "
+                "check its weights and try dtype float32"
+            )
+        sums.add([prompt for prompt, _ in chunk], _measure(clean, method, how, each))
+
     with lm.frozen(), _attention(lm):
-        for chunk in _chunks(lm, flat, budget):
-            clean = run_clean(lm, [target for _, target in chunk])
-            if not torch.isfinite(clean.logits).all():
-                raise ModelError(
-                    f"the model returns NaN or infinity for input {clean.targets[0].token_ids}; "
-                    "check its weights and try dtype float32"
-                )
-            sums.add(clean, [prompt for prompt, _ in chunk], method, how, budget)
+        most = min(MAX_TARGETS, -(-len(flat) // workers))
+        chunks = sorted(_chunks(lm, flat, most, each), key=_tokens, reverse=True)
+        work_off(lm, chunks, work, workers=workers)
     return sums.finished(how.tolerance)
 
 
@@ -104,13 +114,13 @@ def _attention(lm: LanguageModel) -> AbstractContextManager[None]:
 
 
 def _chunks(
-    lm: LanguageModel, flat: list[tuple[int, Target]], budget: int
+    lm: LanguageModel, flat: list[tuple[int, Target]], most: int, budget: int
 ) -> Iterator[list[tuple[int, Target]]]:
-    """Targets of like lengths whose clean pass fits the budget."""
+    """Targets of like lengths, so many at most, whose clean pass fits the budget."""
     chunk: list[tuple[int, Target]] = []
     for entry in sorted(flat, key=lambda entry: len(entry[1].token_ids)):
         length = len(entry[1].token_ids)
-        size = max(1, min(MAX_TARGETS, budget // (length * token_bytes(lm, lm.layers))))
+        size = max(1, min(most, budget // (length * token_bytes(lm, lm.layers))))
         if chunk and (
             len(chunk) >= size or length > longest_beside(lm, len(chunk[0][1].token_ids))
         ):
@@ -121,11 +131,32 @@ def _chunks(
         yield chunk
 
 
+def _tokens(chunk: list[tuple[int, Target]]) -> int:
+    """Roughly the work of a chunk."""
+    return sum(len(target.token_ids) for _, target in chunk)
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What a clean pass and the patched rows behind it came to; first axis `target`."""
+
+    targets: tuple[Target, ...]
+    scores: Float  # [target, layer, neuron]
+    activations: Float  # [target, layer, neuron]
+    effect: NDArray[np.float64]  # [target, layer]
+    evaluations: NDArray[np.int64]  # [target, layer]
+    log_p: Float  # [target] of the answer token
+    log_p_top: Float  # [target] of the top token
+    top: NDArray[np.int64]  # [target] the top token
+    rank: NDArray[np.int64]  # [target] the answer token's
+
+
 class _Sums:
     """Sums over each prompt's answer tokens, turned into means and products at the end."""
 
     def __init__(self, lm: LanguageModel, encoded: Sequence[Sequence[Target]]) -> None:
         self.lm = lm
+        self.lock = threading.Lock()
         self.tokens = np.array([len(targets) for targets in encoded])
         prompts = len(encoded)
         self.scores = np.zeros((prompts, lm.layers, lm.neurons_per_layer), np.float32)
@@ -139,24 +170,19 @@ class _Sums:
         self.predicted: list[list[int]] = [[0] * len(targets) for targets in encoded]
         self.seen = np.zeros(prompts, np.int64)
 
-    def add(
-        self, clean: CleanPass, prompts: list[int], method: str, how: Integration, budget: int
-    ) -> None:
-        """Add a clean pass's targets to the prompts that they belong to."""
-        scores, effect, evaluations = _score(clean, method, how, budget)
-        np.add.at(self.scores, prompts, scores)
-        np.add.at(self.activations, prompts, _by_target(clean.activations))
-        np.add.at(self.effect, prompts, effect)
-        np.add.at(self.largest_effect, prompts, np.abs(effect).max(-1))
-        np.add.at(self.evaluations, prompts, evaluations)
-        log_p = clean.logits.log_softmax(-1)
-        answer = log_p.gather(1, clean.tokens[:, None])
-        top_p, top = log_p.max(-1)
-        np.add.at(self.log_p, prompts, answer[:, 0].cpu().numpy())
-        np.add.at(self.log_p_predicted, prompts, top_p.cpu().numpy())
-        np.maximum.at(self.rank, prompts, 1 + (log_p > answer).sum(-1).cpu().numpy())
-        for prompt, target, token in zip(prompts, clean.targets, top.tolist(), strict=True):
-            self.predicted[prompt][target.index] = token
+    def add(self, prompts: list[int], measured: _Measured) -> None:
+        """Add targets to the prompts that they belong to; from any thread."""
+        with self.lock:
+            np.add.at(self.scores, prompts, measured.scores)
+            np.add.at(self.activations, prompts, measured.activations)
+            np.add.at(self.effect, prompts, measured.effect)
+            np.add.at(self.largest_effect, prompts, np.abs(measured.effect).max(-1))
+            np.add.at(self.evaluations, prompts, measured.evaluations)
+            np.add.at(self.log_p, prompts, measured.log_p)
+            np.add.at(self.log_p_predicted, prompts, measured.log_p_top)
+            np.maximum.at(self.rank, prompts, measured.rank)
+            for prompt, target, token in zip(prompts, measured.targets, measured.top, strict=True):
+                self.predicted[prompt][target.index] = int(token)
 
     def finished(self, tolerance: float) -> Attribution:
         """The attribution of all prompts."""
@@ -180,6 +206,24 @@ class _Sums:
             predicted=tuple(self.lm.tokenizer.decode(ids).strip() for ids in self.predicted),
             answer_tokens=self.tokens,
         )
+
+
+def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> _Measured:
+    scores, effect, evaluations = _score(clean, method, how, budget)
+    log_p = clean.logits.log_softmax(-1)
+    answer = log_p.gather(1, clean.tokens[:, None])
+    top_p, top = log_p.max(-1)
+    return _Measured(
+        targets=clean.targets,
+        scores=scores,
+        activations=_by_target(clean.activations),
+        effect=effect,
+        evaluations=evaluations,
+        log_p=answer[:, 0].cpu().numpy(),
+        log_p_top=top_p.cpu().numpy(),
+        top=top.cpu().numpy(),
+        rank=1 + (log_p > answer).sum(-1).cpu().numpy(),
+    )
 
 
 def _score(

@@ -170,6 +170,8 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
     with torch.enable_grad(), recorder.attached():
         lm.model.base_model(input_ids=ids, **kwargs)
     answer = ask_head(lm, recorder.answer, tokens)
+    with torch.no_grad():
+        logits = lm.head(recorder.answer).float()
     gradients = torch.autograd.grad(recorder.answer, recorder.zeros, answer.gradient)
     if prefix is not None and not padded:
         prefix.rows = torch.zeros(1, dtype=torch.long, device=device)
@@ -188,7 +190,7 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         norm_input=torch.stack(recorder.norm_input) if recorder.norm_input else projected,
         norm_ratio=_norm_ratio(lm, recorder, linear),
         gradient=torch.stack(gradients).float(),
-        logits=answer.logits,
+        logits=logits,
         p=answer.p,
         calls=_block_calls(lm, ids if padded else ids[:1], kwargs),
         calls_of_each=padded,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from atlas.clean_pass import CleanPass
 from atlas.errors import SettingsError
-from atlas.quadrature import RULES, SIMPSON, Float, Quadrature, fixed
+from atlas.quadrature import RULES, SIMPSON, Float, Quadrature, fixed, odds_weights
 from atlas.wave import run_pairs
 
 NOISE = 4.0  # in units of rounding: smaller differences of P are not resolved
@@ -83,11 +83,12 @@ def _fixed(clean: CleanPass, rule: Quadrature, memory_budget: int) -> Integral:
 
 
 def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integral:
-    """Simpson's rule on intervals of a stretched path, halved where their own gap is large.
+    """`odds_weights` on intervals of a stretched path, halved where their own gap is large.
 
     An interval's ends have F as well as its gradient, so each interval has a completeness gap of
-    its own: it tells where to refine, and the sum of their absolute values bounds the whole gap
-    even where gaps of opposite sign would cancel. Every gradient is kept and used.
+    its own: it tells where to refine. A path is done when its gaps sum to what is allowed at most,
+    and so does the root of the sum of their squares, lest a few large ones cancel by chance. Every
+    gradient is kept and used.
 
     Where the FFN outweighs the residual stream, P rises and falls along the path, and few points
     may fit its ends by chance: such a path is taken in intervals of COARSEST at most.
@@ -103,9 +104,9 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
     evaluations = torch.full_like(layer, 3)
     total = clean.gradient.new_zeros(len(layer), d_model)
     while True:
-        estimate = cells.estimate(path)
+        estimate = cells.estimate(path, linear)
         gap = (estimate * linear[cells.pair]).sum(-1) - (cells.p[:, 2] - cells.p[:, 0])
-        halved = _to_halve(cells.pair, gap.abs(), allowed) & (gap.abs() > noise[cells.pair])
+        halved = _to_halve(cells.pair, gap, allowed) & (gap.abs() > noise[cells.pair])
         halved |= (path.ratio[cells.pair] > OUTWEIGHS) & (cells.widths() > COARSEST)
         added = torch.zeros_like(evaluations).index_add(0, cells.pair, 2 * halved.long())
         halved &= (evaluations + added <= how.max_evaluations)[cells.pair]
@@ -134,19 +135,22 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
 
 
 def _to_halve(pair: Tensor, gap: Tensor, allowed: Tensor) -> Tensor:
-    """Which intervals to halve, [cell]: all but the best, whose gaps fit half of what is allowed.
+    """Which intervals to halve, [cell]: all but the best, which fit half of what is allowed.
 
-    pair: [cell]; gap: [cell], not negative; allowed: [pair]. None of a pair whose gaps sum to no
-    more than is allowed.
+    pair: [cell]; gap: [cell], signed; allowed: [pair], for the sum of a pair's gaps as for the root
+    of the sum of their squares. None of a pair that is within both.
     """
-    order = gap.argsort()
+    gap = gap.to(_precise(gap))
+    square = gap.square()
+    none = gap.new_zeros(len(allowed))
+    squares = none.index_add(0, pair, square)
+    excess = torch.maximum(squares, none.index_add(0, pair, gap).square()) / allowed.square()
+    order = square.argsort()
     order = order[pair[order].argsort(stable=True)]  # by pair, then by gap
-    running = gap[order].to(_precise(gap)).cumsum(0)
-    sums = torch.zeros_like(allowed, dtype=_precise(gap)).index_add(0, pair, gap.to(_precise(gap)))
-    before = (sums.cumsum(0) - sums)[pair[order]]
+    before = (squares.cumsum(0) - squares)[pair[order]]
     small = torch.empty_like(gap, dtype=torch.bool)
-    small[order] = running - before <= allowed[pair[order]] / 2
-    return ~small & (sums > allowed)[pair]
+    small[order] = square[order].cumsum(0) - before <= (squares / excess / 2)[pair[order]]
+    return ~small & (excess > 1)[pair]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,12 +166,16 @@ class _Cells:
     p: Tensor
     gradient: Tensor
 
-    def estimate(self, path: "_StretchedPath") -> Tensor:
-        """The integral of the gradient over each interval, [cell, d_model]."""
-        weights = _like(self.t, SIMPSON.weights) * (self.t[:, 2:] - self.t[:, :1])
-        return torch.einsum(
-            "ckd,ck->cd", self.gradient, _like(self.p, weights * path.slopes(self.pair, self.t))
-        )
+    def estimate(self, path: "_StretchedPath", linear: Tensor) -> Tensor:
+        """The integral of the gradient over each interval, [cell, d_model].
+
+        linear: [pair, d_model], what α multiplies.
+        """
+        slopes = path.slopes(self.pair, self.t)  # dα/dt
+        along = torch.einsum("ckd,cd->ck", self.gradient, linear[self.pair])  # dP/dα
+        p, slope, width = (_numpy(x) for x in (self.p, along * slopes, self.widths()))
+        weights = _like(slopes, odds_weights(p, slope, width[:, None])) * slopes
+        return torch.einsum("ckd,ck->cd", self.gradient, weights.to(self.p.dtype))
 
     def take(self, which: Tensor) -> "_Cells":
         return _Cells(self.pair[which], self.t[which], self.p[which], self.gradient[which])
@@ -257,6 +265,10 @@ def _all_pairs(clean: CleanPass) -> tuple[Tensor, Tensor]:
 
 def _precise(tensor: Tensor) -> torch.dtype:
     return torch.float32 if tensor.device.type == "mps" else torch.float64  # MPS has no float64
+
+
+def _numpy(tensor: Tensor) -> Float:
+    return tensor.cpu().double().numpy()
 
 
 def _like(tensor: Tensor, values: Tensor | Float) -> Tensor:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atlas.errors import SettingsError
-from atlas.quadrature import FIXED_RULES, RULES, SIMPSON, fixed
+from atlas.quadrature import FIXED_RULES, RULES, SIMPSON, fixed, odds_weights
 
 
 def integral(rule, function):
@@ -93,3 +95,73 @@ def test_an_unknown_fixed_rule_is_refused_with_the_rules_there_are(rule):
     assert f"'{rule}'" in str(refusal.value)
     assert all(known in str(refusal.value) for known in RULES)
     assert "\n" not in str(refusal.value)
+
+
+# --- the adaptive rule's weights
+
+
+def sigmoid(odds):
+    return 1 / (1 + np.exp(-odds))
+
+
+def weights_along(odds, slope, width=1.0):
+    """`odds_weights` of one interval whose log-odds at t in [0, 1] are odds(t), of slope(t)."""
+    t = SIMPSON.alphas
+    p = sigmoid(odds(t))
+    return p, odds_weights(p[None], (p * (1 - p) * slope(t) / width)[None], np.array([[width]]))[0]
+
+
+@pytest.mark.parametrize("steep", [0.0, 0.5, -3.0, 12.0, 40.0])
+@pytest.mark.parametrize("width", [1.0, 0.125])
+def test_a_straight_line_of_log_odds_is_integrated_exactly(steep, width):
+    # P = sigmoid(steep·(t − 0.8)) and a gradient of the log-odds that does not change: what is
+    # left is ∫ P(1 − P) dt = (P(1) − P(0)) / steep, however sharply P rises between the points.
+    p, weights = weights_along(lambda t: steep * (t - 0.8), lambda t: steep + 0 * t, width)
+    integral = (p[2] - p[0]) / steep if steep else p[0] * (1 - p[0])
+    assert weights @ (p * (1 - p)) == pytest.approx(width * integral, rel=1e-6)
+
+
+@pytest.mark.parametrize("top", [-8.0, 0.0, 6.0])
+def test_a_peak_between_the_points_is_seen_from_values_and_slopes(top):
+    def odds(t):
+        return top - 60 * (t - 0.3) ** 2
+
+    def of_odds(t):  # the gradient of the log-odds: a parabola
+        return 1 + 2 * t - 3 * t**2
+
+    p, weights = weights_along(odds, lambda t: -120 * (t - 0.3))
+    fine = (np.arange(100_000) + 0.5) / 100_000
+    likely = sigmoid(odds(fine))
+    exact = (likely * (1 - likely) * of_odds(fine)).mean()
+    values = p * (1 - p) * of_odds(SIMPSON.alphas)
+    assert weights @ values == pytest.approx(exact, rel=2e-3)
+    assert abs(SIMPSON.weights @ values / exact - 1) > 0.2  # what the points alone would say
+
+
+def test_without_slope_the_weights_are_simpsons():
+    p = np.full((2, 3), 0.3)
+    width = np.array([[1.0], [0.25]])
+    np.testing.assert_allclose(
+        odds_weights(p, np.zeros((2, 3)), width), width * SIMPSON.weights, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    "p", [[0.0, 0.1, 0.2], [0.9, 1.0, 1.0], [1e-38, 0.5, 0.5], [0.5, 0.9, 0.999999]]
+)
+def test_where_log_odds_say_nothing_the_weights_are_simpsons(p):
+    one = [0.2, 0.3, 0.4]
+    weights = odds_weights(np.array([p, one]), np.ones((2, 3)), np.array([[0.5], [0.5]]))
+    np.testing.assert_array_equal(weights[0], 0.5 * SIMPSON.weights)
+    alone = odds_weights(np.array([one]), np.ones((1, 3)), np.array([[0.5]]))
+    np.testing.assert_allclose(weights[1], alone[0], rtol=1e-14)
+
+
+@given(
+    odds=st.lists(st.floats(-60, 30), min_size=3, max_size=3),
+    slopes=st.lists(st.floats(-1e4, 1e4), min_size=3, max_size=3),
+)
+def test_weights_are_finite_whatever_the_course(odds, slopes):
+    p = sigmoid(np.array([odds]))
+    weights = odds_weights(p, p * (1 - p) * np.array([slopes]), np.ones((1, 1)))
+    assert np.isfinite(weights).all()

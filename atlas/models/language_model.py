@@ -1,5 +1,6 @@
 """A loaded language model, seen as blocks with value projections and a head."""
 
+import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -109,6 +110,21 @@ class LanguageModel:
         """A layer's value vectors, [neuron, d_model]: a view of the value projection's weight."""
         return value_vectors(self.blocks[layer].value_projection)
 
+    def replica(self) -> "LanguageModel":
+        """The same weights behind modules of its own, for a thread of its own.
+
+        Hooks and flags set on a replica's modules do not reach this model's; weights are the same
+        tensors, so edits reach both.
+        """
+        modules = list(self.model.modules())
+        shared = [
+            self.tokenizer,
+            *self.model.parameters(),
+            *self.model.buffers(),
+            *(module.config for module in modules if hasattr(module, "config")),
+        ]
+        return copy.deepcopy(self, {id(item): item for item in shared})
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Eval mode and frozen parameters within the context, also if a user trained in between.
@@ -159,7 +175,7 @@ class LanguageModel:
         kwargs = {"use_cache": False} if self.objective == "causal" else {}
         output = hidden[:, None]
         with self.bypassed(self.blocks, output):
-            logits: Tensor = self.model(input_ids=ids, **kwargs).logits[:, -1]
+            logits: Tensor = self.model(input_ids=ids, **kwargs).logits.squeeze(1)
         return logits
 
 
