@@ -20,7 +20,7 @@ from atlas.prompts import Prompt, Target, encode
 from atlas.workers import most_workers, work_off
 
 METHODS = ("integrated-gradients", "activation", "gradient-x-activation")
-MAX_TARGETS = 64  # targets per clean pass: enough rows for any machine, little to lose on Ctrl-C
+MAX_TARGETS = 32  # targets per clean pass: enough rows for any machine, little to wait for
 FEWEST_TARGETS = 8  # that a worker of its own is worth
 Float = NDArray[np.float32]
 
@@ -100,7 +100,8 @@ def attribute_targets(
         sums.add([prompt for prompt, _ in chunk], _measure(clean, method, how, each))
 
     with lm.frozen(), _attention(lm):
-        most = min(MAX_TARGETS, -(-len(flat) // workers))
+        rounds = -(-len(flat) // (workers * MAX_TARGETS))
+        most = -(-len(flat) // (workers * max(1, rounds)))  # so that all are done at once
         chunks = sorted(_chunks(lm, flat, most, each), key=_tokens, reverse=True)
         work_off(lm, chunks, work, workers=workers)
     return sums.finished(how.tolerance)

@@ -12,7 +12,8 @@ from atlas.wave import run_pairs
 
 NOISE = 4.0  # in units of rounding: smaller differences of P are not resolved
 OUTWEIGHS = 4.0  # |FFN output| / |what it is added to| from which no few points can be believed
-COARSEST = 0.25  # of such a path: its widest interval
+INTERVALS = 4  # that such a path begins with
+AIM = 0.8  # of what is allowed: gaps are halved until they are this small
 
 
 @dataclass(frozen=True)
@@ -91,23 +92,22 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
     gradient is kept and used.
 
     Where the FFN outweighs the residual stream, P rises and falls along the path, and few points
-    may fit its ends by chance: such a path is taken in intervals of COARSEST at most.
+    may fit its ends by chance: such a path begins with INTERVALS of them.
     """
     layers, targets, d_model = clean.projected.shape
     layer, target = _all_pairs(clean)
     linear = clean.linear.float().flatten(0, 1)  # [pair, d_model]
     path = _StretchedPath(clean.norm_ratio.flatten())
-    cells = _whole_path(clean, path, memory_budget)
-    effect = cells.p[:, 2] - cells.p[:, 0]
-    allowed = how.tolerance * effect.view(layers, targets).abs().amax(0)[target]  # [pair]
+    cells = _first_cells(clean, path, how, memory_budget)
+    effect = clean.p[target] - cells.p[cells.t[:, 0] == 0, 0]
+    allowed = AIM * how.tolerance * effect.view(layers, targets).abs().amax(0)[target]  # [pair]
     noise = NOISE * torch.finfo(clean.projected.dtype).eps * clean.p[target]  # [pair]
-    evaluations = torch.full_like(layer, 3)
+    evaluations = 1 + 2 * cells.pair.bincount()
     total = clean.gradient.new_zeros(len(layer), d_model)
     while True:
         estimate = cells.estimate(path, linear)
         gap = (estimate * linear[cells.pair]).sum(-1) - (cells.p[:, 2] - cells.p[:, 0])
         halved = _to_halve(cells.pair, gap, allowed) & (gap.abs() > noise[cells.pair])
-        halved |= (path.ratio[cells.pair] > OUTWEIGHS) & (cells.widths() > COARSEST)
         added = torch.zeros_like(evaluations).index_add(0, cells.pair, 2 * halved.long())
         halved &= (evaluations + added <= how.max_evaluations)[cells.pair]
         if not halved.any():
@@ -212,19 +212,31 @@ class _Cells:
         )
 
 
-def _whole_path(clean: CleanPass, path: "_StretchedPath", memory_budget: int) -> _Cells:
-    """One interval a pair; its end at α = 1 is the clean pass's, for all layers at once."""
+def _first_cells(
+    clean: CleanPass, path: "_StretchedPath", how: Integration, memory_budget: int
+) -> _Cells:
+    """The intervals that paths begin with, by pair: one, or INTERVALS where the FFN outweighs.
+
+    The end at α = 1 is the clean pass's, for all layers at once.
+    """
     layer, target = _all_pairs(clean)
-    t = torch.tensor(SIMPSON.alphas, dtype=_precise(clean.p), device=clean.p.device)
-    t = t.expand(len(layer), -1)
-    alphas = path.alphas(torch.arange(len(layer), device=layer.device), t)
-    p, gradient = run_pairs(clean, layer, target, alphas[:, :2], memory_budget)
-    end = clean.gradient.flatten(0, 1)
+    many = (path.ratio > OUTWEIGHS) & (how.max_evaluations > 2 * INTERVALS)
+    points = torch.where(many, 2 * INTERVALS, 2)  # [pair], but for the end
+    pair = torch.arange(len(layer), device=layer.device).repeat_interleave(points)  # [row]
+    row = torch.arange(len(pair), device=layer.device)
+    place = row - (points.cumsum(0) - points)[pair]
+    t = place.to(_precise(clean.p)) / points[pair]
+    alphas = path.alphas(pair, t[:, None])
+    p, gradient = run_pairs(clean, layer[pair], target[pair], alphas, memory_budget)
+    start = row[place % 2 == 0]
+    is_last = place[start] + 2 == points[pair[start]]
+    end = torch.where(is_last, len(row) + pair[start], start + 2)  # ends follow all the rows
+    cell = torch.stack([start, start + 1, end], dim=1)
     return _Cells(
-        torch.arange(len(layer), device=layer.device),
-        t,
-        torch.cat([p, clean.p[target][:, None]], dim=1),
-        torch.cat([gradient, end[:, None]], dim=1),
+        pair[start],
+        torch.cat([t, t.new_ones(len(layer))])[cell],
+        torch.cat([p[:, 0], clean.p[target]])[cell],
+        torch.cat([gradient[:, 0], clean.gradient.flatten(0, 1)])[cell],
     )
 
 

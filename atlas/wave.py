@@ -16,7 +16,7 @@ from atlas.answer import ask_head
 from atlas.clean_pass import CleanPass
 from atlas.memory import token_bytes
 
-HEAD_BYTES = 64 << 20  # logits kept at one time
+HEAD_BYTES = 32 << 20  # logits at one time; the C library gives larger pieces fresh pages each time
 
 
 @dataclass(frozen=True, eq=False)
