@@ -169,7 +169,6 @@ class _Sums:
         self.log_p_predicted = np.zeros(prompts)
         self.rank = np.zeros(prompts, np.int64)
         self.predicted: list[list[int]] = [[0] * len(targets) for targets in encoded]
-        self.seen = np.zeros(prompts, np.int64)
 
     def add(self, prompts: list[int], measured: _Measured) -> None:
         """Add targets to the prompts that they belong to; from any thread."""

@@ -65,7 +65,8 @@ def work_off(
             raise
 
     replicas = [lm.replica() for _ in range(min(workers, len(tasks)) - 1)]
-    with _threads_dealt_out(1 + len(replicas)), ThreadPoolExecutor(1 + len(replicas)) as pool:
+    workers = 1 + len(replicas)
+    with _threads_dealt_out(workers), ThreadPoolExecutor(workers, "atlas worker") as pool:
         helpers = [pool.submit(help_out, replica) for replica in replicas]
         try:
             run(lm)
