@@ -140,7 +140,7 @@ def _to_halve(pair: Tensor, gap: Tensor, allowed: Tensor) -> Tensor:
     pair: [cell]; gap: [cell], signed; allowed: [pair], for the sum of a pair's gaps as for the root
     of the sum of their squares. None of a pair that is within both.
     """
-    gap = gap.to(_precise(gap))
+    gap, allowed = gap.to(_precise(gap)), allowed.to(_precise(gap))
     square = gap.square()
     none = gap.new_zeros(len(allowed))
     squares = none.index_add(0, pair, square)

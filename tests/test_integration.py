@@ -44,6 +44,12 @@ def test_the_best_are_kept_as_far_as_half_of_what_is_allowed_goes():
     assert halved([(2, 0.9), (2, -0.1), (2, 0.3), (2, -0.6)]) == [True, False, False, False]
 
 
+def test_effects_whose_square_float32_cannot_hold_are_judged_like_any():
+    cells = [(2, 0.9), (2, -0.1), (2, 0.3), (2, -0.6), (1, 0.2)]
+    small = [(pair, 1e-25 * gap) for pair, gap in cells]
+    assert halved(small, [1e-25 * allowed for allowed in ALLOWED]) == halved(cells)
+
+
 @given(GAPS)
 def test_something_is_halved_exactly_where_a_path_is_over_and_then_its_largest(cells):
     chosen = halved(cells)
