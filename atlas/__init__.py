@@ -7,13 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atlas.attribution import Attribution, attribute
     from atlas.datasets import embedded_dataset, read_dataset
     from atlas.edits.applying import applied
-    from atlas.edits.basis import EditSettings
     from atlas.edits.delta_files import read_delta, write_delta
     from atlas.edits.edit import Edit, EditOutcome
-    from atlas.edits.making import (
+    from atlas.edits.making.basis import EditSettings
+    from atlas.edits.making.make import (
         MadeEdit,
         make_erase,
         make_relation_erase,
@@ -21,16 +20,17 @@ if TYPE_CHECKING:
         make_update,
     )
     from atlas.edits.model_export import export_model
+    from atlas.engine.attribution import Attribution, attribute
+    from atlas.engine.interventions import scaled
+    from atlas.engine.probe import Probed
     from atlas.errors import AtlasError
     from atlas.facts import Dataset, Fact, Relation, Template
-    from atlas.indexer import IndexProgress, IndexSettings, index
-    from atlas.interventions import scaled
+    from atlas.index.indexer import IndexProgress, IndexSettings, index
     from atlas.models.language_model import LanguageModel
     from atlas.models.load import load_model
-    from atlas.probe import Probed
     from atlas.prompts import Prompt
+    from atlas.selection.thresholds import Thresholds
     from atlas.store.atlas_file import Atlas, open_atlas
-    from atlas.thresholds import Thresholds
 
 __all__ = [
     "Atlas",
@@ -70,35 +70,35 @@ __all__ = [
 _HOME = {
     "Atlas": "store.atlas_file",
     "AtlasError": "errors",
-    "Attribution": "attribution",
+    "Attribution": "engine.attribution",
     "Dataset": "facts",
     "Edit": "edits.edit",
     "EditOutcome": "edits.edit",
-    "EditSettings": "edits.basis",
+    "EditSettings": "edits.making.basis",
     "Fact": "facts",
-    "IndexProgress": "indexer",
-    "IndexSettings": "indexer",
+    "IndexProgress": "index.indexer",
+    "IndexSettings": "index.indexer",
     "LanguageModel": "models.language_model",
-    "MadeEdit": "edits.making",
-    "Probed": "probe",
+    "MadeEdit": "edits.making.make",
+    "Probed": "engine.probe",
     "Prompt": "prompts",
     "Relation": "facts",
     "Template": "facts",
-    "Thresholds": "thresholds",
+    "Thresholds": "selection.thresholds",
     "applied": "edits.applying",
-    "attribute": "attribution",
+    "attribute": "engine.attribution",
     "embedded_dataset": "datasets",
     "export_model": "edits.model_export",
-    "index": "indexer",
+    "index": "index.indexer",
     "load_model": "models.load",
-    "make_erase": "edits.making",
-    "make_relation_erase": "edits.making",
-    "make_scale": "edits.making",
-    "make_update": "edits.making",
+    "make_erase": "edits.making.make",
+    "make_relation_erase": "edits.making.make",
+    "make_scale": "edits.making.make",
+    "make_update": "edits.making.make",
     "open_atlas": "store.atlas_file",
     "read_dataset": "datasets",
     "read_delta": "edits.delta_files",
-    "scaled": "interventions",
+    "scaled": "engine.interventions",
     "write_delta": "edits.delta_files",
 }
 

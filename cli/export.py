@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from atlas.run_export import ExportedTable, export_run
+from atlas.export.run_export import ExportedTable, export_run
 from atlas.store.atlas_file import open_atlas
 
 from .render import db_option, emit, format_option, note

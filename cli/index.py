@@ -13,8 +13,8 @@ import click
 from atlas.datasets import choose, read_dataset
 from atlas.errors import SettingsError
 from atlas.facts import Dataset
+from atlas.queries.info import atlas_info
 from atlas.store.atlas_file import open_atlas
-from atlas.store.info_queries import atlas_info
 
 from .progress import show_loading, show_progress
 from .render import db_option, note, note_next
@@ -121,8 +121,8 @@ def index(
     try:
         with contextlib.ExitStack() as stack:
             with show_loading(model):
-                from atlas.indexer import IndexSettings, index
-                from atlas.integration import Integration
+                from atlas.engine.integration import Integration
+                from atlas.index.indexer import IndexSettings, index
 
                 integration = Integration(**{name: settings.pop(name) for name in _INTEGRATION})
                 budget = None if memory_budget is None else int(memory_budget * _GIGABYTE)

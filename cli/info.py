@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from atlas.store.atlas_file import open_atlas
-from atlas.store.info_queries import (
+from atlas.queries.info import (
     AtlasInfo,
     AtlasTotals,
     ModelSummary,
@@ -13,7 +12,8 @@ from atlas.store.info_queries import (
     SelectionSummary,
     atlas_info,
 )
-from atlas.store.relation_queries import SkipReason
+from atlas.queries.relations import SkipReason
+from atlas.store.atlas_file import open_atlas
 
 from .render import db_option, emit, emit_json, format_option, note
 from .tables import draw_line, draw_pairs

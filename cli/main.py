@@ -24,7 +24,9 @@ class Subcommand(NamedTuple):
 
 SUBCOMMANDS = {
     "index": Subcommand("index:index", "Measure facts on a model and select their neurons."),
-    "query": Subcommand("query:query", "Ask about a neuron, a fact, a relation or the hubs."),
+    "query": Subcommand(
+        "query.command:query", "Ask about a neuron, a fact, a relation or the hubs."
+    ),
     "overlap": Subcommand("overlap:overlap", "How many neurons facts share, exactly."),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
@@ -32,7 +34,7 @@ SUBCOMMANDS = {
     "plot": Subcommand("plot:plot_", "Draw layers, overlap, hubs or effects."),
     "import": Subcommand("import_:import_", "Import published neurons as a run."),
     "export": Subcommand("export:export", "Write a run as Parquet files."),
-    "edit": Subcommand("edit:edit", "Make edits of facts, see what they broke, apply them."),
+    "edit": Subcommand("edit.group:edit", "Make edits of facts, see what they broke, apply them."),
     "data": Subcommand("data:data", "Check files of facts and templates."),
 }
 

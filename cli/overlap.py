@@ -5,11 +5,11 @@ from typing import Literal
 
 import click
 
-from atlas.store.group_overlap_queries import group_overlap
-from atlas.store.overlap_queries import layer_overlap, relation_overlap
+from atlas.queries.group_overlap import group_overlap
+from atlas.queries.overlap import layer_overlap, relation_overlap
 
 from .overlap_tables import show_groups, show_layers
-from .query_scope import Scope
+from .query.scope import Scope
 from .render import db_option, format_option
 
 _SHOWN = 20

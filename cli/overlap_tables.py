@@ -1,16 +1,16 @@
 """How the answers of `atlas overlap` look."""
 
-from atlas.store.overlap_queries import (
+from atlas.queries.overlap import (
     GroupPair,
     LayerOverlap,
     LayerOverlapReport,
     OverlapReport,
     PooledOverlap,
 )
-from atlas.store.selection_queries import ChosenSelection
+from atlas.selection.chosen import ChosenSelection
 
 from .heatmap import draw_heatmap
-from .query_scope import which
+from .query.scope import which
 from .render import emit, emit_json, note
 from .tables import draw_line, draw_table
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from atlas.plots import DRAWINGS, plot
+from atlas.export.plots import DRAWINGS, plot
+from atlas.selection.chosen import choose_selection
 from atlas.store.atlas_file import open_atlas
-from atlas.store.selection_queries import choose_selection
 
 from .render import db_option, note
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from atlas.indexer import IndexProgress
+    from atlas.index.indexer import IndexProgress
 
 LONGEST_SILENCE = 60.0  # seconds without a line in a log
 

@@ -5,14 +5,14 @@ from typing import Any, Literal
 
 import click
 
-from atlas import selection
-from atlas.store.atlas_file import open_atlas
-from atlas.store.selection_queries import (
+from atlas.selection import select as selection
+from atlas.selection.chosen import (
     SelectedRelation,
     SelectionReport,
     choose_run,
     selection_report,
 )
+from atlas.store.atlas_file import open_atlas
 
 from .render import db_option, emit, emit_json, format_option, note
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from atlas.store.atlas_file import open_atlas
-from atlas.store.dictionary_queries import DescribedColumn, DescribedTable, data_dictionary
+from atlas.store.dictionary import DescribedColumn, DescribedTable, data_dictionary
 from atlas.store.user_sql import run_sql
 
 from .render import db_option, emit, emit_json, emit_values, format_option

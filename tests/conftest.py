@@ -1,6 +1,7 @@
 """Fixtures that several test modules share.
 
-Every directory with tests is on the import path, so tests write `from tiny_models import tiny`.
+Helper modules lie in `tests/support`, which is on the import path: tests write
+`from tiny_models import tiny`.
 """
 
 import os

@@ -107,7 +107,7 @@ def run_installed(installed: Path, code: str, *arguments: str, cwd: Path) -> str
 def test_an_installed_wheel_finds_its_data_and_migrations(installed: Path, tmp_path: Path) -> None:
     code = """
 import atlas
-from atlas.store.info_queries import atlas_info
+from atlas.queries.info import atlas_info
 print(atlas.__file__)
 print(sum(len(relation.facts) for relation in atlas.embedded_dataset().relations))
 made = atlas.open_atlas("new.duckdb", create=True)

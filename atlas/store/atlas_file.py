@@ -13,10 +13,10 @@ import duckdb
 
 from atlas.durability import flush
 from atlas.edits.edit import Edit
+from atlas.edits.stored import read_edits
 from atlas.errors import NewerAtlas, NotAnAtlas
 from atlas.store import connection as connections
 from atlas.store import migrate
-from atlas.store.edit_records import read_edits
 from atlas.store.file_lock import file_lock
 
 

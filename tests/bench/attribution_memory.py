@@ -9,8 +9,8 @@ import resource
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from atlas.attribution import attribute_targets
-from atlas.integration import Integration
+from atlas.engine.attribution import attribute_targets
+from atlas.engine.integration import Integration
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import Target

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-from atlas.attribution import Attribution, attribute
 from atlas.datasets import read_dataset
+from atlas.engine.attribution import Attribution, attribute
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.paths import EMBEDDED_MODEL

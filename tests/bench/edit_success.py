@@ -24,19 +24,25 @@ from rich.console import Console
 from rich.table import Table
 
 from atlas.edits.applying import applied
-from atlas.edits.basis import EditBasis, EditSettings, read_basis, update_deltas, value_vectors
 from atlas.edits.edit import Edit
-from atlas.edits.outcomes import measured_outcomes
-from atlas.edits.questions import ask_for
+from atlas.edits.making import neurons as edit_neurons
+from atlas.edits.making import sources
+from atlas.edits.making.basis import (
+    EditBasis,
+    EditSettings,
+    read_basis,
+    update_deltas,
+    value_vectors,
+)
+from atlas.edits.making.outcomes import measured_outcomes
+from atlas.edits.making.questions import ask_for
+from atlas.edits.making.sources import MeasuredPrompt
+from atlas.engine.probe import Probed, probe
 from atlas.errors import AtlasError, EditError
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
-from atlas.probe import Probed, probe
-from atlas.store import edit_neurons
-from atlas.store import edit_sources as sources
+from atlas.selection.chosen import choose_selection
 from atlas.store.atlas_file import Atlas, open_atlas
-from atlas.store.edit_sources import MeasuredPrompt
-from atlas.store.selection_queries import choose_selection
 
 ERASED = ("P27", "P36", "P106", "P19")
 

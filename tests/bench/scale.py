@@ -21,8 +21,8 @@ from pathlib import Path
 
 import duckdb
 
-from atlas.selection import Thresholds, select
-from atlas.store import records
+from atlas.index import records
+from atlas.selection.select import Thresholds, select
 from atlas.store.atlas_file import Atlas, open_atlas
 
 RELATIONS, TEMPLATES, PER_PROMPT = 40, 8, 10

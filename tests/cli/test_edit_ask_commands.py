@@ -10,7 +10,7 @@ from invocation import run
 from stored_edits import ByHand, Edited, build
 from tiny_index import rows
 
-from atlas.asking import ask, top_answers
+from atlas.edits.asking import ask, top_answers
 from atlas.edits.edit import Edit
 from atlas.errors import PromptError
 

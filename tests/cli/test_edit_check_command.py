@@ -13,8 +13,8 @@ from invocation import run, start
 from stored_edits import Edited, build
 from tiny_index import rows
 
-from atlas.store.edit_scopes import checked_by
-from atlas.store.side_effect_queries import side_effect_report
+from atlas.side_effects.report import side_effect_report
+from atlas.side_effects.scopes import checked_by
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_another_model_is_refused(edited: Edited, saved_gpt2: Path) -> None:
 
 
 INTERRUPTED = """
-from atlas import side_effects
+from atlas.side_effects import check as side_effects
 from atlas_cli import edit_check
 
 side_effects.COMMIT_EVERY = 1000.0  # what is kept is kept because of the interrupt

@@ -11,9 +11,9 @@ from synthetic import MODEL, Synthetic
 from tiny_index import rows
 
 from atlas.edits.edit import Edit
-from atlas.store.edit_records import record_edit
-from atlas.store.records import prompt_id
-from atlas.store.side_effect_records import SideEffect, record_side_effects
+from atlas.edits.stored import record_edit
+from atlas.index.records import prompt_id
+from atlas.side_effects.stored import SideEffect, record_side_effects
 
 
 def _edit(own: Synthetic, **changes: Any) -> Edit:

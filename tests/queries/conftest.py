@@ -14,14 +14,14 @@ from synthetic import (
     synthetic_run,
 )
 
-from atlas.selection import Thresholds, select
-from atlas.store import records
-from atlas.store.atlas_file import Atlas, open_atlas
-from atlas.store.selection_queries import (
+from atlas.index import records
+from atlas.selection.chosen import (
     ChosenSelection,
     choose_run,
     choose_selection,
 )
+from atlas.selection.select import Thresholds, select
+from atlas.store.atlas_file import Atlas, open_atlas
 
 Connection = duckdb.DuckDBPyConnection
 

@@ -12,8 +12,8 @@ from synthetic import (
 )
 
 from atlas.errors import AmbiguousFact, NotFound
-from atlas.store.fact_queries import fact_reports, one_fact
-from atlas.store.selection_queries import (
+from atlas.queries.facts import fact_reports, one_fact
+from atlas.selection.chosen import (
     ChosenSelection,
     choose_selection,
 )

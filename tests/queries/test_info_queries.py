@@ -10,15 +10,15 @@ from synthetic import (
     Synthetic,
 )
 
-from atlas.store.atlas_file import Atlas, open_atlas
-from atlas.store.fact_queries import fact_reports
-from atlas.store.info_queries import atlas_info
-from atlas.store.neuron_queries import hubs_report
-from atlas.store.relation_queries import relation_report
-from atlas.store.rows import fetch
-from atlas.store.selection_queries import (
+from atlas.queries.facts import fact_reports
+from atlas.queries.info import atlas_info
+from atlas.queries.neurons import hubs_report
+from atlas.queries.relations import relation_report
+from atlas.selection.chosen import (
     choose_selection,
 )
+from atlas.store.atlas_file import Atlas, open_atlas
+from atlas.store.rows import fetch
 
 Connection = duckdb.DuckDBPyConnection
 

@@ -11,8 +11,8 @@ from synthetic import (
 )
 
 from atlas.errors import NotFound, SettingsError
-from atlas.store.neuron_queries import HUB_ORDERS, Hub, hubs_report, neuron_report, parse_neuron
-from atlas.store.selection_queries import (
+from atlas.queries.neurons import HUB_ORDERS, Hub, hubs_report, neuron_report, parse_neuron
+from atlas.selection.chosen import (
     ChosenSelection,
     choose_selection,
 )

@@ -26,16 +26,16 @@ from store_of_neurons import (
 )
 from synthetic import Synthetic, neurons_of
 
-from atlas.store.atlas_file import open_atlas
-from atlas.store.group_overlap_queries import group_overlap
-from atlas.store.overlap_queries import (
+from atlas.queries.group_overlap import group_overlap
+from atlas.queries.overlap import (
     OverlapReport,
     PooledOverlap,
     layer_overlap,
     relation_overlap,
 )
-from atlas.store.overlap_records import refresh_overlaps
-from atlas.store.selection_queries import choose_selection
+from atlas.selection.chosen import choose_selection
+from atlas.selection.overlaps import refresh_overlaps
+from atlas.store.atlas_file import open_atlas
 
 GROUPS: dict[str, Callable[[Known], str]] = {
     "relation": lambda fact: fact.relation_id,

@@ -13,8 +13,8 @@ from synthetic import (
 )
 
 from atlas.errors import NotFound
-from atlas.store.relation_queries import LayerCount, relation_report
-from atlas.store.selection_queries import (
+from atlas.queries.relations import LayerCount, relation_report
+from atlas.selection.chosen import (
     ChosenSelection,
     choose_selection,
 )

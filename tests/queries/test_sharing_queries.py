@@ -23,9 +23,9 @@ from store_of_neurons import (
 from synthetic import HUB, LAST, Synthetic
 
 from atlas.errors import AmbiguousFact, NoScores, NotFound
-from atlas.store.interference_queries import interference_report, predicted_interference
-from atlas.store.selection_queries import choose_selection
-from atlas.store.sharing_queries import neighbours_report, shared_report
+from atlas.interference.predicted import interference_report, predicted_interference
+from atlas.queries.sharing import neighbours_report, shared_report
+from atlas.selection.chosen import choose_selection
 
 Connection = duckdb.DuckDBPyConnection
 quick = settings(max_examples=25, deadline=None)

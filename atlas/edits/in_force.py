@@ -1,0 +1,151 @@
+"""Which model an edit or a selection is about, and the edits that may be applied to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.edits.edit import Edit
+from atlas.edits.stored import read_edits
+from atlas.errors import EditError, NoScores, NotFound
+from atlas.interference.predicted import predicted_interference
+from atlas.store.rows import fetch
+
+INTERFERES = 0.05  # share of a fact's score mass from which applying says so
+
+
+@dataclass(frozen=True)
+class RunModel:
+    """A model as its latest run used it."""
+
+    model_id: str
+    name: str  # as the user named it: mini-bert, a path's stem, a hub id
+    dtype: str
+
+
+@dataclass(frozen=True)
+class EditInterference:
+    """An edit whose neurons hold much of what another edit's fact rests on."""
+
+    edit_id: int
+    other_id: int
+    subject: str  # of the other edit's fact
+    relation_id: str
+    predicted: float  # share of that fact's score mass on this edit's neurons
+
+
+def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
+    """The model with this id; NotFound if the atlas does not know it."""
+    found = fetch(
+        con,
+        RunModel,
+        """
+        SELECT m.model_id,
+               m.name,
+               coalesce(r.dtype, 'float32') AS dtype
+        FROM models AS m
+        LEFT JOIN runs AS r USING (model_id)
+        WHERE m.model_id = $model_id
+        ORDER BY r.started_at DESC NULLS LAST, r.run_id
+        LIMIT 1
+        """,
+        {"model_id": model_id},
+    )
+    if not found:
+        raise NotFound(
+            f"the atlas does not know the model with weights {model_id}: name it with --model"
+        )
+    return found[0]
+
+
+def selection_model(con: duckdb.DuckDBPyConnection, selection_id: str) -> RunModel:
+    """The model that a selection's run measured."""
+    return fetch(
+        con,
+        RunModel,
+        """
+        SELECT m.model_id, m.name, r.dtype
+        FROM selections AS s
+        JOIN runs AS r USING (run_id)
+        JOIN models AS m USING (model_id)
+        WHERE s.selection_id = $selection_id
+        ORDER BY m.model_id
+        """,
+        {"selection_id": selection_id},
+    )[0]
+
+
+def edits_in_force(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[Edit]:
+    """The edits with these numbers, in that order, all of one model.
+
+    NotFound for a number that there is not; EditError for an edit that is named twice or reverted,
+    and for edits of different models.
+    """
+    for edit_id in ids:
+        if list(ids).count(edit_id) > 1:
+            raise EditError(f"edit {edit_id} is named twice: name it once")
+    edits = read_edits(con, ids)
+    for edit in edits:
+        if edit.state != "stored":
+            raise EditError(
+                f"edit {edit.edit_id} is reverted: bring it back with "
+                f"`atlas edit revert {edit.edit_id} --undo`"
+            )
+        if edit.weights_sha256 != edits[0].weights_sha256:
+            raise EditError(
+                f"edit {edits[0].edit_id} is for model {edits[0].model_id}, edit {edit.edit_id} "
+                f"for {edit.model_id}: name edits of one model"
+            )
+    return edits
+
+
+def interfering_edits(
+    con: duckdb.DuckDBPyConnection, edits: Sequence[Edit]
+) -> list[EditInterference]:
+    """Pairs of edits of which one is predicted to disturb the other's fact, the worst first."""
+    found = []
+    for edit in edits if len(edits) > 1 else ():
+        facts = _predicted(con, edit)
+        for other in edits:
+            share = facts.get(other.fact_id or "", 0.0)
+            if other is not edit and other.fact_id != edit.fact_id and share >= INTERFERES:
+                found.append(
+                    EditInterference(
+                        edit_id=edit.edit_id or 0,
+                        other_id=other.edit_id or 0,
+                        subject=other.subject or "",
+                        relation_id=other.relation_id or "",
+                        predicted=share,
+                    )
+                )
+    return sorted(found, key=lambda pair: (-pair.predicted, pair.edit_id, pair.other_id))
+
+
+def _predicted(con: duckdb.DuckDBPyConnection, edit: Edit) -> dict[str, float]:
+    """Predicted interference of an edit's neurons by fact; nothing where no run can tell."""
+    if edit.run_id is None:
+        return {}
+    try:
+        predicted = predicted_interference(con, edit.run_id, edit.named_neurons)
+    except NoScores:
+        return {}
+    return {fact.fact_id: fact.predicted for fact in predicted}
+
+
+def require_models(con: duckdb.DuckDBPyConnection, edits: Sequence[Edit]) -> None:
+    """EditError unless the atlas holds the model of every edit: only there can it be used."""
+    rows = con.execute(
+        """
+        SELECT model_id, name
+        FROM models
+        ORDER BY name, model_id
+        """
+    ).fetchall()
+    known = {str(row[0]) for row in rows}
+    for edit in edits:
+        if edit.model_id not in known:
+            here = ", ".join(f"{name} ({model_id})" for model_id, name in rows) or "none"
+            raise EditError(
+                f"the edit was made for the model with weights {edit.model_id}, and this atlas "
+                f"has {here}: import it into an atlas of its model, or index that model first"
+            )

@@ -1,0 +1,1 @@
+"""Making edits: which neurons, which prompts, which deltas."""

@@ -1,0 +1,221 @@
+"""Making edits of facts and relations: deltas found, outcome measured, stored.
+
+Suppressing and amplifying is meant in two ways, which have two names. `interventions.scaled` at
+the answer position scales activations there while a model runs. A stored edit of kind suppress or
+amplify scales the value vectors, hence acts at every position of every prompt. They agree where
+the edited neurons are silent at all other positions, for causal and masked models alike, and where
+nothing after the edited layer reads other positions: for the last layer, always.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from atlas.edits.edit import Edit, EditOutcome
+from atlas.edits.making import neurons as edit_neurons
+from atlas.edits.making.basis import (
+    EditBasis,
+    EditSettings,
+    named_fact,
+    read_basis,
+    selection_of_model,
+    update_deltas,
+    value_vectors,
+)
+from atlas.edits.making.outcomes import measured_outcomes
+from atlas.edits.stored import read_edits, record_edit
+from atlas.errors import EditError, NotFound, SettingsError
+from atlas.models.language_model import LanguageModel
+from atlas.store.atlas_file import Atlas
+
+__all__ = [
+    "EditSettings",
+    "MadeEdit",
+    "make_erase",
+    "make_relation_erase",
+    "make_scale",
+    "make_update",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class MadeEdit:
+    """An edit as the atlas holds it, with its outcome; `new` is False if it held an equal one."""
+
+    edit: Edit
+    outcomes: tuple[EditOutcome, ...]
+    new: bool
+
+    @property
+    def success(self) -> float | None:
+        """Share of the prompts it was made from with the new object on top; None: no update."""
+        return _success([outcome for outcome in self.outcomes if not outcome.held_out])
+
+    @property
+    def held_out_success(self) -> float | None:
+        """The same of the prompts held out; None also if there is none."""
+        return _success([outcome for outcome in self.outcomes if outcome.held_out])
+
+
+def make_update(
+    lm: LanguageModel,
+    atlas: Atlas,
+    fact_id: str,
+    new_object: str,
+    settings: EditSettings | None = None,
+) -> MadeEdit:
+    """Make, measure and store an edit that replaces the fact's object.
+
+    Raises EditError (another model, the object that it is, an object that the tokenizer cannot
+    express, no neuron left) and NotFound (fact, selection, run); then nothing is stored.
+    """
+    settings, started = settings or EditSettings(), time.monotonic()
+    basis = read_basis(lm, atlas, fact_id, settings)
+    new_object = new_object.strip()
+    if new_object.casefold() == basis.fact.object.casefold():
+        raise EditError(
+            f"'{new_object}' is the object of {named_fact(basis.fact)} already: name another "
+            "with --to"
+        )
+    deltas, found = update_deltas(lm, atlas, basis, new_object, settings)
+    edit = _edit_of(
+        lm, basis, deltas, "update", settings.method, {**_shared(settings, basis), **found}
+    )
+    edit = replace(edit, new_object=new_object)
+    return _stored(lm, atlas, edit, basis, started)
+
+
+def make_erase(
+    lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSettings | None = None
+) -> MadeEdit:
+    """Make, measure and store an edit that zeroes the value vectors of the fact's neurons."""
+    settings, started = settings or EditSettings(), time.monotonic()
+    basis = read_basis(lm, atlas, fact_id, settings)
+    deltas = -value_vectors(lm, basis.neurons)
+    edit = _edit_of(lm, basis, deltas, "erase", "zero", _shared(settings, basis))
+    return _stored(lm, atlas, edit, basis, started)
+
+
+def make_scale(
+    lm: LanguageModel,
+    atlas: Atlas,
+    fact_id: str,
+    factor: float,
+    settings: EditSettings | None = None,
+) -> MadeEdit:
+    """Make, measure and store an edit that multiplies the value vectors of the fact's neurons.
+
+    A factor below 1 suppresses, above 1 amplifies; SettingsError for 1 and for negative ones.
+    """
+    if not 0 <= factor < float("inf") or factor == 1:
+        raise SettingsError(f"factor is {factor}: use 0 to below 1 to suppress, more to amplify")
+    settings, started = settings or EditSettings(), time.monotonic()
+    basis = read_basis(lm, atlas, fact_id, settings)
+    kind = "suppress" if factor < 1 else "amplify"
+    deltas = (factor - 1) * value_vectors(lm, basis.neurons)
+    how = {**_shared(settings, basis), "factor": float(factor)}
+    return _stored(lm, atlas, _edit_of(lm, basis, deltas, kind, "scale", how), basis, started)
+
+
+def make_relation_erase(
+    lm: LanguageModel,
+    atlas: Atlas,
+    relation_id: str,
+    neurons: int = 20,
+    settings: EditSettings | None = None,
+) -> MadeEdit:
+    """Make and store the paper's erasure of a relation; it has no outcome of its own.
+
+    Zeroes the value vectors of the neurons that are knowledge neurons of most of its facts (Dai et
+    al. 2022, section 5.3).
+    """
+    settings, started = settings or EditSettings(), time.monotonic()
+    if neurons < 1:
+        raise SettingsError(f"neurons is {neurons}: use 1 or more")
+    with atlas.reading() as con:
+        selection = selection_of_model(con, lm, settings)
+        found = edit_neurons.most_frequent(con, selection.selection_id, relation_id, neurons)
+    if not found:
+        raise NotFound(
+            f"selection {selection.selection_id} has no knowledge neurons in relation "
+            f"'{relation_id}': `atlas info` lists the relations; index it, or select otherwise"
+        )
+    chosen = [(neuron.layer, neuron.neuron) for neuron in found]
+    edit = Edit(
+        kind="erase",
+        method="zero",
+        weights_sha256=lm.weights_sha256,
+        layers=np.array([layer for layer, _ in chosen]),
+        neurons=np.array([neuron for _, neuron in chosen]),
+        deltas=-value_vectors(lm, chosen).cpu().numpy(),
+        settings={"neurons": neurons},
+        run_id=selection.run_id,
+        selection_id=selection.selection_id,
+        relation_id=relation_id,
+        atlas_version=version("knowledge-neuron-atlas"),
+    )
+    return _record(atlas, replace(edit, seconds=time.monotonic() - started), ())
+
+
+def _edit_of(
+    lm: LanguageModel,
+    basis: EditBasis,
+    deltas: Tensor,
+    kind: str,
+    method: str,
+    settings: Mapping[str, Any],
+) -> Edit:
+    return Edit(
+        kind=kind,
+        method=method,
+        weights_sha256=lm.weights_sha256,
+        layers=np.array([layer for layer, _ in basis.neurons]),
+        neurons=np.array([neuron for _, neuron in basis.neurons]),
+        deltas=deltas.float().cpu().numpy(),
+        settings=settings,
+        run_id=basis.selection.run_id,
+        selection_id=basis.selection.selection_id,
+        relation_id=basis.fact.relation_id,
+        fact_id=basis.fact.fact_id,
+        subject=basis.fact.subject,
+        old_object=basis.fact.object,
+        atlas_version=version("knowledge-neuron-atlas"),
+    )
+
+
+def _shared(settings: EditSettings, basis: EditBasis) -> dict[str, Any]:
+    shared: dict[str, Any] = {
+        "common": None if settings.neurons is not None else settings.common,
+        "neurons": settings.neurons,
+        "held_out": settings.held_out,
+    }
+    if basis.widened_because is not None:
+        shared["widened_because"] = basis.widened_because
+    return shared
+
+
+def _stored(
+    lm: LanguageModel, atlas: Atlas, edit: Edit, basis: EditBasis, started: float
+) -> MadeEdit:
+    outcomes = measured_outcomes(lm, edit, basis.prompts, basis.held_out)
+    return _record(atlas, replace(edit, seconds=time.monotonic() - started), outcomes)
+
+
+def _record(atlas: Atlas, edit: Edit, outcomes: tuple[EditOutcome, ...]) -> MadeEdit:
+    with atlas.writing() as con:
+        before = {known.edit_id for known in read_edits(con)}
+        edit_id = record_edit(con, edit, outcomes)
+        (held,) = read_edits(con, [edit_id])
+    return MadeEdit(held, outcomes, new=edit_id not in before)
+
+
+def _success(outcomes: Sequence[EditOutcome]) -> float | None:
+    ranks = [outcome.new_rank_after for outcome in outcomes]
+    if not ranks or None in ranks:
+        return None
+    return sum(rank == 1 for rank in ranks) / len(ranks)

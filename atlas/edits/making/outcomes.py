@@ -1,0 +1,54 @@
+"""What an edit came to on its own fact's prompts: asked before and after, by the edited model."""
+
+from collections.abc import Sequence
+
+from atlas.edits.applying import applied
+from atlas.edits.edit import Edit, EditOutcome
+from atlas.edits.making.questions import ask_for
+from atlas.edits.making.sources import MeasuredPrompt
+from atlas.engine.probe import Probed, probe
+from atlas.models.language_model import LanguageModel
+
+
+def measured_outcomes(
+    lm: LanguageModel,
+    edit: Edit,
+    prompts: Sequence[MeasuredPrompt],
+    held_out: Sequence[MeasuredPrompt] = (),
+) -> tuple[EditOutcome, ...]:
+    """One outcome per prompt, those held out last.
+
+    Each object is asked for as the model is asked for it: a masked model gets one mask per token
+    of that object. The top answers are those where the old object belongs.
+    """
+    asked = [*prompts, *held_out]
+    old = ask_for(lm, asked)
+    new = None if edit.new_object is None else ask_for(lm, asked, edit.new_object)
+    before, new_before = probe(lm, old), None if new is None else probe(lm, new)
+    with applied(lm, edit):
+        after, new_after = probe(lm, old), None if new is None else probe(lm, new)
+    return tuple(
+        EditOutcome(
+            prompt_id=prompt.prompt_id,
+            held_out=row >= len(prompts),
+            p_old_before=float(before.p_answer[row]),
+            p_old_after=float(after.p_answer[row]),
+            p_new_before=_p(new_before, row),
+            p_new_after=_p(new_after, row),
+            old_rank_before=int(before.answer_rank[row]),
+            old_rank_after=int(after.answer_rank[row]),
+            new_rank_before=_rank(new_before, row),
+            new_rank_after=_rank(new_after, row),
+            predicted_before=before.predicted[row],
+            predicted_after=after.predicted[row],
+        )
+        for row, prompt in enumerate(asked)
+    )
+
+
+def _p(probed: Probed | None, row: int) -> float | None:
+    return None if probed is None else float(probed.p_answer[row])
+
+
+def _rank(probed: Probed | None, row: int) -> int | None:
+    return None if probed is None else int(probed.answer_rank[row])

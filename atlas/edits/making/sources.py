@@ -1,0 +1,177 @@
+"""What an edit is made from: a fact's measured prompts, and prompts of others to keep in place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.errors import NotFound
+from atlas.selection.chosen import ChosenSelection
+from atlas.store.rows import fetch, fetch_one
+
+
+@dataclass(frozen=True)
+class EditedFact:
+    """The fact that an edit is about."""
+
+    fact_id: str
+    relation_id: str
+    relation: str
+    subject: str
+    object: str
+
+
+@dataclass(frozen=True)
+class MeasuredPrompt:
+    """A prompt with a result in the run; `text` has the subject filled in and still has [Y]."""
+
+    prompt_id: int
+    fact_id: str
+    object: str
+    text: str
+
+
+def edited_fact(con: duckdb.DuckDBPyConnection, fact_id: str) -> EditedFact:
+    """The fact with this id; NotFound if there is none."""
+    found = fetch(
+        con,
+        EditedFact,
+        """
+        SELECT f.fact_id, f.relation_id, r.label AS relation, f.subject, f.object
+        FROM facts AS f
+        JOIN relations AS r USING (relation_id)
+        WHERE f.fact_id = ?
+        """,
+        [fact_id],
+    )
+    if not found:
+        raise NotFound(f"no fact with id '{fact_id}': `atlas query fact` finds facts by subject")
+    return found[0]
+
+
+def weights_of_run(con: duckdb.DuckDBPyConnection, run_id: str) -> str:
+    """The fingerprint of the model that a run measured."""
+    (weights,) = fetch_one(
+        con,
+        """
+        SELECT m.weights_sha256
+        FROM runs AS r
+        JOIN models AS m USING (model_id)
+        WHERE r.run_id = ?
+        """,
+        [run_id],
+    )
+    return str(weights)
+
+
+def measured_prompts(
+    con: duckdb.DuckDBPyConnection, run_id: str, fact_ids: Sequence[str]
+) -> list[MeasuredPrompt]:
+    """The facts' prompts that the run measured, by prompt id (a hash, so in no telling order)."""
+    return fetch(
+        con,
+        MeasuredPrompt,
+        """
+        SELECT p.prompt_id, p.fact_id, f.object, p.text
+        FROM prompts AS p
+        JOIN facts AS f USING (fact_id)
+        JOIN prompt_results AS m USING (prompt_id)
+        WHERE m.run_id = $run_id
+          AND m.skipped_because IS NULL
+          AND list_contains($facts, p.fact_id)
+        ORDER BY p.prompt_id
+        """,
+        {"run_id": run_id, "facts": list(fact_ids)},
+    )
+
+
+def prompts_to_keep(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    fact: EditedFact,
+    neurons: Sequence[tuple[int, int]],
+    count: int,
+) -> list[MeasuredPrompt]:
+    """Prompts of other facts that an edit of `neurons` should leave alone, one per fact.
+
+    Only prompts that the model answers right; not those of the same subject and relation. A third
+    each: those with most of their stored score on the neurons, then, in the order of a hash,
+    others of the same relation and of other relations.
+    """
+    return fetch(
+        con,
+        MeasuredPrompt,
+        """
+        WITH edited AS (
+            SELECT unnest($layers) AS layer, unnest($neurons) AS neuron
+        ),
+        candidates AS (
+            SELECT p.prompt_id, p.fact_id, f.object, p.text, f.relation_id,
+                   m.max_score,
+                   md5(p.prompt_id || $fact_id) AS draw
+            FROM prompt_results AS m
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id)
+            WHERE m.run_id = $run_id
+              AND m.answer_rank = 1
+              AND NOT (f.relation_id = $relation_id AND lower(f.subject) = lower($subject))
+        ),
+        touched AS (
+            SELECT a.prompt_id, sum(abs(a.score)) AS score
+            FROM attributions AS a
+            SEMI JOIN edited AS e ON a.layer = e.layer AND a.neuron = e.neuron
+            WHERE a.run_id = $run_id
+            GROUP BY a.prompt_id
+        ),
+        one_per_fact AS (
+            SELECT c.prompt_id, c.fact_id, c.object, c.text,
+                   c.relation_id = $relation_id AS same,
+                   c.draw,
+                   coalesce(t.score / c.max_score, 0) AS touch
+            FROM candidates AS c
+            LEFT JOIN touched AS t USING (prompt_id)
+            QUALIFY row_number() OVER (
+                PARTITION BY c.fact_id
+                ORDER BY coalesce(t.score / c.max_score, 0) DESC, c.draw, c.prompt_id
+            ) = 1
+        ),
+        ranked AS (
+            SELECT *,
+                   row_number() OVER (ORDER BY touch DESC, draw, prompt_id) AS by_touch,
+                   row_number() OVER (PARTITION BY same ORDER BY draw, prompt_id) AS by_draw
+            FROM one_per_fact
+        )
+        SELECT prompt_id, fact_id, object, text
+        FROM ranked
+        QUALIFY row_number() OVER (
+            ORDER BY CASE WHEN by_touch <= $count // 3 THEN 0 ELSE 1 END,
+                     CASE WHEN by_touch <= $count // 3 THEN by_touch ELSE by_draw END,
+                     prompt_id
+        ) <= $count
+        ORDER BY prompt_id
+        """,
+        {
+            "layers": [layer for layer, _ in neurons],
+            "neurons": [neuron for _, neuron in neurons],
+            "fact_id": fact.fact_id,
+            "run_id": selection.run_id,
+            "relation_id": fact.relation_id,
+            "subject": fact.subject,
+            "count": count,
+        },
+    )
+
+
+def objects_of(con: duckdb.DuckDBPyConnection, relation_id: str) -> list[str]:
+    """The relation's objects, most frequent first."""
+    rows = con.execute(
+        """
+        SELECT object
+        FROM facts
+        WHERE relation_id = ?
+        GROUP BY object
+        ORDER BY count(*) DESC, object
+        """,
+        [relation_id],
+    ).fetchall()
+    return [str(row[0]) for row in rows]

@@ -1,0 +1,199 @@
+"""One edit in full: what it changes, what it was made with, what it came to on its own prompts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from atlas.edits.edit import Edit
+from atlas.edits.stored import read_edits
+from atlas.store.rows import fetch
+
+
+@dataclass(frozen=True)
+class EditedNeuron:
+    """A value vector that an edit changes."""
+
+    layer: int
+    neuron: int
+    norm: float  # of its delta
+    facts: int | None  # that the neuron serves in the edit's selection; None: it serves none
+
+
+@dataclass(frozen=True)
+class PromptOutcome:
+    """One of the edited fact's prompts before and after the edit."""
+
+    text: str  # subject filled in, the object still [Y]
+    held_out: bool  # played no part in making the edit
+    p_old_before: float
+    p_old_after: float
+    p_new_before: float | None
+    p_new_after: float | None
+    old_rank_before: int
+    old_rank_after: int
+    new_rank_before: int | None
+    new_rank_after: int | None
+    predicted_before: str
+    predicted_after: str
+
+
+@dataclass(frozen=True)
+class OutcomeSummary:
+    """The outcome over the prompts an edit was made from, or over those held out."""
+
+    held_out: bool
+    prompts: int
+    p_old_before: float  # means over prompts
+    p_old_after: float
+    p_new_before: float | None
+    p_new_after: float | None
+    old_on_top_before: int  # prompts whose top answer is the old object
+    old_on_top_after: int
+    new_on_top_before: int | None
+    new_on_top_after: int | None
+
+
+@dataclass(frozen=True)
+class EditReport:
+    """An edit with all that the atlas holds of it but the deltas and the side effects."""
+
+    edit_id: int
+    kind: str
+    method: str
+    state: str  # stored | reverted
+    model: str  # its name in the atlas, else its id
+    model_id: str
+    relation_id: str | None
+    relation: str | None
+    subject: str | None
+    old_object: str | None
+    new_object: str | None
+    fact_id: str | None
+    run_id: str | None  # None: it came from a file
+    selection_id: str | None
+    norm: float  # of all deltas
+    seconds: float
+    created_at: datetime | None
+    atlas_version: str
+    settings: Mapping[str, Any]
+    neurons: Sequence[EditedNeuron]  # largest delta first
+    summary: Sequence[OutcomeSummary]  # the prompts it was made from, then those held out
+    outcomes: Sequence[PromptOutcome]  # likewise
+    checked_prompts: int  # by `atlas edit check`
+
+
+def edit_report(con: duckdb.DuckDBPyConnection, edit_id: int) -> EditReport:
+    """The edit in full; NotFound without such an edit."""
+    (edit,) = read_edits(con, [edit_id])
+    names = con.execute(
+        """
+        SELECT (SELECT name FROM models WHERE model_id = $model_id),
+               (SELECT label FROM relations WHERE relation_id = $relation_id),
+               (SELECT count(*) FROM side_effects WHERE edit_id = $edit_id)
+        """,
+        {"model_id": edit.model_id, "relation_id": edit.relation_id, "edit_id": edit_id},
+    ).fetchall()
+    model, relation, checked = names[0]
+    outcomes = _outcomes(con, edit_id)
+    return EditReport(
+        edit_id=edit_id,
+        kind=edit.kind,
+        method=edit.method,
+        state=edit.state,
+        model=model or edit.model_id,
+        model_id=edit.model_id,
+        relation_id=edit.relation_id,
+        relation=relation,
+        subject=edit.subject,
+        old_object=edit.old_object,
+        new_object=edit.new_object,
+        fact_id=edit.fact_id,
+        run_id=edit.run_id,
+        selection_id=edit.selection_id,
+        norm=edit.norm,
+        seconds=edit.seconds,
+        created_at=edit.created_at,
+        atlas_version=edit.atlas_version,
+        settings=json.loads(json.dumps(dict(edit.settings))),
+        neurons=_neurons(con, edit),
+        summary=_summary(con, edit_id),
+        outcomes=outcomes,
+        checked_prompts=int(checked),
+    )
+
+
+def _neurons(con: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:
+    served = con.execute(
+        """
+        SELECT d.layer, d.neuron, n.facts
+        FROM edit_deltas AS d
+        JOIN neuron_degrees AS n USING (layer, neuron)
+        WHERE d.edit_id = $edit_id
+          AND n.selection_id = $selection_id
+        """,
+        {"edit_id": edit.edit_id, "selection_id": edit.selection_id},
+    ).fetchall()
+    facts = {(layer, neuron): count for layer, neuron, count in served}
+    norms = np.linalg.norm(edit.deltas.astype(np.float64), axis=1).tolist()
+    neurons = [
+        EditedNeuron(layer, neuron, norm, facts.get((layer, neuron)))
+        for (layer, neuron), norm in zip(edit.named_neurons, norms, strict=True)
+    ]
+    return sorted(neurons, key=lambda n: (-n.norm, n.layer, n.neuron))
+
+
+def _outcomes(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[PromptOutcome]:
+    return fetch(
+        con,
+        PromptOutcome,
+        """
+        SELECT p.text,
+               o.held_out,
+               o.p_old_before,
+               o.p_old_after,
+               o.p_new_before,
+               o.p_new_after,
+               o.old_rank_before,
+               o.old_rank_after,
+               o.new_rank_before,
+               o.new_rank_after,
+               o.predicted_before,
+               o.predicted_after
+        FROM edit_outcomes AS o
+        JOIN prompts AS p USING (prompt_id)
+        WHERE o.edit_id = $edit_id
+        ORDER BY o.held_out, p.text, p.prompt_id
+        """,
+        {"edit_id": edit_id},
+    )
+
+
+def _summary(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[OutcomeSummary]:
+    return fetch(
+        con,
+        OutcomeSummary,
+        """
+        SELECT held_out,
+               count(*) AS prompts,
+               avg(p_old_before) AS p_old_before,
+               avg(p_old_after) AS p_old_after,
+               avg(p_new_before) AS p_new_before,
+               avg(p_new_after) AS p_new_after,
+               count(*) FILTER (old_rank_before = 1) AS old_on_top_before,
+               count(*) FILTER (old_rank_after = 1) AS old_on_top_after,
+               CASE WHEN count(new_rank_before) > 0
+                    THEN count(*) FILTER (new_rank_before = 1) END AS new_on_top_before,
+               CASE WHEN count(new_rank_after) > 0
+                    THEN count(*) FILTER (new_rank_after = 1) END AS new_on_top_after
+        FROM edit_outcomes
+        WHERE edit_id = $edit_id
+        GROUP BY held_out
+        ORDER BY held_out
+        """,
+        {"edit_id": edit_id},
+    )

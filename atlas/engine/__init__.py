@@ -1,0 +1,1 @@
+"""Model and prompts in, numbers out: attribution, probing, suppression. Knows no database."""

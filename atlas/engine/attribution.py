@@ -1,0 +1,258 @@
+"""Knowledge attribution: prompts → a score for every FFN neuron, with its completeness gap."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from atlas.engine.clean_pass import CleanPass, longest_beside, run_clean
+from atlas.engine.integration import Integration, integrate
+from atlas.engine.memory import default_budget, token_bytes
+from atlas.engine.workers import most_workers, work_off
+from atlas.errors import ModelError, SettingsError
+from atlas.models.language_model import LanguageModel
+from atlas.prompts import Prompt, Target, encode
+
+METHODS = ("integrated-gradients", "activation", "gradient-x-activation")
+MAX_TARGETS = 32  # targets per clean pass: enough rows for any machine, little to wait for
+FEWEST_TARGETS = 8  # that a worker of its own is worth
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What attribution measured; every array's first axis is `prompt`.
+
+    For answers of several tokens, scores, activations, effects and gaps are means over the answer's
+    tokens, `p_answer` and `p_predicted` products, `answer_rank` the worst token's.
+    """
+
+    scores: Float  # [prompt, layer, neuron]
+    activations: Float  # [prompt, layer, neuron]
+    effect: Float  # [prompt, layer] F(1) − F(0); NaN for methods that do not measure it
+    completeness_gap: Float  # [prompt, layer] Σ scores − effect, signed; NaN likewise
+    largest_effect: Float  # [prompt] max over layers of |effect|: the scale that gaps are held to
+    evaluations: NDArray[np.int64]  # [prompt, layer] gradient evaluations, summed over tokens
+    over_tolerance: NDArray[np.bool_]  # [prompt] a gap above tolerance × largest_effect remains
+    p_answer: Float  # [prompt]
+    answer_rank: NDArray[np.int64]  # [prompt] 1 = the model's top answer
+    p_predicted: Float  # [prompt]
+    predicted: tuple[str, ...]  # [prompt] the model's top answer
+    answer_tokens: NDArray[np.int64]  # [prompt]
+
+
+def attribute(
+    lm: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    method: str = "integrated-gradients",
+    rule: str = "adaptive",
+    points: int = 20,
+    tolerance: float = 0.01,
+    max_evaluations: int = 160,
+    memory_budget: int | None = None,
+) -> Attribution:
+    """Attribute each prompt's answer to every FFN neuron at the answer position.
+
+    score(l, i) = w_i · ∫₀¹ ∂P/∂w_i (αw) dα (Dai et al. 2022, eq. 4), by `rule`; the fixed rules use
+    `points`, the adaptive one `tolerance` and `max_evaluations` per layer. `activation` scores a
+    neuron by w_i, `gradient-x-activation` by w_i · ∂P/∂w_i. `memory_budget` in bytes bounds what a
+    pass keeps for its backward; it changes no score beyond rounding.
+
+    Raises UnusablePrompt for a prompt the model cannot be asked, SettingsError for an option
+    outside its range, ModelError if the model returns NaN.
+    """
+    how = Integration(rule, points, tolerance, max_evaluations)
+    if method not in METHODS:
+        raise SettingsError(f"unknown method '{method}'; choose one of {', '.join(METHODS)}")
+    encoded = [encode(prompt, lm.tokenizer, lm.objective, lm.context) for prompt in prompts]
+    return attribute_targets(lm, encoded, method=method, how=how, memory_budget=memory_budget)
+
+
+def attribute_targets(
+    lm: LanguageModel,
+    encoded: Sequence[Sequence[Target]],
+    *,
+    method: str,
+    how: Integration,
+    memory_budget: int | None = None,
+) -> Attribution:
+    """`attribute` for prompts that are encoded already: each a list of one target per token."""
+    budget = default_budget(lm.device) if memory_budget is None else memory_budget
+    sums = _Sums(lm, encoded)
+    flat = [(prompt, target) for prompt, targets in enumerate(encoded) for target in targets]
+    workers = max(1, min(most_workers(lm), len(flat) // FEWEST_TARGETS))
+    each = budget // workers  # of memory
+
+    def work(model: LanguageModel, chunk: list[tuple[int, Target]]) -> None:
+        clean = run_clean(model, [target for _, target in chunk])
+        if not torch.isfinite(clean.logits).all():
+            raise ModelError(
+                f"the model returns NaN or infinity for input {clean.targets[0].token_ids}; "
+                "check its weights and try dtype float32"
+            )
+        sums.add([prompt for prompt, _ in chunk], _measure(clean, method, how, each))
+
+    with lm.frozen(), _attention(lm):
+        rounds = -(-len(flat) // (workers * MAX_TARGETS))
+        most = -(-len(flat) // (workers * max(1, rounds)))  # so that all are done at once
+        chunks = sorted(_chunks(lm, flat, most, each), key=_tokens, reverse=True)
+        work_off(lm, chunks, work, workers=workers)
+    return sums.finished(how.tolerance)
+
+
+def _attention(lm: LanguageModel) -> AbstractContextManager[None]:
+    """SDPA's plain kernel for bfloat16 on a CPU: its flash kernel takes a fifth longer in all."""
+    plain = lm.dtype == "bfloat16" and lm.device == "cpu"
+    kernel: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
+    return kernel
+
+
+def _chunks(
+    lm: LanguageModel, flat: list[tuple[int, Target]], most: int, budget: int
+) -> Iterator[list[tuple[int, Target]]]:
+    """Targets of like lengths, so many at most, whose clean pass fits the budget."""
+    chunk: list[tuple[int, Target]] = []
+    for entry in sorted(flat, key=lambda entry: len(entry[1].token_ids)):
+        length = len(entry[1].token_ids)
+        size = max(1, min(most, budget // (length * token_bytes(lm, lm.layers))))
+        if chunk and (
+            len(chunk) >= size or length > longest_beside(lm, len(chunk[0][1].token_ids))
+        ):
+            yield chunk
+            chunk = []
+        chunk.append(entry)
+    if chunk:
+        yield chunk
+
+
+def _tokens(chunk: list[tuple[int, Target]]) -> int:
+    """Roughly the work of a chunk."""
+    return sum(len(target.token_ids) for _, target in chunk)
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What a clean pass and the patched rows behind it came to; first axis `target`."""
+
+    targets: tuple[Target, ...]
+    scores: Float  # [target, layer, neuron]
+    activations: Float  # [target, layer, neuron]
+    effect: NDArray[np.float64]  # [target, layer]
+    evaluations: NDArray[np.int64]  # [target, layer]
+    log_p: Float  # [target] of the answer token
+    log_p_top: Float  # [target] of the top token
+    top: NDArray[np.int64]  # [target] the top token
+    rank: NDArray[np.int64]  # [target] the answer token's
+
+
+class _Sums:
+    """Sums over each prompt's answer tokens, turned into means and products at the end."""
+
+    def __init__(self, lm: LanguageModel, encoded: Sequence[Sequence[Target]]) -> None:
+        self.lm = lm
+        self.lock = threading.Lock()
+        self.tokens = np.array([len(targets) for targets in encoded])
+        prompts = len(encoded)
+        self.scores = np.zeros((prompts, lm.layers, lm.neurons_per_layer), np.float32)
+        self.activations = np.zeros_like(self.scores)
+        self.effect = np.zeros((prompts, lm.layers))
+        self.largest_effect = np.zeros(prompts)
+        self.evaluations = np.zeros((prompts, lm.layers), np.int64)
+        self.log_p = np.zeros(prompts)
+        self.log_p_predicted = np.zeros(prompts)
+        self.rank = np.zeros(prompts, np.int64)
+        self.predicted: list[list[int]] = [[0] * len(targets) for targets in encoded]
+
+    def add(self, prompts: list[int], measured: _Measured) -> None:
+        """Add targets to the prompts that they belong to; from any thread."""
+        with self.lock:
+            np.add.at(self.scores, prompts, measured.scores)
+            np.add.at(self.activations, prompts, measured.activations)
+            np.add.at(self.effect, prompts, measured.effect)
+            np.add.at(self.largest_effect, prompts, np.abs(measured.effect).max(-1))
+            np.add.at(self.evaluations, prompts, measured.evaluations)
+            np.add.at(self.log_p, prompts, measured.log_p)
+            np.add.at(self.log_p_predicted, prompts, measured.log_p_top)
+            np.maximum.at(self.rank, prompts, measured.rank)
+            for prompt, target, token in zip(prompts, measured.targets, measured.top, strict=True):
+                self.predicted[prompt][target.index] = int(token)
+
+    def finished(self, tolerance: float) -> Attribution:
+        """The attribution of all prompts."""
+        tokens = self.tokens[:, None]
+        per_token = np.float32(1) / self.tokens[:, None, None].astype(np.float32)
+        scores = self.scores * per_token
+        effect = self.effect / tokens
+        gap = scores.sum(-1, dtype=np.float64) - effect
+        largest_effect = self.largest_effect / self.tokens
+        return Attribution(
+            scores=scores,
+            activations=self.activations * per_token,
+            effect=effect.astype(np.float32),
+            completeness_gap=gap.astype(np.float32),
+            evaluations=self.evaluations,
+            largest_effect=largest_effect.astype(np.float32),
+            over_tolerance=np.abs(gap).max(-1) > tolerance * largest_effect,
+            p_answer=np.exp(self.log_p).astype(np.float32),
+            answer_rank=self.rank,
+            p_predicted=np.exp(self.log_p_predicted).astype(np.float32),
+            predicted=tuple(self.lm.tokenizer.decode(ids).strip() for ids in self.predicted),
+            answer_tokens=self.tokens,
+        )
+
+
+def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> _Measured:
+    scores, effect, evaluations = _score(clean, method, how, budget)
+    log_p = clean.logits.log_softmax(-1)
+    answer = log_p.gather(1, clean.tokens[:, None])
+    top_p, top = log_p.max(-1)
+    return _Measured(
+        targets=clean.targets,
+        scores=scores,
+        activations=_by_target(clean.activations),
+        effect=effect,
+        evaluations=evaluations,
+        log_p=answer[:, 0].cpu().numpy(),
+        log_p_top=top_p.cpu().numpy(),
+        top=top.cpu().numpy(),
+        rank=1 + (log_p > answer).sum(-1).cpu().numpy(),
+    )
+
+
+def _score(
+    clean: CleanPass, method: str, how: Integration, budget: int
+) -> tuple[Float, NDArray[np.float64], NDArray[np.int64]]:
+    """Scores [target, layer, neuron], effects and evaluations [target, layer] of a clean pass."""
+    layers, targets = clean.projected.shape[:2]
+    if method == "integrated-gradients":
+        integral = integrate(clean, how, budget)
+        effect = integral.effect.T.cpu().double().numpy()
+        scores = _by_target(_times_gradient(clean, integral.gradient))
+        return scores, effect, integral.evaluations.T.numpy()
+    unmeasured = np.full((targets, layers), np.nan)
+    if method == "activation":
+        return _by_target(clean.activations), unmeasured, np.zeros((targets, layers), np.int64)
+    scores = _by_target(_times_gradient(clean, clean.gradient))
+    return scores, unmeasured, np.ones((targets, layers), np.int64)
+
+
+def _times_gradient(clean: CleanPass, gradient: Tensor) -> Tensor:
+    """w ⊙ (W_outᵀ gradient), [layer, target, neuron] float32: one product per layer."""
+    return torch.stack(
+        [
+            activations.float() * (g @ clean.lm.value_vectors(layer).float().T)
+            for layer, (activations, g) in enumerate(zip(clean.activations, gradient, strict=True))
+        ]
+    )
+
+
+def _by_target(tensor: Tensor) -> Float:
+    """[layer, target, neuron] → [target, layer, neuron], as numpy."""
+    return tensor.transpose(0, 1).float().cpu().numpy()

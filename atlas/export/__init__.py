@@ -1,0 +1,1 @@
+"""Parts of an atlas as files: Parquet and figures."""

@@ -1,0 +1,184 @@
+"""A run as Parquet files: its rows and what they refer to, one file a table."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from atlas.errors import SettingsError
+from atlas.export.run_tables import EXPORTED, run_temporary_tables
+from atlas.queries.info import RunSummary, run_summary
+from atlas.selection.chosen import choose_run
+from atlas.store.atlas_file import Atlas
+from atlas.store.connection import mapped_errors
+from atlas.store.rows import fetch, fetch_one
+
+README = "README.md"
+
+
+@dataclass(frozen=True)
+class ExportedTable:
+    """A Parquet file of an export."""
+
+    table: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RunExport:
+    """What an export wrote."""
+
+    run_id: str
+    directory: str
+    tables: tuple[ExportedTable, ...]
+
+
+@dataclass(frozen=True)
+class _Column:
+    table: str
+    name: str
+    type: str
+    comment: str | None
+
+
+def export_run(
+    atlas: Atlas, run_id: str | None, directory: Path, *, force: bool = False
+) -> RunExport:
+    """Write a run (an unambiguous beginning of its id will do) into a new directory.
+
+    The directory appears whole or not at all. With `force`, an earlier export (or an empty
+    directory) is replaced. Raises NotFound, and SettingsError for a directory that is there.
+    """
+    _require_free(directory, force)
+    with atlas.reading() as connection:
+        run_id = choose_run(connection, run_id)
+        run = run_summary(connection, run_id)
+        with _appearing(directory) as unfinished:
+            run_temporary_tables(connection, run_id)
+            tables = tuple(_copy(connection, name, sql, unfinished) for name, sql in EXPORTED)
+            columns = _columns(connection, [table.table for table in tables])
+            text = _readme(run, tables, columns)
+            (unfinished / README).write_text(text, encoding="utf-8")
+    return RunExport(run_id, str(directory), tables)
+
+
+def _require_free(directory: Path, force: bool) -> None:
+    with mapped_errors(directory):
+        if not directory.exists():
+            if not directory.absolute().parent.is_dir():
+                raise SettingsError(
+                    f"there is no directory {directory.absolute().parent}: make it first"
+                )
+            return
+        if not directory.is_dir():
+            raise SettingsError(f"{directory} is a file: name a new directory with --to")
+        names = [entry.name for entry in directory.iterdir()]
+    if not force:
+        raise SettingsError(f"{directory} exists: name a new directory, or replace it with --force")
+    foreign = [name for name in names if name != README and not name.endswith(".parquet")]
+    if foreign or (names and README not in names):
+        raise SettingsError(
+            f"{directory} is no earlier export ({foreign[0] if foreign else 'no README.md'}): "
+            "--force replaces only those, name another directory"
+        )
+
+
+@contextmanager
+def _appearing(directory: Path) -> Iterator[Path]:
+    """A directory to write into, which takes the name `directory` once all is written."""
+    directory = directory.absolute()  # so that it has a name, also where it is given as ".."
+    unfinished = directory.with_name(f"{directory.name}.unfinished")
+    replaced = directory.with_name(f"{directory.name}.replaced")
+    with mapped_errors(directory):
+        for left in (unfinished, replaced):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            unfinished.mkdir()
+            yield unfinished
+            if directory.exists():
+                directory.rename(replaced)
+            unfinished.rename(directory)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _copy(
+    connection: duckdb.DuckDBPyConnection, table: str, sql: str, directory: Path
+) -> ExportedTable:
+    file = directory / f"{table}.parquet"
+    target = str(file).replace("'", "''")
+    connection.execute(f"COPY ({sql} ORDER BY ALL) TO '{target}' (FORMAT parquet)")
+    (rows,) = fetch_one(connection, "SELECT count(*) FROM read_parquet(?)", [str(file)])
+    return ExportedTable(table, rows, file.stat().st_size)
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> list[_Column]:
+    return fetch(
+        connection,
+        _Column,
+        """
+        SELECT table_name AS "table",
+               column_name AS name,
+               data_type AS type,
+               comment
+        FROM duckdb_columns()
+        WHERE NOT internal
+          AND table_name IN $tables
+        ORDER BY table_name, column_index
+        """,
+        {"tables": list(tables)},
+    )
+
+
+def _readme(run: RunSummary, tables: Sequence[ExportedTable], columns: Sequence[_Column]) -> str:
+    settings = {
+        "method": run.method,
+        "rule": run.rule,
+        "points": run.points,
+        "tolerance": run.tolerance,
+        "dtype": run.dtype,
+        "score floor": run.score_floor,
+        "dataset": f"{run.dataset} ({run.dataset_digest})",
+        "status": run.status,
+        "prompts measured": f"{run.measured:,}",
+        "atlas version": run.atlas_version,
+    }
+    lines = [
+        f"# Run {run.run_id} of {run.model}",
+        "",
+        "Exported from a knowledge-neuron atlas: the run's rows and what they refer to, one",
+        "Parquet file a table. A neuron is a layer and an index, both counted from 0.",
+        "",
+        *(f"- {name}: {value}" for name, value in settings.items() if value is not None),
+        "",
+        "Any Parquet reader will do. With DuckDB, for instance:",
+        "",
+        "    SELECT layer, neuron, count(*) AS facts",
+        "    FROM 'knowledge_neurons.parquet'",
+        "    GROUP BY layer, neuron",
+        "    ORDER BY facts DESC",
+        "    LIMIT 10",
+        "",
+        "## Tables",
+    ]
+    for table in tables:
+        own = [column for column in columns if column.table == table.table]
+        said = any(column.comment for column in own)
+        rows = f"{table.rows:,} row{'' if table.rows == 1 else 's'}"
+        lines += ["", f"### {table.table} ({rows})", ""]
+        lines += ["| column | type |" + (" meaning |" if said else "")]
+        lines += ["|---|---|" + ("---|" if said else "")]
+        lines += [
+            f"| {column.name} | {column.type} |" + (f" {_cell(column.comment)} |" if said else "")
+            for column in own
+        ]
+    return "\n".join([*lines, ""])

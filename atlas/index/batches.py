@@ -1,0 +1,75 @@
+"""A relation's prompts in batches: what the indexer measures and commits as one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atlas.engine.clean_pass import longest_beside
+from atlas.facts import Fact, Relation, Template
+from atlas.index.records import prompt_id
+from atlas.models.language_model import LanguageModel
+from atlas.prompts import Target, UnusablePrompt, cloze, encode, fill
+
+BATCH_FLOPS = 5e11  # a batch's rough work: some seconds on a laptop
+LARGEST_BATCH = 64  # prompts
+
+
+@dataclass(frozen=True)
+class AskedPrompt:
+    """A prompt of the dataset: its targets, or why the model cannot be asked."""
+
+    prompt_id: int
+    targets: Sequence[Target]
+    skipped_because: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of answer tokens and of input tokens; (0, 0) for a skipped prompt."""
+        return len(self.targets), max((len(t.token_ids) for t in self.targets), default=0)
+
+
+def relation_batches(lm: LanguageModel, relation: Relation) -> list[list[AskedPrompt]]:
+    """All prompts of a relation in batches of like lengths, with as many answer tokens each.
+
+    Which prompts share a batch depends on the relation and the model alone, never on what an
+    earlier call has measured: so an interrupted index ends up equal to an uninterrupted one.
+    """
+    asked = sorted(
+        (_asked(lm, fact, template) for fact in relation.facts for template in relation.templates),
+        key=_shape,
+    )
+    batches: list[list[AskedPrompt]] = []
+    for prompt in asked:
+        if batches and _fits(lm, batches[-1], prompt):
+            batches[-1].append(prompt)
+        else:
+            batches.append([prompt])
+    return batches
+
+
+def _shape(asked: AskedPrompt) -> tuple[int, int]:
+    return asked.shape
+
+
+def _fits(lm: LanguageModel, batch: list[AskedPrompt], prompt: AskedPrompt) -> bool:
+    """Whether a prompt, no shorter than those of the batch, may join it."""
+    (first, shortest), (tokens, length) = batch[0].shape, prompt.shape
+    if tokens != first or len(batch) >= _batch_size(lm, tokens, length):
+        return False
+    return tokens == 0 or length <= longest_beside(lm, shortest)
+
+
+def _asked(lm: LanguageModel, fact: Fact, template: Template) -> AskedPrompt:
+    identity = prompt_id(fact.fact_id, template.template_id)
+    try:
+        prompt = cloze(fill(template, fact), fact.object, lm.objective)
+        return AskedPrompt(identity, encode(prompt, lm.tokenizer, lm.objective, lm.context))
+    except UnusablePrompt as unusable:
+        return AskedPrompt(identity, (), unusable.reason)
+
+
+def _batch_size(lm: LanguageModel, tokens: int, length: int) -> int:
+    """Prompts per batch: as many as the work allows (two patched rows a layer, half the blocks)."""
+    positions = length if lm.objective == "masked" else 1
+    block_flops = 2 * lm.d_model * (4 * lm.d_model + 3 * lm.neurons_per_layer)
+    prompt_flops = 2 * tokens * positions * lm.layers**2 * block_flops
+    return max(1, min(LARGEST_BATCH, int(BATCH_FLOPS // max(prompt_flops, 1))))

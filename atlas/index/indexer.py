@@ -1,0 +1,289 @@
+"""The batch job: facts → prompts → attribution → the atlas file, relation by relation, resumable.
+
+The file is open only while a commit is made. A batch is in the file whole or not at all, so that
+whatever stops the job loses at most the batches since the last commit, and the next call goes on
+with what is missing. A relation's knowledge neurons are selected with its last commit.
+"""
+
+import contextlib
+import platform
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from duckdb import DuckDBPyConnection
+
+from atlas.engine.attribution import METHODS, Attribution, attribute_targets
+from atlas.engine.integration import Integration
+from atlas.errors import SettingsError
+from atlas.facts import Dataset
+from atlas.index import records
+from atlas.index.batches import AskedPrompt, relation_batches
+from atlas.index.index_lock import indexing
+from atlas.interactions.examine import examine_facts, side_by_side
+from atlas.interactions.stored import record_interactions, unexamined_facts
+from atlas.models.language_model import LanguageModel
+from atlas.models.load import load_model
+from atlas.selection.select import select
+from atlas.selection.thresholds import Thresholds
+from atlas.store.atlas_file import Atlas, open_atlas
+
+COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
+COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Everything besides the facts that decides what an index holds.
+
+    model, dtype, device: as for `load_model`. score_floor: scores below this share of a prompt's
+    maximum (in absolute value) are not stored. memory_budget (bytes) changes no score.
+    interactions: also suppress every fact's neurons, each, in pairs and all, once it is selected.
+    """
+
+    model: str = "mini-bert"
+    dtype: str = "float32"
+    device: str = "auto"
+    method: str = "integrated-gradients"
+    integration: Integration = field(default_factory=Integration)
+    score_floor: float = 0.05
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    memory_budget: int | None = None
+    interactions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise SettingsError(
+                f"unknown method '{self.method}'; choose one of {', '.join(METHODS)}"
+            )
+        if not 0 <= self.score_floor <= self.thresholds.ratio:
+            raise SettingsError(
+                f"score floor must lie between 0 and the selection's ratio "
+                f"{self.thresholds.ratio}, got {self.score_floor}"
+            )
+
+
+@dataclass(frozen=True)
+class IndexProgress:
+    """Where the job stands, in prompts that are measured or skipped, those of earlier calls too.
+
+    computed: prompts that this call has handled, in so many `seconds`.
+    complete: the relation is measured and its knowledge neurons are selected.
+    """
+
+    run_id: str
+    total: int
+    done: int = 0
+    computed: int = 0
+    seconds: float = 0.0
+    relation_id: str = ""
+    relation_done: int = 0
+    relation_total: int = 0
+    complete: bool = False
+
+
+def index(
+    path: Path, dataset: Dataset, chosen: Dataset, settings: IndexSettings
+) -> Generator[IndexProgress, None, None]:
+    """Measure the chosen part of a dataset and select its knowledge neurons, into the atlas `path`.
+
+    The run is identified by model, settings and the whole dataset, so that choosing more relations
+    or facts later continues it. Yields before every relation, after every batch of it, and when it
+    is complete.
+
+    Raises LockedAtlas at once if another indexer works on the file, and whatever `load_model` and
+    `open_atlas` raise. There is no new file before the model is loaded.
+    """
+    with indexing(path):
+        if path.exists():  # a file that cannot be used is refused before minutes of loading
+            open_atlas(path, create=True)
+        lm = load_model(settings.model, settings.dtype, settings.device)
+        atlas = open_atlas(path, create=True)
+        job = _Job(atlas, lm, settings, _run_record(lm, dataset, settings))
+        yield from job.measure(chosen)
+
+
+def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) -> records.RunRecord:
+    how, integrated = settings.integration, settings.method == "integrated-gradients"
+    adaptive = how.rule == "adaptive"
+    return records.RunRecord(
+        model_id=lm.model_id,
+        method=settings.method,
+        rule=how.rule if integrated else None,
+        points=how.points if integrated and not adaptive else None,
+        tolerance=how.tolerance if integrated else None,
+        dtype=lm.dtype,
+        device=lm.device,
+        score_floor=settings.score_floor,
+        dataset=dataset.name,
+        dataset_digest=dataset.digest,
+        atlas_version=version("knowledge-neuron-atlas"),
+        environment={
+            **{package: version(package) for package in ("torch", "transformers", "numpy")},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "threads": str(torch.get_num_threads()),
+        },
+        settings={"max_evaluations": how.max_evaluations} if integrated and adaptive else {},
+    )
+
+
+class _Job:
+    """One call of `index`: what is measured but not committed yet, and when it last committed."""
+
+    def __init__(
+        self, atlas: Atlas, lm: LanguageModel, settings: IndexSettings, run: records.RunRecord
+    ) -> None:
+        self.atlas, self.lm, self.settings, self.run = atlas, lm, settings, run
+        self.pending: list[records.PromptResults] = []
+        self.committed_at = time.monotonic()
+
+    def measure(self, chosen: Dataset) -> Iterator[IndexProgress]:
+        """Record what is asked, measure what is missing, select relation by relation."""
+        with self.atlas.writing(COMMIT_WAIT) as connection:
+            records.record_dataset(connection, chosen)
+            records.record_model(connection, _model_record(self.lm))
+            records.record_run(connection, self.run)
+            recorded = set(records.recorded_prompts(connection, self.run.run_id).tolist())
+        status: Literal["interrupted", "finished"] = "interrupted"
+        try:
+            yield from self._relations(chosen, recorded)
+            status = "finished"
+        finally:
+            with self._writing_pending() as connection:
+                records.finish_run(connection, self.run.run_id, status)
+
+    def _relations(self, chosen: Dataset, recorded: set[int]) -> Iterator[IndexProgress]:
+        total = sum(len(r.facts) * len(r.templates) for r in chosen.relations)
+        at, started = IndexProgress(run_id=self.run.run_id, total=total), time.monotonic()
+        for relation in chosen.relations:
+            size = len(relation.facts) * len(relation.templates)
+            at = replace(
+                at,
+                relation_id=relation.relation_id,
+                relation_done=0,
+                relation_total=size,
+                complete=False,
+                seconds=time.monotonic() - started,
+            )
+            yield at
+            for batch in relation_batches(self.lm, relation):
+                new = [asked for asked in batch if asked.prompt_id not in recorded]
+                if new:
+                    self.pending.append(self._results(new))
+                if self.pending and time.monotonic() - self.committed_at > COMMIT_EVERY:
+                    self._commit()
+                at = replace(
+                    at,
+                    relation_done=at.relation_done + len(batch),
+                    done=at.done + len(batch),
+                    computed=at.computed + len(new),
+                    seconds=time.monotonic() - started,
+                )
+                yield at
+            self._commit(relation.relation_id)
+            if self.settings.interactions:
+                for _ in self._interactions(relation.relation_id):
+                    yield at
+            at = replace(at, complete=True, seconds=time.monotonic() - started)
+            yield at
+
+    def _commit(self, complete_relation: str | None = None) -> None:
+        with self._writing_pending() as connection:
+            if complete_relation is not None:
+                select(connection, self.run.run_id, self.settings.thresholds, [complete_relation])
+
+    def _interactions(self, relation_id: str) -> Iterator[None]:
+        """Examine what is missing of a relation, and record it some facts at a time."""
+        selection_id = self.settings.thresholds.selection_id(self.run.run_id)
+        with self.atlas.reading(COMMIT_WAIT) as connection:
+            facts = unexamined_facts(connection, selection_id, relation_id=relation_id)
+        for batch in side_by_side(facts):
+            found = examine_facts(self.lm, selection_id, batch)
+            with self.atlas.writing(COMMIT_WAIT) as connection:
+                record_interactions(connection, found.facts, found.pairs)
+            yield
+
+    @contextlib.contextmanager
+    def _writing_pending(self) -> Iterator[DuckDBPyConnection]:
+        """A transaction that begins with what is pending, which stays so if it fails."""
+        with self.atlas.writing(COMMIT_WAIT) as connection:
+            for results in self.pending:
+                records.record_results(connection, self.run.run_id, results)
+            yield connection
+        # Ctrl-C may come before this line: recording results twice changes nothing.
+        self.pending.clear()
+        self.committed_at = time.monotonic()
+
+    def _results(self, asked: Sequence[AskedPrompt]) -> records.PromptResults:
+        """Measure a batch; its prompts are all of one shape, or all skipped."""
+        if asked[0].skipped_because is not None:
+            return records.PromptResults(
+                [records.PromptResult(a.prompt_id, skipped_because=a.skipped_because)
+                 for a in asked]
+            )  # fmt: skip
+        measured = attribute_targets(
+            self.lm,
+            [a.targets for a in asked],
+            method=self.settings.method,
+            how=self.settings.integration,
+            memory_budget=self.settings.memory_budget,
+        )
+        return sparse_results([a.prompt_id for a in asked], measured, self.settings.score_floor)
+
+
+def sparse_results(
+    prompt_ids: Sequence[int], measured: Attribution, floor: float
+) -> records.PromptResults:
+    """What is stored of an attribution: a row a prompt, and its scores of at least the floor.
+
+    A score is kept if |score| ≥ floor × the prompt's largest score (in float32, as it is stored).
+    """
+    largest = measured.scores.max(axis=(1, 2))
+    keep = np.abs(measured.scores) >= np.float32(floor) * np.abs(largest)[:, None, None]
+    prompt, layer, neuron = np.nonzero(keep)
+    worst = np.abs(measured.completeness_gap).argmax(axis=1)
+    gap = np.take_along_axis(measured.completeness_gap, worst[:, None], axis=1)[:, 0]
+    has_gap = bool(np.isfinite(gap).all())
+    return records.PromptResults(
+        prompts=[
+            records.PromptResult(
+                prompt_id=identity,
+                p_answer=float(measured.p_answer[i]),
+                answer_rank=int(measured.answer_rank[i]),
+                predicted=measured.predicted[i],
+                p_predicted=float(measured.p_predicted[i]),
+                answer_tokens=int(measured.answer_tokens[i]),
+                max_score=float(largest[i]),
+                layer_effect=float(measured.largest_effect[i]) if has_gap else None,
+                completeness_gap=float(gap[i]) if has_gap else None,
+                over_tolerance=bool(measured.over_tolerance[i]) if has_gap else None,
+                gradient_evaluations=int(measured.evaluations[i].sum()),
+            )
+            for i, identity in enumerate(prompt_ids)
+        ],
+        attributions=records.Attributions(
+            prompt_id=np.asarray(prompt_ids, np.int64)[prompt],
+            layer=layer.astype(np.int16),
+            neuron=neuron.astype(np.int32),
+            score=measured.scores[keep],
+            activation=measured.activations[keep],
+        ),
+    )
+
+
+def _model_record(lm: LanguageModel) -> records.ModelRecord:
+    return records.ModelRecord(
+        name=lm.name,
+        revision=lm.revision,
+        architecture=lm.architecture,
+        objective=lm.objective,
+        layers=lm.layers,
+        neurons_per_layer=lm.neurons_per_layer,
+        weights_sha256=lm.weights_sha256,
+    )

@@ -1,0 +1,35 @@
+"""Loading the model that a run, a selection or an edit of the atlas is about."""
+
+from pathlib import Path
+
+from atlas.edits.in_force import RunModel
+from atlas.errors import ModelError, ModelNotFound
+from atlas.models.language_model import LanguageModel
+from atlas.models.load import EMBEDDED, load_model
+
+
+def load_run_model(
+    wanted: RunModel, name: str | None = None, device: str = "auto"
+) -> LanguageModel:
+    """The model in its run's dtype, found by the name in the atlas unless `name` says where it is.
+
+    Raises ModelNotFound if the atlas's name leads nowhere, ModelError if the weights are others
+    than those of the run, and whatever `load_model` raises.
+    """
+    if name is None and not _leads_somewhere(wanted.name):
+        raise ModelNotFound(
+            f"the atlas's model '{wanted.name}' is not in this directory: say where it is with "
+            "--model DIRECTORY or --model FILE.gguf"
+        )
+    lm = load_model(name or wanted.name, wanted.dtype, device)
+    if lm.model_id != wanted.model_id:
+        raise ModelError(
+            f"'{name or wanted.name}' has weights {lm.model_id}, the atlas's '{wanted.name}' has "
+            f"{wanted.model_id}: name the model that was indexed with --model"
+        )
+    return lm
+
+
+def _leads_somewhere(name: str) -> bool:
+    """Whether it is the embedded model, a hub id, or a path that is there."""
+    return name == EMBEDDED or "/" in name or Path(name).exists()

@@ -1,0 +1,1 @@
+"""How a fact's knowledge neurons work together."""

@@ -1,0 +1,129 @@
+"""Examining facts on the live model: which neurons interact, and what removes the answer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from atlas.engine.suppression import Suppressed, ask_suppressed
+from atlas.interactions.plan import Examined, Question, Reply, examine, examine_together
+from atlas.interactions.stored import FactInteractions, Interaction, UnexaminedFact
+from atlas.models.language_model import LanguageModel
+from atlas.prompts import Target, cloze, encode
+
+FACTS, QUESTIONS = 64, 100_000  # examined side by side; questions that they may ask at once
+
+
+@dataclass(frozen=True)
+class ExaminedFacts:
+    """Rows to be recorded."""
+
+    facts: tuple[FactInteractions, ...]
+    pairs: tuple[Interaction, ...]
+
+
+def side_by_side(facts: Sequence[UnexaminedFact]) -> Iterator[list[UnexaminedFact]]:
+    """The facts in batches that fit into memory, whatever the number of their neurons."""
+    batch: list[UnexaminedFact] = []
+    questions = 0
+    for fact in facts:
+        own = len(fact.texts) * (2 + len(fact.neurons) * (len(fact.neurons) + 1) // 2)
+        if batch and (len(batch) == FACTS or questions + own > QUESTIONS):
+            yield batch
+            batch, questions = [], 0
+        batch.append(fact)
+        questions += own
+    if batch:
+        yield batch
+
+
+def examine_facts(
+    lm: LanguageModel, selection_id: str, facts: Sequence[UnexaminedFact]
+) -> ExaminedFacts:
+    """Examine the facts side by side, rows = sets of suppressed neurons × prompts.
+
+    Prompts whose answer is not on top when the model is asked here play no part. Raises ModelError
+    if the model returns NaN, UnusablePrompt if a prompt cannot be asked of this model.
+    """
+    encoded = {fact.fact_id: _encoded(lm, fact) for fact in facts}
+    together = examine_together(
+        {fact.fact_id: examine(len(fact.neurons), len(fact.texts)) for fact in facts}
+    )
+    own = {fact.fact_id: fact.named_neurons for fact in facts}
+    try:
+        questions = next(together)
+        while True:
+            asked = [
+                (fact_id, question) for fact_id, some in questions.items() for question in some
+            ]
+            replies: dict[str, list[Reply]] = {fact_id: [] for fact_id in questions}
+            answers = ask_suppressed(
+                lm, [_suppressed(encoded[f], own[f], question) for f, question in asked]
+            )
+            for (fact_id, _), log_p, on_top in zip(
+                asked, answers.log_p.tolist(), answers.on_top.tolist(), strict=True
+            ):
+                replies[fact_id].append(Reply(log_p, on_top))
+            questions = together.send(replies)
+    except StopIteration as end:
+        examined: dict[str, Examined] = end.value
+    return ExaminedFacts(
+        tuple(_fact_row(selection_id, fact, examined[fact.fact_id]) for fact in facts),
+        tuple(
+            row for fact in facts for row in _pair_rows(selection_id, fact, examined[fact.fact_id])
+        ),
+    )
+
+
+def _encoded(lm: LanguageModel, fact: UnexaminedFact) -> list[list[Target]]:
+    return [
+        encode(cloze(text, fact.object, lm.objective), lm.tokenizer, lm.objective, lm.context)
+        for text in fact.texts
+    ]
+
+
+def _suppressed(
+    prompts: Sequence[Sequence[Target]], neurons: Sequence[tuple[int, int]], question: Question
+) -> Suppressed:
+    return Suppressed(
+        prompts[question.prompt], tuple(neurons[number] for number in question.suppressed)
+    )
+
+
+def _fact_row(selection_id: str, fact: UnexaminedFact, found: Examined) -> FactInteractions:
+    smallest = found.exact[0] if found.exact else found.greedy
+    named = fact.named_neurons
+    return FactInteractions(
+        selection_id=selection_id,
+        fact_id=fact.fact_id,
+        neurons=len(named),
+        prompts=found.prompts,
+        log_p=found.log_p,
+        effect_all=found.effect_all,
+        kept_all=found.kept_all,
+        removing_greedy=None if found.greedy is None else len(found.greedy),
+        removing_exact=len(found.exact[0]) if found.exact else None,
+        removing_sets=None if found.exact is None else len(found.exact),
+        removing_neurons=None
+        if smallest is None
+        else " ".join(f"{layer}:{neuron}" for layer, neuron in (named[i] for i in smallest)),
+        asked=fact.asked,
+    )
+
+
+def _pair_rows(selection_id: str, fact: UnexaminedFact, found: Examined) -> list[Interaction]:
+    named = fact.named_neurons
+    return [
+        Interaction(
+            selection_id,
+            fact.fact_id,
+            *named[pair.a],
+            *named[pair.b],
+            pair.effect_a,
+            pair.effect_b,
+            pair.effect_ab,
+            pair.interaction,
+            pair.kept_a,
+            pair.kept_b,
+            pair.kept_ab,
+        )
+        for pair in found.pairs
+    ]

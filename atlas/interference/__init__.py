@@ -1,0 +1,1 @@
+"""What suppressing one fact's neurons does to other facts: predicted and measured."""

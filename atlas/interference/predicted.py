@@ -1,0 +1,188 @@
+"""How much a set of neurons matters to every fact, predicted from the stored scores.
+
+A fact's *score mass* is the sum of its prompts' stored positive scores: what speaks for its answer
+(see mass_records.py). How much a set of neurons is predicted to interfere with fact G is the share
+of G's mass that lies on them:
+
+    predicted(F -> G) = mass of G on F's knowledge neurons / mass of G
+
+It has a direction: F's neurons may be all of G's while G's are few of F's. A fact's interference on
+itself is the share of its mass that its own knowledge neurons hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.errors import NoScores
+from atlas.queries.facts import NamedFact, one_fact
+from atlas.selection.chosen import ChosenSelection
+from atlas.store.rows import fetch, fetch_one
+
+
+@dataclass(frozen=True)
+class Interference:
+    """What suppressing or editing some neurons is predicted to do to one fact."""
+
+    relation_id: str
+    relation: str
+    fact_id: str
+    subject: str
+    object: str
+    predicted: float  # share of the fact's score mass on those neurons, 0 to 1
+    neurons: int  # of those neurons, the ones that carry mass of the fact
+
+
+@dataclass(frozen=True)
+class InterferenceReport:
+    """What suppressing a fact's knowledge neurons is predicted to do to the other facts."""
+
+    fact: NamedFact
+    neurons: tuple[tuple[int, int], ...]  # (layer, index) of the fact's knowledge neurons
+    on_itself: float | None  # share of its own mass that they hold; None: it has no mass
+    facts: int  # other facts with mass on them
+    affected: tuple[Interference, ...]  # those, most affected first; at most the limit
+
+
+def interference_report(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    wanted: str,
+    limit: int | None = None,
+) -> InterferenceReport:
+    """What the fact named does to the others, by the neurons that the selection chose for it.
+
+    Raises NoScores, and what `one_fact` raises.
+    """
+    require_scores(con, selection.run_id)
+    fact = one_fact(con, wanted)
+    neurons = [
+        (int(layer), int(neuron))
+        for layer, neuron in con.execute(
+            """
+            SELECT layer, neuron
+            FROM knowledge_neurons
+            WHERE selection_id = $selection_id
+              AND fact_id = $fact_id
+            ORDER BY mean_score DESC, layer, neuron
+            """,
+            {"selection_id": selection.selection_id, "fact_id": fact.fact_id},
+        ).fetchall()
+    ]
+    # One row more, for the fact itself may be among the first.
+    found = predicted_interference(
+        con, selection.run_id, neurons, limit=None if limit is None else limit + 1
+    )
+    others = [row for row in found if row.fact_id != fact.fact_id]
+    facts, on_itself, has_mass = fetch_one(
+        con,
+        """
+        WITH asked AS (
+            SELECT unnest($layers)::SMALLINT AS layer,
+                   unnest($neurons)::INTEGER AS neuron
+        )
+        SELECT count(DISTINCT fact_id) FILTER (WHERE fact_id <> $fact_id),
+               coalesce(sum(share::DOUBLE) FILTER (WHERE fact_id = $fact_id), 0),
+               EXISTS (FROM fact_masses WHERE run_id = $run_id AND fact_id = $fact_id)
+        FROM fact_masses
+        JOIN asked USING (layer, neuron)
+        WHERE run_id = $run_id
+        """,
+        {"run_id": selection.run_id, "fact_id": fact.fact_id, **_lists(neurons)},
+    )
+    return InterferenceReport(
+        fact, tuple(neurons), on_itself if has_mass else None, facts, tuple(others[:limit])
+    )
+
+
+def predicted_interference(
+    con: duckdb.DuckDBPyConnection,
+    run_id: str,
+    neurons: Sequence[tuple[int, int]],
+    *,
+    limit: int | None = None,
+    zeros: bool = False,
+) -> list[Interference]:
+    """Every fact with mass on the neurons (layer, index), the most affected first.
+
+    With `zeros`, facts that have mass but none on these neurons follow; facts without mass, and
+    those of relations that no selection has reached, have no row. Raises NoScores if the run has
+    no scores at all.
+    """
+    require_scores(con, run_id)
+    return fetch(
+        con,
+        Interference,
+        """
+        WITH asked AS (
+            SELECT DISTINCT
+                   unnest($layers)::SMALLINT AS layer,
+                   unnest($neurons)::INTEGER AS neuron
+        ),
+        hit AS (
+            SELECT m.fact_id,
+                   sum(m.share::DOUBLE) AS predicted,
+                   count(*) AS neurons
+            FROM fact_masses AS m
+            JOIN asked USING (layer, neuron)
+            WHERE m.run_id = $run_id
+            GROUP BY m.fact_id
+            UNION ALL
+            SELECT DISTINCT m.fact_id, 0, 0
+            FROM fact_masses AS m
+            WHERE $zeros
+              AND m.run_id = $run_id
+              AND m.fact_id NOT IN (
+                  SELECT o.fact_id
+                  FROM fact_masses AS o
+                  JOIN asked USING (layer, neuron)
+                  WHERE o.run_id = $run_id
+              )
+        )
+        SELECT f.relation_id,
+               r.label AS relation,
+               f.fact_id,
+               f.subject,
+               f.object,
+               h.predicted,
+               h.neurons
+        FROM hit AS h
+        JOIN facts AS f USING (fact_id)
+        JOIN relations AS r USING (relation_id)
+        ORDER BY h.predicted DESC, f.relation_id, f.subject, f.fact_id
+        LIMIT $limit
+        """,
+        {
+            "run_id": run_id,
+            **_lists(neurons),
+            "zeros": zeros,
+            "limit": limit,
+        },
+    )
+
+
+def require_scores(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Raise NoScores unless the run has stored scores."""
+    (scored,) = fetch_one(
+        con,
+        """
+        SELECT EXISTS (
+            FROM fact_masses
+            WHERE run_id = $run_id
+        )
+        """,
+        {"run_id": run_id},
+    )
+    if not scored:
+        raise NoScores(
+            f"run {run_id} has no scores, so interference cannot be predicted: ask a run that "
+            "`atlas index` made (--run), or --shared and --neighbours, which need none"
+        )
+
+
+def _lists(neurons: Sequence[tuple[int, int]]) -> dict[str, list[int]]:
+    return {
+        "layers": [layer for layer, _ in neurons],
+        "neurons": [neuron for _, neuron in neurons],
+    }

@@ -1,0 +1,1 @@
+"""What a neuron writes, and what its facts have in common."""

@@ -1,0 +1,102 @@
+"""What a neuron means, as far as the atlas knows: no model is asked."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import duckdb
+
+from atlas.errors import NotFound
+from atlas.meaning.stored import (
+    Association,
+    Meaning,
+    associations_of,
+    stored_meaning,
+)
+from atlas.selection.chosen import ChosenSelection
+from atlas.store.rows import fetch
+
+
+@dataclass(frozen=True)
+class ExcitingPrompt:
+    """An indexed prompt whose answer position excites the neuron."""
+
+    relation_id: str
+    text: str  # the object still [Y]
+    object: str
+    activation: float
+    score: float
+
+
+@dataclass(frozen=True)
+class NeuronMeaning:
+    """A neuron by what it writes, what excites it, and what its facts have in common."""
+
+    layer: int
+    neuron: int
+    tokens: tuple[Meaning, ...]  # top ones first; empty: not looked at yet
+    by_activation: tuple[ExcitingPrompt, ...]  # furthest from 0 first, among stored scores
+    by_score: tuple[ExcitingPrompt, ...]
+    associations: tuple[Association, ...]  # the significant ones
+
+
+def neuron_meaning(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    layer: int,
+    neuron: int,
+    prompts: int | None = 5,
+) -> NeuronMeaning:
+    """What is stored of a neuron; NotFound for one outside the model."""
+    if layer >= selection.layers or neuron >= selection.neurons_per_layer:
+        raise NotFound(
+            f"{selection.model} has no neuron {layer}:{neuron}: its layers are "
+            f"0 to {selection.layers - 1}, its neurons 0 to {selection.neurons_per_layer - 1}"
+        )
+    (model_id,) = con.execute(
+        "SELECT model_id FROM runs WHERE run_id = ?", [selection.run_id]
+    ).fetchall()[0]
+    return NeuronMeaning(
+        layer=layer,
+        neuron=neuron,
+        tokens=tuple(stored_meaning(con, model_id, layer, neuron)),
+        by_activation=tuple(
+            _exciting_prompts(con, selection.run_id, layer, neuron, "activation", prompts)
+        ),
+        by_score=tuple(_exciting_prompts(con, selection.run_id, layer, neuron, "score", prompts)),
+        associations=tuple(associations_of(con, selection.selection_id, layer, neuron)),
+    )
+
+
+def _exciting_prompts(
+    con: duckdb.DuckDBPyConnection,
+    run_id: str,
+    layer: int,
+    neuron: int,
+    by: Literal["activation", "score"],
+    limit: int | None,
+) -> list[ExcitingPrompt]:
+    """Prompts with the activation furthest from 0, or the highest score, among stored scores.
+
+    Below 0 too, because activations of gated FFNs are products and reach far there.
+    """
+    return fetch(
+        con,
+        ExcitingPrompt,
+        """
+        WITH own AS (
+            SELECT prompt_id, activation, score
+            FROM attributions
+            WHERE run_id = $run_id
+              AND layer = $layer
+              AND neuron = $neuron
+            ORDER BY CASE WHEN $by = 'score' THEN score ELSE abs(activation) END DESC, prompt_id
+            LIMIT $limit
+        )
+        SELECT f.relation_id, p.text, f.object, o.activation, o.score
+        FROM own AS o
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts AS f USING (fact_id)
+        ORDER BY CASE WHEN $by = 'score' THEN o.score ELSE abs(o.activation) END DESC, p.prompt_id
+        """,
+        {"run_id": run_id, "layer": layer, "neuron": neuron, "by": by, "limit": limit},
+    )

@@ -1,0 +1,1 @@
+"""What an atlas answers from stored rows alone."""

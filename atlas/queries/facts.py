@@ -1,0 +1,272 @@
+"""A fact's prompts and its knowledge neurons, found by subject or id."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.errors import AmbiguousFact, NotFound
+from atlas.selection.chosen import ChosenSelection
+from atlas.store.near import near_matches
+from atlas.store.rows import fetch
+
+
+@dataclass(frozen=True)
+class FactPrompt:
+    """One prompt of a fact, as measured by the selection's run."""
+
+    fact_id: str
+    text: str  # subject filled in, the object still [Y]
+    p_answer: float | None
+    answer_rank: int | None  # 1 = the model's top answer
+    predicted: str | None  # the model's top answer
+    p_predicted: float | None
+    completeness_gap: float | None  # the signed gap of the layer where it is largest
+    over_tolerance: bool | None
+    skipped_because: str | None  # None: measured
+
+
+@dataclass(frozen=True)
+class FactNeuron:
+    """A knowledge neuron of a fact."""
+
+    fact_id: str
+    layer: int
+    neuron: int
+    mean_score: float | None  # over the fact's prompts in which the neuron passes the ratio
+    prompt_share: float | None  # of the fact's measured prompts, those in which it passes
+    facts: int  # that the neuron serves in this selection, this fact included
+    relations: int  # of those facts
+
+
+@dataclass(frozen=True)
+class FactReport:
+    """A fact, what its run measured on its prompts, and the neurons that the selection chose."""
+
+    fact_id: str
+    relation_id: str
+    relation: str
+    subject: str
+    object: str
+    unmeasured: int  # prompts in the atlas that the run has no result of (yet)
+    prompts: tuple[FactPrompt, ...]  # best known first, skipped ones last
+    neurons: tuple[FactNeuron, ...]  # highest score first
+
+
+@dataclass(frozen=True)
+class NamedFact:
+    """A fact that a name leads to."""
+
+    fact_id: str
+    relation_id: str
+    relation: str
+    subject: str
+    object: str
+    prompts: int  # in the atlas, measured or not
+
+
+def one_fact(con: duckdb.DuckDBPyConnection, wanted: str, relation: str | None = None) -> NamedFact:
+    """The fact that `wanted` names: an id, a subject, or `SUBJECT:RELATION`, in any case.
+
+    With `relation` (an id or a label) only facts of it count. Raises NotFound with near matches,
+    and AmbiguousFact, which lists what tells the candidates apart: relations, else ids.
+    """
+    facts = _named(con, wanted)
+    if not facts:
+        raise NotFound(_not_found(con, wanted))
+    facts = [f for f in facts if f.fact_id.lower() == wanted.strip().lower()] or facts
+    if relation is not None:
+        of_relation = [f for f in facts if _is_called(f, relation)]
+        if not of_relation:
+            raise NotFound(
+                f"no fact '{wanted}' in {relation}: the atlas has {facts[0].subject} "
+                f"in {_relations(facts)}"
+            )
+        facts = of_relation
+    if len(facts) > 1:
+        raise AmbiguousFact(_ambiguous(wanted, facts))
+    return facts[0]
+
+
+def fact_reports(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    wanted: str,
+    limit: int | None = None,
+) -> list[FactReport]:
+    """Every fact that `wanted` names: an id, a subject, or `SUBJECT:RELATION`, in any case.
+
+    `limit` bounds the prompts and the neurons of each. Raises NotFound, with near matches among
+    the atlas's subjects.
+    """
+    facts = _named(con, wanted)
+    if not facts:
+        raise NotFound(_not_found(con, wanted))
+    ids = [fact.fact_id for fact in facts]
+    prompts = _prompts(con, selection.run_id, ids)
+    neurons = _neurons(con, selection.selection_id, ids)
+    reports = []
+    for fact in facts:
+        own = tuple(prompt for prompt in prompts if prompt.fact_id == fact.fact_id)
+        reports.append(
+            FactReport(
+                fact_id=fact.fact_id,
+                relation_id=fact.relation_id,
+                relation=fact.relation,
+                subject=fact.subject,
+                object=fact.object,
+                unmeasured=fact.prompts - len(own),
+                prompts=own[:limit],
+                neurons=tuple(n for n in neurons if n.fact_id == fact.fact_id)[:limit],
+            )
+        )
+    return reports
+
+
+def _named(con: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact]:
+    subject, _, relation = (part.strip() for part in wanted.rpartition(":"))
+    return fetch(
+        con,
+        NamedFact,
+        """
+        SELECT f.fact_id,
+               f.relation_id,
+               r.label AS relation,
+               f.subject,
+               f.object,
+               (SELECT count(*) FROM prompts AS p WHERE p.fact_id = f.fact_id) AS prompts
+        FROM facts AS f
+        JOIN relations AS r USING (relation_id)
+        WHERE lower(f.fact_id) = lower($wanted)
+           OR lower(f.subject) = lower($wanted)
+           OR (lower(f.subject) = lower($subject)
+               AND lower($relation) IN (lower(f.relation_id), lower(r.label)))
+        ORDER BY length(f.relation_id), f.relation_id, f.subject, f.object, f.fact_id
+        """,
+        {"wanted": wanted.strip(), "subject": subject, "relation": relation},
+    )
+
+
+def _prompts(con: duckdb.DuckDBPyConnection, run_id: str, ids: list[str]) -> list[FactPrompt]:
+    return fetch(
+        con,
+        FactPrompt,
+        """
+        SELECT p.fact_id,
+               p.text,
+               m.p_answer,
+               m.answer_rank,
+               m.predicted,
+               m.p_predicted,
+               m.completeness_gap,
+               m.over_tolerance,
+               m.skipped_because
+        FROM prompts AS p
+        JOIN prompt_results AS m USING (prompt_id)
+        WHERE m.run_id = $run_id
+          AND p.fact_id IN $ids
+        ORDER BY m.p_answer DESC NULLS LAST, p.text, p.prompt_id
+        """,
+        {"run_id": run_id, "ids": ids},
+    )
+
+
+def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) -> list[FactNeuron]:
+    return fetch(
+        con,
+        FactNeuron,
+        """
+        WITH own AS MATERIALIZED (
+            SELECT fact_id, layer, neuron, mean_score, prompt_share
+            FROM knowledge_neurons
+            WHERE selection_id = $selection_id
+              AND fact_id IN $ids
+        ),
+        degrees AS (
+            SELECT k.layer,
+                   k.neuron,
+                   count(*) AS facts,
+                   count(DISTINCT f.relation_id) AS relations
+            FROM knowledge_neurons AS k
+            SEMI JOIN own USING (layer, neuron)
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+            GROUP BY k.layer, k.neuron
+        )
+        SELECT o.fact_id,
+               o.layer,
+               o.neuron,
+               o.mean_score,
+               o.prompt_share,
+               d.facts,
+               d.relations
+        FROM own AS o
+        JOIN degrees AS d USING (layer, neuron)
+        ORDER BY o.mean_score DESC, o.layer, o.neuron
+        """,
+        {"selection_id": selection_id, "ids": ids},
+    )
+
+
+def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """NotFound, with near matches, unless some fact has the name as its subject or object."""
+    rows = con.execute(
+        """
+        SELECT subject AS name
+        FROM facts
+        UNION
+        SELECT object
+        FROM facts
+        ORDER BY name
+        """
+    ).fetchall()
+    names = [str(row[0]) for row in rows]
+    if name.strip().casefold() in {known.casefold() for known in names}:
+        return
+    near = near_matches(name, names)
+    asked = f"did you mean {' or '.join(near)}? If not, " if near else ""
+    raise NotFound(
+        f"no fact of this atlas has '{name}' as its subject or object: {asked}use --any-object"
+    )
+
+
+def _not_found(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
+    subject = wanted.rpartition(":")[0].strip()
+    elsewhere = _named(con, subject) if subject else []
+    if elsewhere:
+        return (
+            f"no fact '{wanted}': the atlas has {elsewhere[0].subject} in {_relations(elsewhere)}"
+        )
+    rows = con.execute(
+        """
+        SELECT DISTINCT subject
+        FROM facts
+        ORDER BY subject
+        """
+    ).fetchall()
+    subjects = [str(row[0]) for row in rows]
+    near = near_matches(wanted, subjects) or near_matches(subject, subjects)
+    if near:
+        return f"no fact with subject or id '{wanted}'; near: {', '.join(near)}"
+    return (
+        f"no fact with subject or id '{wanted}' among the {len(subjects)} subjects of this atlas; "
+        'list them with `atlas sql "SELECT DISTINCT subject FROM facts ORDER BY subject"`'
+    )
+
+
+def _ambiguous(wanted: str, facts: list[NamedFact]) -> str:
+    first, last = facts[0], facts[-1]
+    if first.relation_id != last.relation_id:  # sorted by relation
+        return (
+            f"'{wanted}' names {len(facts)} facts, in {_relations(facts)}: "
+            f"write one of them, e.g. '{first.subject}:{first.relation_id}'"
+        )
+    ids = ", ".join(f"{f.fact_id} ({f.object})" for f in facts)
+    return f"'{wanted}' names {len(facts)} facts of {first.relation_id}: write the id, one of {ids}"
+
+
+def _relations(facts: list[NamedFact]) -> str:
+    return ", ".join(dict.fromkeys(f"{f.relation_id} ({f.relation})" for f in facts))
+
+
+def _is_called(fact: NamedFact, relation: str) -> bool:
+    return relation.strip().lower() in (fact.relation_id.lower(), fact.relation.lower())

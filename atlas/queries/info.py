@@ -1,0 +1,247 @@
+"""What an atlas file holds: models, runs, selections, counts."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from atlas.queries.relations import SkipReason, skip_reasons
+from atlas.store.rows import fetch, fetch_one
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model that was measured."""
+
+    model_id: str
+    name: str
+    revision: str | None
+    architecture: str
+    objective: str  # masked | causal
+    layers: int
+    neurons_per_layer: int
+    weights_sha256: str | None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run with its settings and how far it has come."""
+
+    run_id: str
+    model: str
+    status: str  # running | interrupted | finished
+    method: str
+    rule: str | None
+    points: int | None
+    tolerance: float | None
+    measured: int  # prompts
+    skipped: int  # prompts; SkipReason says why
+    over_tolerance: int  # measured prompts whose completeness gap stayed over the tolerance
+    attributions: int  # stored scores
+    dataset: str
+    dataset_digest: str
+    model_id: str
+    baseline: str | None
+    dtype: str | None
+    device: str | None
+    seed: int | None
+    score_floor: float | None
+    atlas_version: str
+    started_at: datetime
+    finished_at: datetime | None
+    settings: Any  # everything, as the run stored it
+    environment: Any  # versions of what computed the numbers
+
+
+@dataclass(frozen=True)
+class SelectionSummary:
+    """A selection with its thresholds and what it found."""
+
+    selection_id: str
+    run_id: str
+    preset: str  # paper | fixed
+    ratio: float | None
+    sharing: float | None  # where the preset starts
+    comparison: str | None  # >= | >
+    min_prompts: int | None
+    relations: int
+    facts: int  # with at least one measured prompt
+    mean_neurons: float | None  # knowledge neurons per fact
+    distinct_neurons: int
+    created_at: datetime
+    asked_at: datetime  # when it last became the latest selection
+
+
+@dataclass(frozen=True)
+class AtlasTotals:
+    """The file, its schema revision and the sizes of its dataset."""
+
+    file: str
+    bytes: int
+    schema_revision: str
+    relations: int
+    templates: int
+    facts: int
+    prompts: int
+
+
+@dataclass(frozen=True)
+class AtlasInfo:
+    """Everything that `atlas info` shows."""
+
+    totals: AtlasTotals
+    models: tuple[ModelSummary, ...]  # by name
+    runs: tuple[RunSummary, ...]  # latest first
+    skipped: tuple[SkipReason, ...]  # by run, most prompts first
+    selections: tuple[SelectionSummary, ...]  # latest first
+
+
+def atlas_info(con: duckdb.DuckDBPyConnection, path: Path) -> AtlasInfo:
+    """Reads the totals of the atlas that lies in the file `path`."""
+    return AtlasInfo(
+        totals=_totals(con, path),
+        models=tuple(_models(con)),
+        runs=tuple(_runs(con)),
+        skipped=tuple(skip_reasons(con)),
+        selections=tuple(_selections(con)),
+    )
+
+
+def _totals(con: duckdb.DuckDBPyConnection, path: Path) -> AtlasTotals:
+    revision, relations, templates, facts, prompts = fetch_one(
+        con,
+        """
+        SELECT (SELECT max(version_num) FROM alembic_version),
+               (SELECT count(*) FROM relations),
+               (SELECT count(*) FROM templates),
+               (SELECT count(*) FROM facts),
+               (SELECT count(*) FROM prompts)
+        """,
+    )
+    return AtlasTotals(
+        str(path), path.stat().st_size, revision, relations, templates, facts, prompts
+    )
+
+
+def _models(con: duckdb.DuckDBPyConnection) -> list[ModelSummary]:
+    return fetch(
+        con,
+        ModelSummary,
+        """
+        SELECT model_id,
+               name,
+               revision,
+               architecture,
+               objective,
+               layers,
+               neurons_per_layer,
+               weights_sha256
+        FROM models
+        ORDER BY name, model_id
+        """,
+    )
+
+
+def run_summary(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
+    """The run with this very id."""
+    return next(run for run in _runs(con) if run.run_id == run_id)
+
+
+def _runs(con: duckdb.DuckDBPyConnection) -> list[RunSummary]:
+    rows = fetch(
+        con,
+        RunSummary,
+        """
+        WITH results AS (
+            SELECT run_id,
+                   count(*) FILTER (WHERE skipped_because IS NULL) AS measured,
+                   count(*) FILTER (WHERE skipped_because IS NOT NULL) AS skipped,
+                   count(*) FILTER (WHERE over_tolerance) AS over_tolerance
+            FROM prompt_results
+            GROUP BY run_id
+        ),
+        scores AS (
+            SELECT run_id, count(*) AS attributions
+            FROM attributions
+            GROUP BY run_id
+        )
+        SELECT r.run_id,
+               m.name AS model,
+               r.status,
+               r.method,
+               r.rule,
+               r.points,
+               r.tolerance,
+               coalesce(results.measured, 0) AS measured,
+               coalesce(results.skipped, 0) AS skipped,
+               coalesce(results.over_tolerance, 0) AS over_tolerance,
+               coalesce(scores.attributions, 0) AS attributions,
+               r.dataset,
+               r.dataset_digest,
+               r.model_id,
+               r.baseline,
+               r.dtype,
+               r.device,
+               r.seed,
+               r.score_floor,
+               r.atlas_version,
+               r.started_at,
+               r.finished_at,
+               r.settings,
+               r.environment
+        FROM runs AS r
+        JOIN models AS m USING (model_id)
+        LEFT JOIN results USING (run_id)
+        LEFT JOIN scores USING (run_id)
+        ORDER BY r.started_at DESC, r.run_id
+        """,
+    )
+    return [_with_settings(row) for row in rows]
+
+
+def _with_settings(run: RunSummary) -> RunSummary:
+    parsed = {name: json.loads(getattr(run, name)) for name in ("settings", "environment")}
+    return RunSummary(**{**vars(run), **parsed})
+
+
+def _selections(con: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
+    return fetch(
+        con,
+        SelectionSummary,
+        """
+        WITH reached AS (
+            SELECT selection_id,
+                   count(*) AS relations,
+                   sum(facts) AS facts
+            FROM selection_relations
+            GROUP BY selection_id
+        ),
+        chosen AS (
+            SELECT selection_id,
+                   count(*) AS pairs,
+                   count(DISTINCT (layer, neuron)) AS distinct_neurons
+            FROM knowledge_neurons
+            GROUP BY selection_id
+        )
+        SELECT s.selection_id,
+               s.run_id,
+               s.preset,
+               s.ratio,
+               s.sharing,
+               s.comparison,
+               s.min_prompts,
+               coalesce(reached.relations, 0) AS relations,
+               coalesce(reached.facts, 0) AS facts,
+               coalesce(chosen.pairs, 0) / reached.facts AS mean_neurons,
+               coalesce(chosen.distinct_neurons, 0) AS distinct_neurons,
+               s.created_at,
+               s.asked_at
+        FROM selections AS s
+        LEFT JOIN reached USING (selection_id)
+        LEFT JOIN chosen USING (selection_id)
+        ORDER BY s.asked_at DESC, s.selection_id
+        """,
+    )

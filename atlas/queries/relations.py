@@ -1,0 +1,264 @@
+"""The neurons of a relation: which serve most of its facts, and in which layers they lie."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.errors import NotFound
+from atlas.selection.chosen import ChosenSelection, selected_relations
+from atlas.store.near import near_matches
+from atlas.store.rows import fetch, fetch_one
+
+_FEW = 5
+
+
+@dataclass(frozen=True)
+class RelationNeuron:
+    """A neuron that serves facts of the relation."""
+
+    layer: int
+    neuron: int
+    facts: int  # of the relation
+    fact_share: float  # of the relation's measured facts
+    mean_score: float | None  # over those facts
+    relations: int  # that the neuron serves in this selection, this one included
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """How many of a relation's knowledge neurons lie in a layer."""
+
+    layer: int
+    neurons: int  # distinct
+    uses: int  # pairs of fact and neuron
+
+
+@dataclass(frozen=True)
+class SkipReason:
+    """Why prompts could not be used, and how many."""
+
+    run_id: str
+    reason: str
+    prompts: int
+
+
+@dataclass(frozen=True)
+class RelationReport:
+    """A relation in a selection: what was measured, the thresholds used, and its neurons."""
+
+    relation_id: str
+    relation: str
+    facts: int  # with at least one measured prompt
+    prompts: int  # measured
+    mean_p_answer: float | None  # over measured prompts
+    top1_share: float | None  # of measured prompts, those whose top answer is the fact's object
+    mean_neurons: float | None  # knowledge neurons per fact; None: the selection is not there yet
+    ratio: float | None
+    comparison: str | None  # >= | >
+    sharing: float | None  # the threshold that the selection used here
+    moves: int | None  # steps of the preset `paper` from where it started
+    min_prompts: int | None
+    distinct_neurons: int
+    neurons: tuple[RelationNeuron, ...]  # most facts first, at most the limit asked for
+    layers: tuple[LayerCount, ...]  # every layer of the model
+    skipped: tuple[SkipReason, ...]  # most prompts first
+
+
+def relation_report(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    wanted: str,
+    limit: int | None = None,
+) -> RelationReport:
+    """The relation with the id or label `wanted`, in any case; else NotFound with near matches."""
+    relation_id, label = one_relation(con, wanted)
+    selected = {s.relation_id: s for s in selected_relations(con, selection.selection_id)}
+    used = selected.get(relation_id)
+    facts, prompts, mean_p_answer, top1_share = fetch_one(
+        con,
+        """
+        SELECT count(DISTINCT f.fact_id),
+               count(*),
+               avg(m.p_answer),
+               avg(CASE WHEN m.answer_rank = 1 THEN 1.0 ELSE 0.0 END)
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts AS f USING (fact_id)
+        WHERE m.run_id = ?
+          AND f.relation_id = ?
+          AND m.skipped_because IS NULL
+        """,
+        [selection.run_id, relation_id],
+    )
+    layers = _layers(con, selection, relation_id)
+    (distinct,) = fetch_one(
+        con,
+        """
+        SELECT count(DISTINCT (layer, neuron))
+        FROM neuron_facts
+        WHERE selection_id = ?
+          AND relation_id = ?
+        """,
+        [selection.selection_id, relation_id],
+    )
+    return RelationReport(
+        relation_id=relation_id,
+        relation=label,
+        facts=facts,
+        prompts=prompts,
+        mean_p_answer=mean_p_answer,
+        top1_share=top1_share,
+        mean_neurons=used.mean_neurons if used else None,
+        ratio=selection.ratio,
+        comparison=selection.comparison,
+        sharing=used.sharing if used else None,
+        moves=used.moves if used else None,
+        min_prompts=selection.min_prompts,
+        distinct_neurons=distinct,
+        neurons=tuple(_neurons(con, selection, relation_id, used.facts if used else 0, limit)),
+        layers=tuple(layers),
+        skipped=tuple(skip_reasons(con, selection.run_id, relation_id)),
+    )
+
+
+def skip_reasons(
+    con: duckdb.DuckDBPyConnection, run_id: str | None = None, relation_id: str | None = None
+) -> list[SkipReason]:
+    """Skipped prompts by reason, of every run and relation or of those named."""
+    return fetch(
+        con,
+        SkipReason,
+        """
+        SELECT m.run_id,
+               m.skipped_because AS reason,
+               count(*) AS prompts
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        JOIN templates AS t USING (template_id)
+        WHERE m.skipped_because IS NOT NULL
+          AND ($run_id IS NULL OR m.run_id = $run_id)
+          AND ($relation_id IS NULL OR t.relation_id = $relation_id)
+        GROUP BY m.run_id, m.skipped_because
+        ORDER BY m.run_id, count(*) DESC, m.skipped_because
+        """,
+        {"run_id": run_id, "relation_id": relation_id},
+    )
+
+
+def _neurons(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    relation_id: str,
+    facts: int,
+    limit: int | None,
+) -> list[RelationNeuron]:
+    return fetch(
+        con,
+        RelationNeuron,
+        """
+        WITH own AS MATERIALIZED (
+            SELECT k.layer,
+                   k.neuron,
+                   count(*) AS facts,
+                   avg(k.mean_score) AS mean_score
+            FROM knowledge_neurons AS k
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+              AND f.relation_id = $relation_id
+            GROUP BY k.layer, k.neuron
+        ),
+        shown AS MATERIALIZED (
+            SELECT layer, neuron, facts, mean_score
+            FROM own
+            ORDER BY facts DESC, mean_score DESC, layer, neuron
+            LIMIT $limit
+        ),
+        served AS (
+            SELECT k.layer,
+                   k.neuron,
+                   count(DISTINCT f.relation_id) AS relations
+            FROM knowledge_neurons AS k
+            SEMI JOIN shown USING (layer, neuron)
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+            GROUP BY k.layer, k.neuron
+        )
+        SELECT s.layer,
+               s.neuron,
+               s.facts,
+               s.facts / $facts AS fact_share,
+               s.mean_score,
+               r.relations
+        FROM shown AS s
+        JOIN served AS r USING (layer, neuron)
+        ORDER BY s.facts DESC, s.mean_score DESC, s.layer, s.neuron
+        """,
+        {
+            "selection_id": selection.selection_id,
+            "relation_id": relation_id,
+            "facts": facts,
+            "limit": limit,
+        },
+    )
+
+
+def _layers(
+    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, relation_id: str
+) -> list[LayerCount]:
+    return fetch(
+        con,
+        LayerCount,
+        """
+        WITH own AS (
+            SELECT layer, neuron
+            FROM neuron_facts
+            WHERE selection_id = $selection_id
+              AND relation_id = $relation_id
+        )
+        SELECT l.layer,
+               count(DISTINCT own.neuron) AS neurons,
+               count(own.neuron) AS uses
+        FROM range($layers) AS l (layer)
+        LEFT JOIN own USING (layer)
+        GROUP BY l.layer
+        ORDER BY l.layer
+        """,
+        {
+            "selection_id": selection.selection_id,
+            "relation_id": relation_id,
+            "layers": selection.layers,
+        },
+    )
+
+
+def one_relation(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
+    """Id and label of the relation that `wanted` names, by either; NotFound with near matches."""
+    relations = [
+        (str(relation_id), str(label))
+        for relation_id, label in con.execute(
+            """
+            SELECT relation_id, label
+            FROM relations
+            ORDER BY length(relation_id), relation_id
+            """
+        ).fetchall()
+    ]
+    name = wanted.strip().lower()
+    found = [r for r in relations if name == r[0].lower()] or [
+        r for r in relations if name == r[1].lower()
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(relation_id for relation_id, _ in found)
+        raise NotFound(f"{len(found)} relations are called '{wanted}': name one of {ids}")
+    near = near_matches(name, [word for relation in relations for word in relation])
+    if near:
+        relations = [r for r in relations if r[0] in near or r[1] in near]
+    if near or len(relations) <= _FEW:
+        shown = ", ".join(f"{relation_id} ({label})" for relation_id, label in relations)
+        raise NotFound(f"no relation '{wanted}' in this atlas; there is {shown or 'none yet'}")
+    raise NotFound(
+        f"no relation '{wanted}' among the {len(relations)} of this atlas; list them with "
+        '`atlas sql "SELECT relation_id, label FROM relations ORDER BY relation_id"`'
+    )

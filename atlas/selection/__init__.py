@@ -1,0 +1,1 @@
+"""From scores to knowledge neurons, and all that is derived from them."""

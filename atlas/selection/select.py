@@ -1,0 +1,300 @@
+"""From scores to knowledge neurons: which neurons a fact's prompts agree on.
+
+A neuron passes a prompt if its score is positive and `score >= ratio * max_score` (or `>`), both
+sides being the stored float32 values, compared in float64. A fact keeps the neurons that pass in
+at least `sharing` of its measured prompts, and in at least `min_prompts` of them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+
+from atlas.errors import NotFound, SettingsError
+from atlas.selection.masses import refresh_masses
+from atlas.selection.overlaps import refresh_overlaps
+from atlas.selection.thresholds import WHOLE, Settled, Thresholds, settle
+from atlas.store.rows import fetch
+
+__all__ = ["Thresholds", "select"]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """How much of a relation was measured."""
+
+    relation_id: str
+    facts: int
+    prompts: int
+
+
+def select(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    thresholds: Thresholds,
+    relations: Sequence[str] | None = None,
+) -> str:
+    """Select the run's knowledge neurons, and make this selection the latest; returns its id.
+
+    Only relations with prompts measured since the last time are computed, so that asking for the
+    latest selection again changes no row. Asking for an earlier one makes it the latest again:
+    "latest" means asked for last, by whichever command, which is what queries then show.
+    With `relations`, the others are left alone.
+
+    Errors: NotFound (no such run), SettingsError (ratio below what the run stored).
+    """
+    _require_scores(connection, run_id, thresholds)
+    selection_id = thresholds.selection_id(run_id)
+    _record_selection(connection, selection_id, run_id, thresholds)
+    outdated = _outdated(connection, selection_id, run_id, relations)
+    if not outdated:
+        return selection_id
+    refresh_masses(connection, run_id, {m.relation_id: m.prompts for m in outdated})
+    _gather(connection, run_id, thresholds, [m.relation_id for m in outdated])
+    shares = _neurons_by_share(connection)
+    _replace(
+        connection,
+        selection_id,
+        outdated,
+        [settle(shares.get(m.relation_id, {}), m.facts, thresholds) for m in outdated],
+    )
+    connection.execute("DROP TABLE passing")
+    refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
+    return selection_id
+
+
+def _require_scores(
+    connection: duckdb.DuckDBPyConnection, run_id: str, thresholds: Thresholds
+) -> None:
+    row = connection.execute(
+        """
+        SELECT score_floor
+        FROM runs
+        WHERE run_id = $run_id
+        """,
+        {"run_id": run_id},
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"the atlas holds no run {run_id}: `atlas info` lists the runs")
+    if row[0] is None:
+        raise SettingsError(
+            f"run {run_id} is of published neurons, whose scores are not available: "
+            "index the model to choose neurons by thresholds"
+        )
+    if thresholds.ratio < row[0] - 1 / WHOLE:
+        raise SettingsError(
+            f"ratio is {thresholds.ratio}, but run {run_id} stored only scores from {row[0]} of a "
+            f"prompt's maximum: use {row[0]} or more, or index again with a lower floor"
+        )
+
+
+def _record_selection(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    run_id: str,
+    thresholds: Thresholds,
+) -> None:
+    """Add the selection unless it is there, and make it the latest unless it is."""
+    latest = connection.execute("SELECT selection_id, asked_at FROM latest_selection").fetchone()
+    if latest and latest[0] == selection_id:
+        return
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if latest:  # a clock that was set back must not make an older selection the latest
+        now = max(now, latest[1] + timedelta(microseconds=1))
+    connection.execute(
+        """
+        INSERT INTO selections (
+            selection_id, run_id, preset, ratio, sharing, comparison, min_prompts,
+            created_at, asked_at, settings
+        )
+        VALUES (
+            $selection_id, $run_id, $preset, $ratio, $sharing, $comparison, $min_prompts,
+            $now, $now, $settings
+        )
+        ON CONFLICT (selection_id) DO UPDATE SET asked_at = excluded.asked_at
+        """,
+        {
+            "selection_id": selection_id,
+            "run_id": run_id,
+            "preset": thresholds.preset,
+            "ratio": thresholds.ratio,
+            "sharing": thresholds.sharing,
+            "comparison": thresholds.comparison,
+            "min_prompts": thresholds.min_prompts,
+            "now": now,
+            "settings": json.dumps(thresholds.settings(), sort_keys=True),
+        },
+    )
+
+
+def _outdated(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    run_id: str,
+    relations: Sequence[str] | None,
+) -> list[_Measured]:
+    """The relations of which other prompts are measured than when they were selected."""
+    return fetch(
+        connection,
+        _Measured,
+        """
+        WITH measured AS (
+            SELECT f.relation_id,
+                   count(DISTINCT f.fact_id) AS facts,
+                   count(*) AS prompts
+            FROM prompt_results AS r
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id)
+            WHERE r.run_id = $run_id
+              AND r.skipped_because IS NULL
+            GROUP BY f.relation_id
+        )
+        SELECT m.relation_id, m.facts, m.prompts
+        FROM measured AS m
+        LEFT JOIN selection_relations AS s
+          ON s.selection_id = $selection_id
+         AND s.relation_id = m.relation_id
+        WHERE s.prompts IS DISTINCT FROM m.prompts
+          AND ($relations IS NULL OR m.relation_id IN $relations)
+        ORDER BY m.relation_id
+        """,
+        {
+            "run_id": run_id,
+            "selection_id": selection_id,
+            "relations": None if relations is None else list(relations),
+        },
+    )
+
+
+def _gather(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    thresholds: Thresholds,
+    relations: Sequence[str],
+) -> None:
+    """Make the table `passing`: neurons that pass, by fact, with the share of its prompts."""
+    # Summing sorted scores makes the mean independent of the order in which prompts were measured.
+    connection.execute(
+        f"""
+        CREATE TEMPORARY TABLE passing AS
+        WITH measured AS (
+            SELECT r.prompt_id,
+                   p.fact_id,
+                   f.relation_id,
+                   $ratio * r.max_score::DOUBLE AS threshold,
+                   count(*) OVER (PARTITION BY p.fact_id) AS prompts
+            FROM prompt_results AS r
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id)
+            WHERE r.run_id = $run_id
+              AND r.skipped_because IS NULL
+              AND f.relation_id IN $relations
+        )
+        SELECT m.relation_id,
+               m.fact_id,
+               a.layer,
+               a.neuron,
+               count(*) * {WHOLE} // any_value(m.prompts) AS share,
+               count(*) / any_value(m.prompts) AS prompt_share,
+               list_avg(list_sort(list(a.score))) AS mean_score
+        FROM attributions AS a
+        JOIN measured AS m USING (prompt_id)
+        WHERE a.run_id = $run_id
+          AND a.score > 0
+          AND a.score::DOUBLE {thresholds.comparison} m.threshold
+        GROUP BY m.relation_id, m.fact_id, a.layer, a.neuron
+        HAVING count(*) >= $min_prompts
+        """,
+        {
+            "run_id": run_id,
+            "ratio": thresholds.ratio,
+            "relations": list(relations),
+            "min_prompts": thresholds.min_prompts,
+        },
+    )
+
+
+def _neurons_by_share(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[int, int]]:
+    """Per relation: how many (fact, neuron) pairs pass in which share of the fact's prompts."""
+    rows = connection.execute(
+        """
+        SELECT relation_id, share, count(*)
+        FROM passing
+        GROUP BY relation_id, share
+        """
+    ).fetchall()
+    neurons: dict[str, dict[int, int]] = {}
+    for relation_id, share, count in rows:
+        neurons.setdefault(relation_id, {})[share] = count
+    return neurons
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    measured: Sequence[_Measured],
+    settled: Sequence[Settled],
+) -> None:
+    """Put what was found in these relations in the place of what was there."""
+    chosen = {"selection_id": selection_id, "relations": [m.relation_id for m in measured]}
+    connection.execute(
+        """
+        DELETE FROM knowledge_neurons
+        WHERE selection_id = $selection_id
+          AND fact_id IN (SELECT fact_id FROM facts WHERE relation_id IN $relations)
+        """,
+        chosen,
+    )
+    connection.execute(
+        """
+        DELETE FROM neuron_associations
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    connection.execute(
+        """
+        DELETE FROM selection_relations
+        WHERE selection_id = $selection_id
+          AND relation_id IN $relations
+        """,
+        chosen,
+    )
+    connection.execute(
+        """
+        INSERT INTO selection_relations (
+            selection_id, relation_id, sharing, moves, facts, prompts, mean_neurons
+        )
+        SELECT $selection_id,
+               unnest($relations),
+               unnest($sharing),
+               unnest($moves),
+               unnest($facts),
+               unnest($prompts),
+               unnest($mean_neurons)
+        """,
+        {
+            **chosen,
+            "sharing": [s.sharing / WHOLE for s in settled],
+            "moves": [s.moves for s in settled],
+            "facts": [m.facts for m in measured],
+            "prompts": [m.prompts for m in measured],
+            "mean_neurons": [s.mean_neurons for s in settled],
+        },
+    )
+    connection.execute(
+        f"""
+        INSERT INTO knowledge_neurons (
+            selection_id, fact_id, layer, neuron, prompt_share, mean_score
+        )
+        SELECT s.selection_id, p.fact_id, p.layer, p.neuron, p.prompt_share, p.mean_score
+        FROM passing AS p
+        JOIN selection_relations AS s USING (relation_id)
+        WHERE s.selection_id = $selection_id
+          AND p.share >= round(s.sharing * {WHOLE})::BIGINT
+        ORDER BY p.fact_id, p.layer, p.neuron
+        """,
+        {"selection_id": selection_id},
+    )

@@ -1,0 +1,1 @@
+"""What edits do to indexed facts other than their own."""

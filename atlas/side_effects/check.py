@@ -1,0 +1,134 @@
+"""Side effects of an edit: indexed prompts asked before and after it, into the atlas, resumable.
+
+Both answers are measured here, by the same code in the same batches, and never taken from the
+index: what differs between them is the edit and nothing else, neither rounding nor another dtype
+nor another machine. The file is open only while a commit is made; a prompt that has its row is not
+asked again.
+"""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from atlas.edits.applying import applied, check_fits
+from atlas.edits.edit import Edit
+from atlas.engine.probe import Probed, probe
+from atlas.models.language_model import LanguageModel
+from atlas.prompts import Target, cloze, encode
+from atlas.side_effects.scopes import Scope, ScopedPrompt, checked_by, scoped_prompts
+from atlas.side_effects.stored import SideEffect, checked_prompts, record_side_effects
+from atlas.store.atlas_file import Atlas
+
+COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
+COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
+FEWEST, MOST = 8, 4096  # prompts asked between two looks at the clock
+AIM = 2.0  # seconds between them
+
+
+@dataclass(frozen=True)
+class CheckProgress:
+    """Where a check stands, in prompts of its scope, those of earlier checks too.
+
+    computed: prompts that this call has asked, in so many `seconds`.
+    """
+
+    edit_id: int
+    total: int
+    done: int
+    computed: int = 0
+    seconds: float = 0.0
+
+
+def check(
+    atlas: Atlas, lm: LanguageModel, edit_id: int, scope: Scope | None = None
+) -> Generator[CheckProgress, None, None]:
+    """Measure an edit on the prompts of a scope (default: neighbours), most concerned facts first.
+
+    The prompts are those that the edit's run measured. Yields at the start and after every part of
+    them; what is measured is committed every few seconds, at the end, and when the generator is
+    closed or fails.
+
+    Raises NotFound for the edit or its run, and what `Atlas.edits` and `applied` raise: for an edit
+    that is reverted, or made for other weights.
+    """
+    (edit,) = atlas.edits(edit_id)
+    check_fits(lm, edit)
+    with atlas.reading() as connection:
+        prompts = scoped_prompts(connection, checked_by(connection, edit_id), scope or Scope())
+        known = checked_prompts(connection, edit_id)
+    left = [prompt for prompt in prompts if prompt.prompt_id not in known]
+    yield from _Check(atlas, lm, edit, edit_id).measure(left, len(prompts))
+
+
+class _Check:
+    """One call of `check`: what is measured but not committed yet, and when it last committed."""
+
+    def __init__(self, atlas: Atlas, lm: LanguageModel, edit: Edit, edit_id: int) -> None:
+        self.atlas, self.lm, self.edit, self.edit_id = atlas, lm, edit, edit_id
+        self.pending: list[SideEffect] = []
+        self.committed_at = time.monotonic()
+
+    def measure(self, left: Sequence[ScopedPrompt], total: int) -> Iterator[CheckProgress]:
+        started = time.monotonic()
+        at = CheckProgress(self.edit_id, total, total - len(left))
+        yield at
+        try:
+            for part in self._parts(left):
+                at = replace(
+                    at,
+                    done=at.done + part,
+                    computed=at.computed + part,
+                    seconds=time.monotonic() - started,
+                )
+                yield at
+        finally:
+            self._commit()
+
+    def _parts(self, left: Sequence[ScopedPrompt]) -> Iterator[int]:
+        """Measure part by part, of a size that takes about AIM seconds; yields the sizes."""
+        size, start = FEWEST, 0
+        while start < len(left):
+            part = left[start : start + size]
+            began = time.monotonic()
+            self.pending += effects_on(self.lm, self.edit, part)
+            seconds = time.monotonic() - began
+            size = min(MOST, max(FEWEST, int(len(part) * min(4.0, AIM / max(seconds, 1e-6)))))
+            if time.monotonic() - self.committed_at > COMMIT_EVERY:
+                self._commit()
+            start += len(part)
+            yield len(part)
+
+    def _commit(self) -> None:
+        if self.pending:
+            with self.atlas.writing(COMMIT_WAIT) as connection:
+                record_side_effects(connection, self.edit_id, self.pending)
+        # Ctrl-C may come before this line: recording them twice changes nothing.
+        self.pending.clear()
+        self.committed_at = time.monotonic()
+
+
+def effects_on(lm: LanguageModel, edit: Edit, prompts: Sequence[ScopedPrompt]) -> list[SideEffect]:
+    """Ask the prompts without the edit and with it; the weights are the model's own again after."""
+    encoded = [_targets(lm, prompt) for prompt in prompts]
+    before = probe(lm, encoded)
+    with applied(lm, edit):
+        after = probe(lm, encoded)
+    return [_effect(prompt, i, before, after) for i, prompt in enumerate(prompts)]
+
+
+def _targets(lm: LanguageModel, prompt: ScopedPrompt) -> list[Target]:
+    asked = cloze(prompt.text, prompt.answer, lm.objective)
+    return encode(asked, lm.tokenizer, lm.objective, lm.context)
+
+
+def _effect(prompt: ScopedPrompt, i: int, before: Probed, after: Probed) -> SideEffect:
+    return SideEffect(
+        prompt_id=prompt.prompt_id,
+        interference=prompt.interference,
+        p_before=float(before.p_answer[i]),
+        p_after=float(after.p_answer[i]),
+        rank_before=int(before.answer_rank[i]),
+        rank_after=int(after.answer_rank[i]),
+        predicted_before=before.predicted[i],
+        predicted_after=after.predicted[i],
+    )

@@ -1,0 +1,66 @@
+"""How much harm a script accepts of an edit: `flips=3,ppl=5%`."""
+
+import math
+from dataclasses import dataclass
+
+from atlas.errors import SettingsError
+from atlas.side_effects.report import SideEffectReport
+
+_EXAMPLE = "write for example flips=3,ppl=5%"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that is accepted on the prompts that an edit was not meant to change.
+
+    flips: top answers that changed; broken: of those, from right to wrong; perplexity: its rise as
+    a share of what it was. None: no limit.
+    """
+
+    flips: int | None = None
+    broken: int | None = None
+    perplexity: float | None = None
+
+    def exceeded(self, report: SideEffectReport) -> list[str]:
+        """One phrase for every limit that the report is over."""
+        found = report.group("all but own")
+        if found is None:
+            return []
+        over = []
+        if self.flips is not None and found.flips > self.flips:
+            over.append(f"{found.flips} flips, over {self.flips}")
+        if self.broken is not None and found.right_to_wrong > self.broken:
+            over.append(f"{found.right_to_wrong} answers broken, over {self.broken}")
+        if self.perplexity is not None and found.perplexity_change > self.perplexity:
+            over.append(f"perplexity {found.perplexity_change:+.2%}, over {self.perplexity:.2%}")
+        return over
+
+
+def parse_limits(text: str) -> Limits:
+    """Limits from `flips=N`, `broken=N` and `ppl=P%`, separated by commas.
+
+    Raises SettingsError.
+    """
+    counts: dict[str, int] = {}
+    perplexity = None
+    for part in text.split(","):
+        name, _, value = (side.strip() for side in part.partition("="))
+        if name in counts or (name == "ppl" and perplexity is not None):
+            raise SettingsError(f"the limit '{name}' is given twice: {_EXAMPLE}")
+        if name in ("flips", "broken") and value.isascii() and value.isdigit():
+            counts[name] = int(value)
+        elif name == "ppl" and value.endswith("%"):
+            perplexity = _share(value, part)
+        else:
+            raise SettingsError(f"cannot read the limit '{part.strip()}': {_EXAMPLE}")
+    return Limits(counts.get("flips"), counts.get("broken"), perplexity)
+
+
+def _share(value: str, part: str) -> float:
+    try:
+        share = float(value[:-1]) / 100
+    except ValueError:
+        share = math.nan
+    if not (math.isfinite(share) and share >= 0):
+        raise SettingsError(f"cannot read the limit '{part.strip()}': {_EXAMPLE}")
+    return share

@@ -1,0 +1,197 @@
+"""What an edit did to the prompts that it was checked on."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.rank_correlation import spearman
+from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, CheckedBy
+from atlas.store.rows import fetch
+
+SMALLEST_P = 1e-30  # what log P is taken of where P is smaller; float32 holds no log of 0
+
+# One row a checked prompt: how it changed, and what its fact is to the edit.
+_EFFECTS = f"""
+    {FACTS_AND_THE_EDIT},
+    effects AS (
+        SELECT f.fact_id,
+               f.relation_id,
+               f.subject,
+               f.object,
+               f.own,
+               f.shares_neuron,
+               f.same_relation,
+               f.kept,
+               s.interference,
+               ln(greatest(s.p_before, {SMALLEST_P})) AS log_before,
+               ln(greatest(s.p_after, {SMALLEST_P})) AS log_after,
+               s.rank_before = 1 AND s.rank_after > 1 AS right_to_wrong,
+               s.rank_before > 1 AND s.rank_after = 1 AS wrong_to_right,
+               s.rank_before > 1 AND s.rank_after > 1
+                   AND s.predicted_before <> s.predicted_after AS wrong_to_wrong,
+               s.predicted_after
+        FROM side_effects AS s
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts_and_the_edit AS f USING (fact_id)
+        WHERE s.edit_id = $edit_id
+    )
+"""
+
+
+@dataclass(frozen=True)
+class GroupEffect:
+    """An edit's effect on a group of checked prompts. Groups overlap; only `own` has the own ones.
+
+    `told to keep` are the facts that making the edit was to leave in place, so it knew them.
+
+    Perplexity is the paper's: exp of the mean over prompts of −log P(answer).
+    """
+
+    group: str  # own | neighbours | same relation | other relations | told to keep | all but own
+    facts: int
+    prompts: int
+    mean_delta_log_p: float
+    perplexity_before: float
+    perplexity_after: float
+    right_to_wrong: int  # prompts whose top answer was right and is not now
+    wrong_to_right: int
+    wrong_to_wrong: int  # to another wrong answer
+    flips: int  # the three together: prompts whose top answer changed
+    perplexity_change: float  # as a share of the perplexity before
+
+
+@dataclass(frozen=True)
+class FactEffect:
+    """An edit's effect on a fact that it was not meant to change, over its checked prompts."""
+
+    fact_id: str
+    relation_id: str
+    subject: str
+    object: str
+    interference: float  # predicted, see `interference_queries`
+    prompts: int
+    delta_log_p: float  # mean over prompts
+    right_to_wrong: int
+    flips: int
+    predicted_after: str  # the commonest top answer
+
+
+@dataclass(frozen=True)
+class SideEffectReport:
+    """What all checks of an edit so far have found."""
+
+    edit_id: int
+    run_id: str
+    selection_id: str | None
+    prompts: int
+    groups: tuple[GroupEffect, ...]  # those with a checked prompt
+    worst: tuple[FactEffect, ...]  # largest loss of log P first; own facts are not among them
+    facts: int  # not own, with a checked prompt: what the correlation is over
+    correlation: float | None  # Spearman, of interference with |delta log P| per fact
+
+    def group(self, name: str) -> GroupEffect | None:
+        """A group by name; None if no prompt of it was checked."""
+        return next((group for group in self.groups if group.group == name), None)
+
+
+def side_effect_report(
+    con: duckdb.DuckDBPyConnection, by: CheckedBy, worst: int = 10
+) -> SideEffectReport:
+    """The report over every stored side effect of the edit, whichever scope it was checked in."""
+    groups = _groups(con, by)
+    facts = _facts(con, by)
+    return SideEffectReport(
+        edit_id=by.edit_id,
+        run_id=by.run_id,
+        selection_id=by.selection_id,
+        prompts=sum(g.prompts for g in groups if g.group in ("own", "all but own")),
+        groups=tuple(groups),
+        worst=tuple(fact for fact in facts[:worst] if fact.delta_log_p < 0),
+        facts=len(facts),
+        correlation=spearman(
+            [fact.interference for fact in facts], [abs(fact.delta_log_p) for fact in facts]
+        ),
+    )
+
+
+def _bound(by: CheckedBy) -> dict[str, object]:
+    return {"edit_id": by.edit_id, "run_id": by.run_id, "selection_id": by.selection_id}
+
+
+def _groups(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[GroupEffect]:
+    return fetch(
+        con,
+        GroupEffect,
+        f"""
+        WITH {_EFFECTS},
+        members AS (
+            SELECT unnest([
+                       CASE WHEN own THEN {{'place': 0, 'name': 'own'}} END,
+                       CASE WHEN NOT own AND shares_neuron
+                            THEN {{'place': 1, 'name': 'neighbours'}} END,
+                       CASE WHEN NOT own AND same_relation
+                            THEN {{'place': 2, 'name': 'same relation'}} END,
+                       CASE WHEN NOT own AND NOT same_relation
+                            THEN {{'place': 3, 'name': 'other relations'}} END,
+                       CASE WHEN NOT own AND kept
+                            THEN {{'place': 4, 'name': 'told to keep'}} END,
+                       CASE WHEN NOT own THEN {{'place': 5, 'name': 'all but own'}} END
+                   ]) AS member,
+                   *
+            FROM effects
+        )
+        SELECT member.name AS group,
+               count(DISTINCT fact_id) AS facts,
+               count(*) AS prompts,
+               avg(log_after - log_before) AS mean_delta_log_p,
+               exp(-avg(log_before)) AS perplexity_before,
+               exp(-avg(log_after)) AS perplexity_after,
+               count(*) FILTER (right_to_wrong) AS right_to_wrong,
+               count(*) FILTER (wrong_to_right) AS wrong_to_right,
+               count(*) FILTER (wrong_to_wrong) AS wrong_to_wrong,
+               count(*) FILTER (right_to_wrong OR wrong_to_right OR wrong_to_wrong) AS flips,
+               exp(avg(log_before - log_after)) - 1 AS perplexity_change
+        FROM members
+        WHERE member IS NOT NULL
+        GROUP BY member.name, member.place
+        ORDER BY member.place
+        """,
+        _bound(by),
+    )
+
+
+def _facts(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[FactEffect]:
+    return fetch(
+        con,
+        FactEffect,
+        f"""
+        WITH {_EFFECTS},
+        answers AS (
+            SELECT fact_id,
+                   predicted_after,
+                   row_number() OVER (
+                       PARTITION BY fact_id ORDER BY count(*) DESC, predicted_after
+                   ) AS place
+            FROM effects
+            GROUP BY fact_id, predicted_after
+        )
+        SELECT e.fact_id,
+               e.relation_id,
+               e.subject,
+               e.object,
+               max(e.interference) AS interference,
+               count(*) AS prompts,
+               avg(e.log_after - e.log_before) AS delta_log_p,
+               count(*) FILTER (e.right_to_wrong) AS right_to_wrong,
+               count(*) FILTER (
+                   e.right_to_wrong OR e.wrong_to_right OR e.wrong_to_wrong
+               ) AS flips,
+               any_value(a.predicted_after) AS predicted_after
+        FROM effects AS e
+        JOIN answers AS a ON a.fact_id = e.fact_id AND a.place = 1
+        WHERE NOT e.own
+        GROUP BY e.fact_id, e.relation_id, e.subject, e.object
+        ORDER BY delta_log_p, e.fact_id
+        """,
+        _bound(by),
+    )

@@ -1,0 +1,220 @@
+"""Which indexed prompts an edit is checked on, and how much each fact is expected to feel it."""
+
+import re
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.errors import NoScores, NotFound, SettingsError
+from atlas.interference.predicted import predicted_interference
+from atlas.store.rows import fetch
+
+KINDS = ("own", "neighbours", "relation", "others", "all")
+_SAMPLE = re.compile(r"sample:([0-9]{1,9})")
+
+# What the facts with a measured prompt in the run are to the edit. A statement that uses it binds
+# $edit_id, $run_id and $selection_id.
+FACTS_AND_THE_EDIT = """
+    sharing AS (
+        SELECT DISTINCT k.fact_id
+        FROM knowledge_neurons AS k
+        SEMI JOIN (
+            FROM edit_deltas
+            WHERE edit_id = $edit_id
+        ) AS d USING (layer, neuron)
+        WHERE k.selection_id = $selection_id
+    ),
+    measured AS (
+        SELECT DISTINCT p.fact_id
+        FROM prompt_results AS r
+        JOIN prompts AS p USING (prompt_id)
+        WHERE r.run_id = $run_id
+          AND r.skipped_because IS NULL
+    ),
+    facts_and_the_edit AS (
+        SELECT f.fact_id,
+               f.relation_id,
+               f.subject,
+               f.object,
+               coalesce(f.fact_id = d.fact_id,
+                        f.relation_id = d.relation_id,
+                        FALSE) AS own,
+               s.fact_id IS NOT NULL AS shares_neuron,
+               coalesce(f.relation_id = d.relation_id, FALSE) AS same_relation,
+               coalesce(
+                   list_contains((d.settings -> 'kept_facts')::VARCHAR[], f.fact_id), FALSE
+               ) AS kept
+        FROM measured AS m
+        JOIN facts AS f USING (fact_id)
+        LEFT JOIN sharing AS s USING (fact_id)
+        CROSS JOIN (
+            SELECT fact_id, relation_id, settings
+            FROM edits
+            WHERE edit_id = $edit_id
+        ) AS d
+    )
+"""
+
+_CONDITIONS = {
+    "own": "own",
+    "neighbours": "(own OR shares_neuron)",
+    "relation": "(own OR same_relation)",
+    "others": "(own OR NOT same_relation)",
+    "all": "TRUE",
+    "sample": "TRUE",
+}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What to check: one of KINDS, or "sample" with so many prompts drawn by `seed`.
+
+    Every scope but a sample begins with the edit's own prompts: those of its fact, or of its whole
+    relation where it has no fact. `neighbours` adds the facts of which an edited neuron is a
+    knowledge neuron, `relation` the edit's relation, `others` the other relations.
+    """
+
+    kind: str = "neighbours"
+    prompts: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CheckedBy:
+    """What an edit is checked against."""
+
+    edit_id: int
+    run_id: str
+    selection_id: str | None
+    model: str  # its name in the atlas
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class ScopedPrompt:
+    """An indexed prompt to be asked before and after the edit."""
+
+    prompt_id: int
+    text: str  # subject filled in, the object still [Y]
+    answer: str
+    interference: float  # share of its fact's score mass on the edited neurons
+
+
+def parse_scope(text: str, seed: int = 0) -> Scope:
+    """The scope that a user names: one of KINDS or `sample:N`. Raises SettingsError."""
+    if text in KINDS:
+        return Scope(text, seed=seed)
+    sample = _SAMPLE.fullmatch(text)
+    if sample and int(sample[1]) > 0:
+        return Scope("sample", int(sample[1]), seed)
+    raise SettingsError(
+        f"unknown scope '{text}'; choose one of {', '.join(KINDS)} or sample:N, e.g. sample:500"
+    )
+
+
+def checked_by(con: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy:
+    """The run and selection of the edit; for an imported one, the latest of its model.
+
+    Raises NotFound without such an edit, or if the atlas has no run of its model.
+    """
+    found = fetch(
+        con,
+        CheckedBy,
+        """
+        SELECT e.edit_id,
+               r.run_id,
+               s.selection_id,
+               m.name AS model,
+               r.dtype,
+               r.device
+        FROM edits AS e
+        JOIN runs AS r USING (model_id)
+        JOIN models AS m USING (model_id)
+        LEFT JOIN selections AS s ON s.run_id = r.run_id
+        WHERE e.edit_id = $edit_id
+          AND e.state <> 'deleted'
+        ORDER BY coalesce(r.run_id = e.run_id, FALSE) DESC,
+                 coalesce(s.selection_id = e.selection_id, FALSE) DESC,
+                 r.started_at DESC,
+                 r.run_id,
+                 s.asked_at DESC NULLS LAST,
+                 s.selection_id
+        LIMIT 1
+        """,
+        {"edit_id": edit_id},
+    )
+    if found:
+        return found[0]
+    there = con.execute(
+        """
+        SELECT model_id
+        FROM edits
+        WHERE edit_id = $edit_id
+          AND state <> 'deleted'
+        """,
+        {"edit_id": edit_id},
+    ).fetchall()
+    if not there:
+        raise NotFound(f"no edit {edit_id} in this atlas: `atlas edit list` shows what there is")
+    raise NotFound(
+        f"edit {edit_id} is for model {there[0][0]}, of which this atlas has no run: "
+        "index that model first with `atlas index --model`"
+    )
+
+
+def scoped_prompts(
+    con: duckdb.DuckDBPyConnection, by: CheckedBy, scope: Scope
+) -> list[ScopedPrompt]:
+    """The scope's prompts that the run measured: the edit's own, then the most concerned facts'."""
+    drawn = ""
+    parameters: dict[str, object] = {
+        "edit_id": by.edit_id,
+        "run_id": by.run_id,
+        "selection_id": by.selection_id,
+    }
+    if scope.kind == "sample":
+        # md5 and not hash(), whose values may differ between versions of DuckDB
+        drawn = "QUALIFY row_number() OVER (ORDER BY md5($seed || ':' || p.prompt_id)) <= $size"
+        parameters |= {"seed": str(scope.seed), "size": scope.prompts}
+    rows = con.execute(
+        f"""
+        WITH {FACTS_AND_THE_EDIT}
+        SELECT NOT f.own AS other,
+               f.fact_id,
+               p.prompt_id,
+               p.text,
+               f.object
+        FROM facts_and_the_edit AS f
+        JOIN prompts AS p USING (fact_id)
+        JOIN prompt_results AS r USING (prompt_id)
+        WHERE r.run_id = $run_id
+          AND r.skipped_because IS NULL
+          AND {_CONDITIONS[scope.kind]}
+        {drawn}
+        """,
+        parameters,
+    ).fetchall()
+    predicted = _predicted(con, by)
+    ordered = sorted((row[0], -predicted.get(row[1], 0.0), *row[1:]) for row in rows)
+    return [
+        ScopedPrompt(prompt_id, text, answer, -interference)
+        for _, interference, _, prompt_id, text, answer in ordered
+    ]
+
+
+def _predicted(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> dict[str, float]:
+    """Predicted interference of the edited neurons by fact; facts without any are left out."""
+    neurons = con.execute(
+        """
+        SELECT DISTINCT layer, neuron
+        FROM edit_deltas
+        WHERE edit_id = $edit_id
+        """,
+        {"edit_id": by.edit_id},
+    ).fetchall()
+    try:
+        facts = predicted_interference(con, by.run_id, neurons)
+    except NoScores:
+        return {}
+    return {fact.fact_id: fact.predicted for fact in facts}

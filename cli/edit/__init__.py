@@ -1,0 +1,1 @@
+"""`atlas edit`: one file a command or a few that belong together."""

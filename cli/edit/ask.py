@@ -1,0 +1,116 @@
+"""`atlas edit apply`: questions to a model without edits and with them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from atlas.edits.edit import Edit, overlapping
+from atlas.edits.in_force import (
+    EditInterference,
+    edits_in_force,
+    interfering_edits,
+    run_model,
+)
+from atlas.edits.report import edit_report
+from atlas.store.atlas_file import open_atlas
+
+from ..render import db_option, emit_json, emit_values, format_option, note
+from ..tables import draw_line, draw_table
+from .model import edits_argument, load, model_options
+
+if TYPE_CHECKING:
+    from atlas.edits.asking import Asked
+
+_NAMED = 5  # neurons that a note names
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  atlas edit apply 1 --ask "The capital of Ireland is [MASK]."
+  atlas edit apply 1 3 --ask "The capital of Ireland is [MASK]." --top 10
+
+A causal model is asked with a text that ends where the answer begins. Edits
+are applied in the order given, in memory: the model's files stay as they are.
+Without --ask, each edit's fact is asked once."""
+)
+@edits_argument
+@click.option(
+    "--ask",
+    "questions",
+    multiple=True,
+    metavar="TEXT",
+    help="A cloze, e.g. 'The capital of Ireland is [MASK].'; may be given again.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=5, show_default=True, help="Answers to show."
+)
+@model_options
+@format_option
+@db_option
+def apply(
+    edits: tuple[int, ...],
+    questions: tuple[str, ...],
+    top: int,
+    model: str | None,
+    device: str,
+    format_: str,
+    db: Path,
+) -> None:
+    """Apply edits to the model and ask it, before and after."""
+    with open_atlas(db).reading() as con:
+        found = edits_in_force(con, edits)
+        wanted = run_model(con, found[0].model_id)
+        interference = interfering_edits(con, found)
+        own = [edit_report(con, edit).outcomes[:1] for edit in edits]
+    questions = questions or tuple(prompt.text for prompts in own for prompt in prompts)
+    if not questions:
+        raise click.UsageError("Say what to ask with --ask: these edits have no prompt here.")
+    lm = load(wanted, model, device)
+    from atlas.edits.asking import ask
+
+    answered = [ask(lm, found, question, top) for question in questions]
+    note_conflicts(found, interference)
+    show_answers(answered, format_)
+
+
+def note_conflicts(edits: Sequence[Edit], interference: Sequence[EditInterference]) -> None:
+    """Say which edits touch the same neurons, and whose facts rest on another's."""
+    for pair in overlapping(edits):
+        named = ", ".join(f"{layer}:{neuron}" for layer, neuron in pair.neurons[:_NAMED])
+        more = ", …" if len(pair.neurons) > _NAMED else ""
+        note(
+            f"Edits {pair.first.edit_id} and {pair.second.edit_id} both change {named}{more} "
+            f"(cosine of their changes there {pair.cosine:.2f}): their changes add up."
+        )
+    for found in interference:
+        note(
+            f"Edit {found.edit_id} interferes with edit {found.other_id}: its neurons hold "
+            f"{found.predicted:.0%} of the score mass of {found.subject} {found.relation_id}."
+        )
+
+
+def show_answers(answered: "Sequence[Asked]", format_: str) -> None:
+    """Questions with their top answers before and after, side by side."""
+    if format_ == "json":
+        emit_json({"answers": answered})
+        return
+    columns = ["rank", "before", "p_before", "after", "p_after"]
+    if format_ == "csv":
+        rows = [[a.question, *row] for a in answered for row in _rows(a)]
+        emit_values(["question", *columns], rows, "csv")
+        return
+    for i, one in enumerate(answered):
+        if i:
+            draw_line()
+        draw_table(["", "before", "P", "after", "P"], _rows(one), one.question, grouped=True)
+
+
+def _rows(asked: "Asked") -> list[list[object]]:
+    pairs = zip(asked.before, asked.after, strict=True)
+    return [
+        [rank, before.text, before.p, after.text, after.p]
+        for rank, (before, after) in enumerate(pairs, start=1)
+    ]

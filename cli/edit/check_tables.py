@@ -1,0 +1,128 @@
+"""How the side effects of edits look."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atlas.side_effects.implied_facts import ImpliedEffect
+from atlas.side_effects.report import FactEffect, GroupEffect, SideEffectReport
+
+from ..render import emit, emit_json, emit_values, note
+from ..tables import draw_line, draw_table
+
+_KINDS = {"groups": GroupEffect, "worst": FactEffect, "implied": ImpliedEffect}
+
+
+@dataclass(frozen=True)
+class CheckedEdit:
+    """What a check of one edit found."""
+
+    report: SideEffectReport
+    implied: Sequence[ImpliedEffect]
+
+
+def show_checks(checked: Sequence[CheckedEdit], show: str, format_: str) -> None:
+    """The side effects of edits, one after the other."""
+    if format_ == "json":
+        emit_json({"checks": checked})
+        return
+    if format_ == "csv":
+        _emit_csv(checked, show)
+        return
+    for i, one in enumerate(checked):
+        if i:
+            draw_line()
+        _draw(one)
+
+
+def _draw(checked: CheckedEdit) -> None:
+    report = checked.report
+    if not report.prompts:
+        note(f"Edit {report.edit_id}: no prompt of this scope is in the index.")
+    headers = ["", "facts", "prompts", "Δ log P", "perplexity", "after", "change"]
+    headers += ["right→wrong", "wrong→right", "wrong→wrong"]
+    draw_table(
+        headers,
+        [
+            [
+                g.group,
+                g.facts,
+                g.prompts,
+                g.mean_delta_log_p,
+                g.perplexity_before,
+                g.perplexity_after,
+                f"{g.perplexity_change:+.1%}",
+                g.right_to_wrong,
+                g.wrong_to_right,
+                g.wrong_to_wrong,
+            ]
+            for g in report.groups
+        ],
+        title=f"Edit {report.edit_id}: side effects on {report.prompts:,} prompts",
+        grouped=True,
+    )
+    if report.worst:
+        draw_line()
+        emit(
+            report.worst,
+            "table",
+            title="Other facts that lost most",
+            hide=("fact_id", "right_to_wrong"),
+            headers={
+                "relation_id": "relation",
+                "delta_log_p": "Δ log P",
+                "predicted_after": "top answer now",
+            },
+        )
+    if report.correlation is not None:
+        draw_line()
+        draw_line(
+            f"Predicted interference against measured |Δ log P|: Spearman {report.correlation:.2f} "
+            f"over {report.facts:,} facts."
+        )
+    if checked.implied:
+        draw_line()
+        _draw_implied(checked.implied)
+
+
+def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
+    draw_table(
+        ["", "relation", "subject", "object", "should", "P", "after", "on top", "after", "it did"],
+        [
+            [
+                one.way,
+                f"{one.relation_id} ({one.relation})",
+                one.subject,
+                one.object,
+                {"falls": "fall", "rises": "rise"}[one.wanted],
+                one.p_before,
+                one.p_after,
+                f"{one.top_before} of {one.prompts}",
+                f"{one.top_after} of {one.prompts}",
+                {True: "yes", False: "no", None: "was so before"}[one.carried_over],
+            ]
+            for one in implied
+        ],
+        title="What the edited fact implies",
+        grouped=True,
+    )
+    for way, relation_id, mirrored, facts in dict.fromkeys(
+        (one.way, one.relation_id, one.mirrored, one.relation_facts) for one in implied
+    ):
+        swapped = ", subject and object swapped" if way == "inverse" else ""
+        draw_line(
+            f"  {mirrored} of {facts} facts of {relation_id} "
+            f"are also in the edited relation{swapped}"
+        )
+
+
+def _emit_csv(checked: Sequence[CheckedEdit], show: str) -> None:
+    """Each row of one part behind the edit's number."""
+    parts: dict[str, list[tuple[int, object]]] = {
+        "groups": [(c.report.edit_id, row) for c in checked for row in c.report.groups],
+        "worst": [(c.report.edit_id, row) for c in checked for row in c.report.worst],
+        "implied": [(c.report.edit_id, row) for c in checked for row in c.implied],
+    }
+    names = [field.name for field in dataclasses.fields(_KINDS[show])]
+    rows = [[edit, *(getattr(row, name) for name in names)] for edit, row in parts[show]]
+    emit_values(["edit_id", *names], rows, "csv")

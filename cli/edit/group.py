@@ -1,0 +1,43 @@
+"""`atlas edit`: the group; its commands are in the modules beside it."""
+
+import click
+
+from .ask import apply
+from .check import check
+from .files import export, import_
+from .list import delete, diff, list_, revert, show
+from .live import live
+from .make import amplify, erase, suppress, update
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  atlas edit update Ireland --relation P36 --to Galway
+  atlas edit check 1
+  atlas edit apply 1 --ask "The capital of Ireland is [MASK]."
+
+An edit is data: changes to value vectors, kept in the atlas under a number.
+Applying it changes a model in memory only; its files stay as they are."""
+)
+def edit() -> None:
+    """Make edits of facts, see what they broke, apply and export them."""
+
+
+for _command in (
+    update,
+    erase,
+    suppress,
+    amplify,
+    list_,
+    show,
+    diff,
+    check,
+    apply,
+    live,
+    export,
+    import_,
+    revert,
+    delete,
+):
+    edit.add_command(_command)

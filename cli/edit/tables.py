@@ -1,0 +1,229 @@
+"""How edits look: what they change, what they were made with, what they came to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from atlas.edits.diff import Difference, EditDiff, NeuronDifference
+from atlas.edits.edit import Edit
+from atlas.edits.report import (
+    EditedNeuron,
+    EditReport,
+    OutcomeSummary,
+    PromptOutcome,
+)
+
+from ..render import emit, emit_json, note, note_next
+from ..tables import draw_line, draw_pairs, draw_table
+
+_MANY = 12  # neurons that a title names
+_FAINT = 0.1  # mean P of a new object that is on top nevertheless
+_SHOWN = 4  # of the values of a long setting
+
+
+def show_made(report: EditReport, new: bool, format_: str, db: Path) -> None:
+    """An edit that was just made, and what to do next."""
+    if format_ == "json":
+        emit_json(report)
+    elif format_ == "csv":
+        emit(report.outcomes, "csv", kind=PromptOutcome)
+    else:
+        draw_line(_title(report), bold=True)
+        draw_line(
+            f"  {_count(len(report.neurons), 'value vector')} of {report.model} changed: "
+            f"{_neurons(report)}"
+        )
+        draw_line(f"  strength (norm of all changes) {report.norm:.3g}, {report.seconds:.1f} s")
+        _draw_summary(report)
+    if not new:
+        note(f"The atlas held this edit already, as edit {report.edit_id}.")
+    if because := report.settings.get("widened_because"):
+        note(f"Note: {because}.")
+    _note_on_success(report)
+    note_next(db, f"atlas edit check {report.edit_id}", f"atlas edit apply {report.edit_id}")
+
+
+def show_edit(report: EditReport, show: str | None, format_: str) -> None:
+    """An edit in full, or one part of it."""
+    if format_ == "json":
+        emit_json(report)
+    elif format_ == "csv":
+        _emit_part(report, show or "neurons", "csv")
+    elif show is not None:
+        _emit_part(report, show, "table")
+    else:
+        draw_pairs(
+            {
+                "state": report.state,
+                "model": f"{report.model} ({report.model_id})",
+                "selection": report.selection_id,
+                "run": report.run_id or "none: it came from a file",
+                "made": report.created_at,
+                "took": f"{report.seconds:.1f} s, atlas {report.atlas_version}",
+                "strength": f"{report.norm:.3g} (norm of all changes)",
+                "settings": _settings(report.settings),
+                "checked": f"{report.checked_prompts:,} prompts",
+            },
+            title=_title(report),
+        )
+        draw_line()
+        _emit_part(report, "neurons", "table")
+        if report.outcomes:
+            draw_line()
+            _draw_summary(report)
+            draw_line()
+            _emit_part(report, "prompts", "table")
+
+
+def show_diff(diff: EditDiff, format_: str) -> None:
+    """Two edits side by side."""
+    if format_ == "json":
+        emit_json(diff)
+        return
+    first, second = f"edit {diff.first}", f"edit {diff.second}"
+    if format_ == "table":
+        if diff.differences:
+            emit(
+                diff.differences,
+                "table",
+                kind=Difference,
+                headers={"first": first, "second": second, "name": ""},
+            )
+        else:
+            draw_line("The same properties and settings.")
+        draw_line()
+    emit(
+        diff.neurons,
+        format_,
+        kind=NeuronDifference,
+        title=f"Changes: {_count(len(diff.neurons), 'value vector')}, {diff.shared_neurons} in "
+        f"both; norm {diff.norm_first:.3g} and {diff.norm_second:.3g}",
+        headers={"norm_first": f"norm in {first}", "norm_second": f"norm in {second}"},
+    )
+
+
+def about(edit: Edit) -> str:
+    """What an edit is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
+    return _about(edit.subject, edit.relation_id, edit.old_object, edit.new_object)
+
+
+def _about(
+    subject: str | None, relation: str | None, old_object: str | None, new_object: str | None
+) -> str:
+    what = " · ".join(part for part in (subject, relation, old_object) if part)
+    return (what or "unknown") + (f" → {new_object}" if new_object is not None else "")
+
+
+def _emit_part(report: EditReport, part: str, format_: str) -> None:
+    if part == "neurons":
+        emit(
+            report.neurons,
+            format_,
+            kind=EditedNeuron,
+            title=f"{_count(len(report.neurons), 'value vector')} changed",
+            headers={"norm": "norm of change", "facts": "facts it serves"},
+        )
+        return
+    emit(
+        report.outcomes,
+        format_,
+        kind=PromptOutcome,
+        title="Its own prompts",
+        hide=("old_rank_before", "old_rank_after", "new_rank_before", "new_rank_after"),
+        headers=_probability_headers(report)
+        | {
+            "text": "prompt",
+            "held_out": "held out",
+            "predicted_before": "top answer",
+            "predicted_after": "after edit",
+        },
+    )
+
+
+def _draw_summary(report: EditReport) -> None:
+    """P and top answers over the prompts it was made from, and over the held-out ones."""
+    headers = ["prompts", "", *_pair(f"P({report.old_object or 'answer'})"), *_pair("on top")]
+    updates = report.new_object is not None
+    if updates:
+        headers += [*_pair(f"P({report.new_object})"), *_pair("on top")]
+    rows = [_summary_row(part, updates) for part in report.summary]
+    if rows:
+        draw_table(headers, rows, grouped=True)
+
+
+def _summary_row(part: OutcomeSummary, updates: bool) -> list[object]:
+    row: list[object] = [
+        "held out" if part.held_out else "made from",
+        part.prompts,
+        part.p_old_before,
+        part.p_old_after,
+        part.old_on_top_before,
+        part.old_on_top_after,
+    ]
+    if updates:
+        row += [
+            part.p_new_before,
+            part.p_new_after,
+            part.new_on_top_before,
+            part.new_on_top_after,
+        ]
+    return row
+
+
+def _pair(name: str) -> tuple[str, str]:
+    return name, "after"
+
+
+def _probability_headers(report: EditReport) -> dict[str, str]:
+    old, new = report.old_object or "answer", report.new_object or "new"
+    return {
+        "p_old_before": f"P({old})",
+        "p_old_after": "after",
+        "p_new_before": f"P({new})",
+        "p_new_after": "after",
+    }
+
+
+def _note_on_success(report: EditReport) -> None:
+    """Where an update does not win everywhere, say by how much and what may help."""
+    for part in report.summary:
+        if part.held_out or part.new_on_top_after is None:
+            continue
+        if part.new_on_top_after < part.prompts:
+            note(
+                f"{report.new_object} is on top in {part.new_on_top_after} of {part.prompts} "
+                f"prompts with these {_count(len(report.neurons), 'neuron')}; `--neurons "
+                f"{max(20, 2 * len(report.neurons))}` takes more."
+            )
+        elif part.p_new_after is not None and part.p_new_after < _FAINT:
+            note(
+                f"Note: {report.new_object} is on top with P {part.p_new_after:.2g} on average: "
+                "the other answers fell below it rather than that it rose."
+            )
+
+
+def _title(report: EditReport) -> str:
+    of = f"{report.relation} ({report.relation_id})" if report.relation else report.relation_id
+    what = _about(report.subject, of, report.old_object, report.new_object)
+    return f"Edit {report.edit_id} · {report.kind} by {report.method} · {what}"
+
+
+def _neurons(report: EditReport) -> str:
+    named = [f"{n.layer}:{n.neuron}" for n in report.neurons[:_MANY]]
+    return ", ".join(named) + (", …" if len(report.neurons) > _MANY else "")
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list) and len(value) > _SHOWN:
+        return f"({len(value)} of them)"
+    return str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

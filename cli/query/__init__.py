@@ -1,0 +1,1 @@
+"""`atlas query`: one file a kind of question."""

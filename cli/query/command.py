@@ -1,0 +1,172 @@
+"""`atlas query`: what a neuron, a fact or a relation is to the others."""
+
+from pathlib import Path
+
+import click
+
+from atlas.queries.neurons import HUB_ORDERS, HubOrder
+
+from ..edit.model import model_options
+from ..render import db_option, format_option
+from .fact import ask_fact
+from .hubs import ask_hubs
+from .interactions import ask_interactions
+from .interference import ask_interference
+from .meaning import ask_meaning
+from .measured import ask_measured
+from .neighbours import ask_neighbours
+from .neuron import ask_neuron
+from .relation import ask_relation
+from .scope import Scope
+from .shared import ask_shared
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  atlas query --neuron 3:117
+  atlas query --fact Ireland
+  atlas query --fact Ireland:P36 --format csv --show prompts
+  atlas query --relation capital
+  atlas query --hubs --by relations --format json
+  atlas query --shared "Ireland:P36" "Dublin:P1376"
+  atlas query --neighbours "Ireland:P36"
+  atlas query --interference "Ireland:P36" --measure
+  atlas query --fact "Ireland:P36" --interactions
+  atlas query --neuron 3:117 --meaning
+
+A table shows everything and JSON holds everything; CSV is one table, the
+neurons unless --show says otherwise."""
+)
+@click.option("--neuron", metavar="LAYER:NEURON", help="The facts that a neuron serves.")
+@click.option(
+    "--fact",
+    metavar="NAME",
+    help="A fact's prompts and neurons, by subject, SUBJECT:RELATION or id.",
+)
+@click.option(
+    "--relation", metavar="NAME", help="A relation's neurons and their layers, by id or label."
+)
+@click.option("--hubs", is_flag=True, help="The neurons that serve most.")
+@click.option(
+    "--by",
+    type=click.Choice(HUB_ORDERS),
+    default="facts",
+    show_default=True,
+    help="With --hubs: most of what; entropy is over the relations of a neuron's facts.",
+)
+@click.option(
+    "--shared",
+    nargs=2,
+    metavar="NAME NAME",
+    help="The neurons that two facts have in common; a name is as for --fact, of one fact alone.",
+)
+@click.option("--neighbours", metavar="NAME", help="The facts that share a fact's neurons.")
+@click.option(
+    "--interference",
+    metavar="NAME",
+    help="The share of other facts' scores that lies on a fact's neurons.",
+)
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="With --interference: suppress the neurons in the model, and compare.",
+)
+@click.option(
+    "--meaning",
+    is_flag=True,
+    help="With --neuron: tokens it writes, prompts that excite it, what its facts share.",
+)
+@click.option(
+    "--interactions",
+    is_flag=True,
+    help="With --fact: what suppressing each neuron, each pair and all does.",
+)
+@click.option(
+    "--show",
+    type=click.Choice(["neurons", "prompts", "layers"]),
+    help="Only this part: prompts or neurons of a fact, neurons or layers of a relation.",
+)
+@click.option("--selection", metavar="ID", help="The selection to ask. [default: the latest]")
+@click.option("--run", metavar="ID", help="Ask the latest selection of this run.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help="Rows of a table at most; 0 for all. "
+    "[default: all for --neuron, --fact and --shared, else 20]",
+)
+@model_options
+@format_option
+@db_option
+def query(
+    neuron: str | None,
+    fact: str | None,
+    relation: str | None,
+    hubs: bool,
+    by: HubOrder,
+    shared: tuple[str, str] | None,
+    neighbours: str | None,
+    interference: str | None,
+    measure: bool,
+    meaning: bool,
+    interactions: bool,
+    show: str | None,
+    selection: str | None,
+    run: str | None,
+    limit: int | None,
+    model: str | None,
+    device: str,
+    format_: str,
+    db: Path,
+) -> None:
+    """Ask about a neuron, a fact, a relation, the hubs, or what facts share."""
+    questions = (neuron, fact, relation, hubs or None, shared, neighbours, interference)
+    if sum(question is not None for question in questions) != 1:
+        raise click.UsageError(
+            "Ask for just one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
+            "--interference."
+        )
+    for flag, asked, option in (
+        (measure, interference, "--measure goes with --interference"),
+        (meaning, neuron, "--meaning goes with --neuron"),
+        (interactions, fact, "--interactions goes with --fact"),
+    ):
+        if flag and asked is None:
+            raise click.UsageError(f"{option}.")
+    scope = Scope(db, selection, run, format_, limit)
+    if neuron is not None:
+        _only(show, ("neurons",), "--neuron")
+        if meaning:
+            ask_meaning(scope, neuron, model, device)
+        else:
+            ask_neuron(scope, neuron)
+    elif fact is not None:
+        _only(show, ("neurons", "prompts"), "--fact")
+        if interactions:
+            ask_interactions(scope, fact, model, device)
+        else:
+            ask_fact(scope, fact, show)
+    elif relation is not None:
+        _only(show, ("neurons", "layers"), "--relation")
+        ask_relation(scope, relation, show)
+    elif shared is not None:
+        _only(show, ("neurons",), "--shared")
+        ask_shared(scope, *shared)
+    elif neighbours is not None:
+        _only(show, (), "--neighbours")
+        ask_neighbours(scope, neighbours)
+    elif interference is not None:
+        _only(show, (), "--interference")
+        if measure:
+            ask_measured(scope, interference, model, device)
+        else:
+            ask_interference(scope, interference)
+    else:
+        _only(show, ("neurons",), "--hubs")
+        ask_hubs(scope, by)
+
+
+def _only(show: str | None, possible: tuple[str, ...], option: str) -> None:
+    if show is not None and show not in possible:
+        there_is = " and ".join(possible) or "nothing but facts"
+        raise click.UsageError(f"{option} has {there_is} to show, not {show}.")

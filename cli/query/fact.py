@@ -1,0 +1,97 @@
+"""`atlas query --fact`: a fact's prompts and its neurons."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, fact_reports
+from atlas.selection.chosen import ChosenSelection
+
+from ..render import emit, emit_json, emit_values, note
+from ..tables import draw_line
+from .scope import Scope
+
+_HEADERS = {
+    "text": "prompt",
+    "p_answer": "P(answer)",
+    "answer_rank": "rank",
+    "predicted": "top answer",
+    "p_predicted": "P(top)",
+    "completeness_gap": "gap",
+}
+
+
+def ask_fact(scope: Scope, fact: str, show: str | None) -> None:
+    """Print every fact that the name leads to; `show`: prompts or neurons alone."""
+    with scope.opened() as (con, selection):
+        reports = fact_reports(con, selection, fact, scope.all_rows)
+    _show(reports, selection, show, scope.format_)
+
+
+def _show(
+    reports: Sequence[FactReport], selection: ChosenSelection, show: str | None, format_: str
+) -> None:
+    for report in reports:
+        _note_on_fact(report, selection)
+    if format_ == "json":
+        emit_json({"facts": reports})
+    elif format_ == "csv":
+        _emit_joined(reports, "prompts" if show == "prompts" else "neurons")
+    else:
+        for i, report in enumerate(reports):
+            if i:
+                draw_line()
+            _fact_tables(report, show)
+
+
+def _fact_tables(report: FactReport, show: str | None) -> None:
+    name = (
+        f"{report.subject} · {report.relation} ({report.relation_id}) · {report.object}"
+        f" · {report.fact_id}"
+    )
+    if show != "neurons":
+        _prompt_table(report.prompts, name)
+    if show is None and report.neurons:
+        draw_line()
+    if show == "neurons" or (show is None and report.neurons):
+        emit(
+            report.neurons,
+            "table",
+            kind=FactNeuron,
+            title=name if show == "neurons" else None,
+            hide=("fact_id",),
+        )
+
+
+def _prompt_table(prompts: Sequence[FactPrompt], title: str) -> None:
+    hide = ["fact_id"]
+    if not any(prompt.over_tolerance for prompt in prompts):
+        hide.append("over_tolerance")
+    measured = [prompt for prompt in prompts if prompt.skipped_because is None]
+    emit(measured, "table", kind=FactPrompt, title=title, hide=hide, headers=_HEADERS)
+    for prompt in prompts:
+        if prompt.skipped_because is not None:
+            draw_line(f"{prompt.text}  skipped: {prompt.skipped_because}")
+
+
+def _note_on_fact(report: FactReport, selection: ChosenSelection) -> None:
+    name = f"{report.subject} {report.relation_id}"
+    if report.unmeasured:
+        note(
+            f"{name}: run {selection.run_id} has no result of {report.unmeasured} "
+            f"of its {report.unmeasured + len(report.prompts)} prompts."
+        )
+    if not report.neurons:
+        note(f"{name}: no knowledge neuron in selection {selection.selection_id}.")
+
+
+def _emit_joined(reports: Sequence[FactReport], part: str) -> None:
+    """Each row of `part` behind the fact that it belongs to."""
+    kind = FactPrompt if part == "prompts" else FactNeuron
+    own = ["fact_id", "relation_id", "subject", "object"]
+    rest = [field.name for field in dataclasses.fields(kind) if field.name != "fact_id"]
+    rows = [
+        [getattr(report, name) for name in own] + [getattr(row, name) for name in rest]
+        for report in reports
+        for row in getattr(report, part)
+    ]
+    emit_values(own + rest, rows, "csv")

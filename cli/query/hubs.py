@@ -1,0 +1,33 @@
+"""`atlas query --hubs`: the neurons that serve most."""
+
+from atlas.queries.neurons import Hub, HubOrder, HubsReport, hubs_report
+from atlas.selection.chosen import ChosenSelection
+
+from ..render import emit, note
+from .scope import Scope, say_cut, which
+
+_MOST: dict[HubOrder, str] = {
+    "facts": "most facts",
+    "relations": "most relations",
+    "entropy": "relations most evenly",
+}
+
+
+def ask_hubs(scope: Scope, by: HubOrder) -> None:
+    """Print the neurons that serve most facts, most relations, or relations most evenly."""
+    with scope.opened() as (con, selection):
+        report = hubs_report(con, selection, scope.first_rows, by)
+    _show(report, selection, by, scope.format_)
+
+
+def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_: str) -> None:
+    if not report.neurons:
+        note(f"Selection {selection.selection_id} has no knowledge neuron.")
+    emit(
+        report.hubs,
+        format_,
+        kind=Hub,
+        title=f"Neurons of {selection.model} that serve {_MOST[by]} ({which(selection)})",
+        headers={"top_relation_id": "id"},
+    )
+    say_cut(len(report.hubs), report.neurons, "neurons")

@@ -1,0 +1,39 @@
+"""`atlas query --interference`: what a fact's neurons are predicted to be to the others."""
+
+from atlas.interference.predicted import (
+    Interference,
+    InterferenceReport,
+    interference_report,
+)
+from atlas.selection.chosen import ChosenSelection
+
+from ..render import emit, emit_json, note
+from .scope import Scope, counted, fact_name, say_cut, which
+
+
+def ask_interference(scope: Scope, fact: str) -> None:
+    """Print the share of every other fact's score mass on this fact's neurons, largest first."""
+    with scope.opened() as (con, selection):
+        report = interference_report(con, selection, fact, scope.first_rows)
+    _show(report, selection, scope.format_)
+
+
+def _show(report: InterferenceReport, selection: ChosenSelection, format_: str) -> None:
+    name = fact_name(report.fact)
+    if not report.neurons:
+        note(f"{name}: no knowledge neuron in selection {selection.selection_id}.")
+    elif report.on_itself is not None:
+        own = counted(len(report.neurons), "knowledge neuron")
+        note(f"{name}: its {own} hold {report.on_itself:.1%} of its own score mass.")
+    if format_ == "json":
+        emit_json(report)
+    elif report.affected or format_ == "csv":
+        emit(
+            report.affected,
+            format_,
+            kind=Interference,
+            title=f"Share of other facts' score mass on the neurons of {name} ({which(selection)})",
+            hide=("fact_id",),
+            headers={"relation_id": "id", "predicted": "predicted interference"},
+        )
+    say_cut(len(report.affected), report.facts, "facts")

@@ -1,0 +1,102 @@
+"""`atlas query --neuron --meaning`: what a neuron writes, what excites it, what its facts share."""
+
+from pathlib import Path
+
+from atlas.edits.in_force import RunModel, selection_model
+from atlas.meaning.report import ExcitingPrompt, NeuronMeaning, neuron_meaning
+from atlas.meaning.stored import Association, has_associations, record_associations
+from atlas.queries.neurons import parse_neuron
+from atlas.selection.chosen import ChosenSelection
+from atlas.store.atlas_file import open_atlas
+
+from ..edit.model import load
+from ..render import emit, emit_json, neuron_id, note
+from ..tables import draw_line, draw_table
+from .scope import Scope, which
+
+
+def ask_meaning(scope: Scope, neuron: str, model: str | None, device: str) -> None:
+    """Print what `LAYER:NEURON` means; what is not stored yet is found out, and stored."""
+    layer, index = parse_neuron(neuron)
+    with scope.opened() as (con, selection):
+        report = neuron_meaning(con, selection, layer, index, scope.limit or 5)
+        wanted = selection_model(con, selection.selection_id)
+        associated = has_associations(con, selection.selection_id)
+    if not associated:
+        with open_atlas(scope.db).writing() as con:
+            record_associations(con, selection.selection_id)
+    if not report.tokens and selection.preset != "published":
+        _look(scope.db, selection, report, wanted, model, device)
+    with open_atlas(scope.db).reading() as con:
+        report = neuron_meaning(con, selection, layer, index, scope.limit or 5)
+    _show(report, selection, scope.format_)
+
+
+def _look(
+    db: Path,
+    selection: ChosenSelection,
+    neuron: NeuronMeaning,
+    wanted: RunModel,
+    model: str | None,
+    device: str,
+) -> None:
+    lm = load(wanted, model, device)
+    from atlas.meaning.written import store_meaning
+
+    store_meaning(open_atlas(db), lm, selection, neuron.layer, neuron.neuron)
+
+
+def _show(report: NeuronMeaning, selection: ChosenSelection, format_: str) -> None:
+    if not report.tokens:
+        note("What it writes is not available: that is found with the run's prompts and model.")
+    if format_ == "json":
+        emit_json(report)
+    elif format_ == "csv":
+        emit(report.associations, "csv", kind=Association)
+    else:
+        _tables(report, selection)
+
+
+def _tables(report: NeuronMeaning, selection: ChosenSelection) -> None:
+    draw_line(f"Neuron {neuron_id(report)} of {selection.model} ({which(selection)})", bold=True)
+    if report.tokens:
+        draw_line()
+        _tokens(report)
+    for by, prompts in (
+        ("strongest activation", report.by_activation),
+        ("highest score", report.by_score),
+    ):
+        if prompts:
+            draw_line()
+            emit(
+                prompts,
+                "table",
+                kind=ExcitingPrompt,
+                title=f"Prompts with its {by}",
+                headers={"relation_id": "id", "text": "prompt", "object": "answer"},
+            )
+    draw_line()
+    if not report.associations:
+        draw_line("No relation, subject or object is over-represented among its facts.")
+        return
+    emit(
+        report.associations,
+        "table",
+        kind=Association,
+        title="Over-represented among its facts (hypergeometric, Benjamini-Hochberg)",
+        headers={"aspect": "", "p_value": "p", "q_value": "q"},
+    )
+
+
+def _tokens(report: NeuronMeaning) -> None:
+    sides = [[t for t in report.tokens if t.side == side] for side in ("top", "bottom")]
+    rows = [
+        [top.token, top.logit, bottom.token, bottom.logit]
+        for top, bottom in zip(*sides, strict=True)
+    ]
+    draw_table(
+        ["raises", "logit", "lowers", "logit "],
+        rows,
+        "What one unit of it adds to a token's logit, above the mean token",
+        grouped=True,
+    )

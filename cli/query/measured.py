@@ -1,0 +1,58 @@
+"""`atlas query --interference --measure`: a fact's neurons suppressed, and what it did."""
+
+from typing import TYPE_CHECKING
+
+from atlas.edits.in_force import selection_model
+from atlas.interference.predicted import interference_report
+from atlas.store.atlas_file import open_atlas
+
+from ..edit.model import load
+from ..render import emit, emit_json, note
+from .scope import Scope, counted, fact_name, which
+
+if TYPE_CHECKING:
+    from atlas.interference.measure import MeasuredInterference
+    from atlas.selection.chosen import ChosenSelection
+
+
+def ask_measured(scope: Scope, fact: str, model: str | None, device: str) -> None:
+    """Suppress the fact's neurons in the model, and print what that did to this and other facts."""
+    with scope.opened() as (con, selection):
+        interference_report(con, selection, fact, 0)  # refuses before the model is loaded
+        wanted = selection_model(con, selection.selection_id)
+    lm = load(wanted, model, device)
+    from atlas.interference.measure import measure_interference
+
+    measured = measure_interference(
+        open_atlas(scope.db), lm, selection, fact, scope.first_rows or 10**9
+    )
+    _show(measured, selection, scope.format_)
+
+
+def _show(measured: "MeasuredInterference", selection: "ChosenSelection", format_: str) -> None:
+    from atlas.interference.measure import Measurement
+
+    if format_ == "json":
+        emit_json(measured)
+    else:
+        emit(
+            measured.measurements,
+            format_,
+            kind=Measurement,
+            title=f"With the {counted(len(measured.neurons), 'neuron')} of "
+            f"{fact_name(measured.fact)} suppressed ({which(selection)})",
+            hide=("fact_id", "relation"),
+            headers={"relation_id": "id", "delta_log_p": "Δ log P"},
+        )
+    said = [
+        "undefined" if value is None else f"{value:.2f}"
+        for value in (measured.spearman, measured.auc)
+    ]
+    note(
+        f"Predicted against |Δ log P| of other facts: Spearman {said[0]}; "
+        f"predicted against control: AUC {said[1]}."
+    )
+    rate = measured.prompts / max(measured.seconds, 1e-9)
+    note(
+        f"{measured.prompts:,} prompts measured in {measured.seconds:.1f} s ({rate:,.0f} a second)."
+    )

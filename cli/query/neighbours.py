@@ -1,0 +1,35 @@
+"""`atlas query --neighbours`: the facts that share a fact's neurons."""
+
+from atlas.queries.sharing import Neighbour, NeighboursReport, neighbours_report
+from atlas.selection.chosen import ChosenSelection
+
+from ..render import emit, emit_json, note
+from .scope import Scope, counted, fact_name, say_cut, which
+
+
+def ask_neighbours(scope: Scope, fact: str) -> None:
+    """Print the facts that share knowledge neurons with this one, most shared first."""
+    with scope.opened() as (con, selection):
+        report = neighbours_report(con, selection, fact, scope.first_rows)
+    _show(report, selection, scope.format_)
+
+
+def _show(report: NeighboursReport, selection: ChosenSelection, format_: str) -> None:
+    name = fact_name(report.fact)
+    if not report.neurons:
+        note(f"{name}: no knowledge neuron in selection {selection.selection_id}.")
+    elif not report.facts:
+        note(f"{name} shares no neuron in selection {selection.selection_id}.")
+    if format_ == "json":
+        emit_json(report)
+    elif report.neighbours or format_ == "csv":
+        emit(
+            report.neighbours,
+            format_,
+            kind=Neighbour,
+            title=f"{counted(report.facts, 'fact')} share some of the "
+            f"{counted(report.neurons, 'neuron')} of {name} ({which(selection)})",
+            hide=("fact_id",),
+            headers={"relation_id": "id"},
+        )
+    say_cut(len(report.neighbours), report.facts, "facts")

@@ -1,0 +1,32 @@
+"""`atlas query --neuron`: the facts that a neuron serves."""
+
+from atlas.queries.neurons import NeuronReport, ServedFact, neuron_report, parse_neuron
+from atlas.selection.chosen import ChosenSelection
+
+from ..render import emit, neuron_id, note
+from .scope import Scope, counted, say_cut, which
+
+
+def ask_neuron(scope: Scope, neuron: str) -> None:
+    """Print the facts that `LAYER:NEURON` serves."""
+    where = parse_neuron(neuron)
+    with scope.opened() as (con, selection):
+        report = neuron_report(con, selection, *where, scope.all_rows)
+    _show(report, selection, scope.format_)
+
+
+def _show(report: NeuronReport, selection: ChosenSelection, format_: str) -> None:
+    name = f"{neuron_id(report)} of {selection.model}"
+    if not report.facts:
+        note(f"Neuron {name} serves no fact in selection {selection.selection_id}.")
+    if report.facts or format_ != "table":
+        emit(
+            report.served,
+            format_,
+            kind=ServedFact,
+            title=f"Neuron {name} serves {counted(report.facts, 'fact')} "
+            f"in {counted(report.relations, 'relation')} ({which(selection)})",
+            hide=("fact_id",),
+            headers={"relation_id": "id"},
+        )
+    say_cut(len(report.served), report.facts, "facts")

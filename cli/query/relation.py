@@ -1,0 +1,92 @@
+"""`atlas query --relation`: a relation's neurons, layers and thresholds."""
+
+from atlas.queries.relations import (
+    LayerCount,
+    RelationNeuron,
+    RelationReport,
+    relation_report,
+)
+from atlas.selection.chosen import ChosenSelection
+
+from ..render import emit, emit_json, note
+from ..tables import draw_bars, draw_line
+from .scope import Scope, counted, say_cut, which
+
+
+def ask_relation(scope: Scope, relation: str, show: str | None) -> None:
+    """Print a relation's summary, neurons and layers; `show`: neurons or layers alone."""
+    with scope.opened() as (con, selection):
+        report = relation_report(con, selection, relation, scope.first_rows)
+    _show(report, selection, show, scope.format_)
+
+
+def _show(
+    report: RelationReport, selection: ChosenSelection, show: str | None, format_: str
+) -> None:
+    if report.mean_neurons is None:
+        note(f"Selection {selection.selection_id} has not reached {report.relation_id} yet.")
+    if format_ == "json":
+        emit_json(report)
+    elif format_ == "csv" and show == "layers":
+        emit(report.layers, "csv", kind=LayerCount)
+    elif format_ == "csv":
+        emit(report.neurons, "csv", kind=RelationNeuron)
+    else:
+        _tables(report, selection, show)
+    if show != "layers":
+        say_cut(len(report.neurons), report.distinct_neurons, "neurons")
+
+
+def _tables(report: RelationReport, selection: ChosenSelection, show: str | None) -> None:
+    parts = {
+        None: (_summary, _neurons, _layers),
+        "neurons": (_neurons,),
+        "layers": (_layers,),
+    }[show]
+    for i, part in enumerate(parts if report.neurons else parts[:1]):
+        if i:
+            draw_line()
+        part(report, selection)
+
+
+def _neurons(report: RelationReport, selection: ChosenSelection) -> None:
+    emit(
+        report.neurons,
+        "table",
+        kind=RelationNeuron,
+        title=f"Neurons of {selection.model} that serve most facts of {report.relation}",
+    )
+
+
+def _layers(report: RelationReport, selection: ChosenSelection) -> None:
+    draw_bars(
+        [f"layer {count.layer}" for count in report.layers],
+        [count.uses for count in report.layers],
+        title=f"Layers of {report.relation}'s knowledge neurons (pairs of fact and neuron)",
+    )
+
+
+def _summary(report: RelationReport, selection: ChosenSelection) -> None:
+    draw_line(f"{report.relation} ({report.relation_id}) in {selection.model}, {which(selection)}")
+    known = ""
+    if report.mean_p_answer is not None and report.top1_share is not None:
+        known = (
+            f"; mean P(answer) {report.mean_p_answer:.3f}, "
+            f"top answer right in {report.top1_share:.1%}"
+        )
+    if selection.preset != "published":
+        measured = counted(report.prompts, "measured prompt")
+        draw_line(f"  {counted(report.facts, 'fact')} with {measured}{known}")
+    for skipped in report.skipped:
+        draw_line(f"  {counted(skipped.prompts, 'prompt')} skipped: {skipped.reason}")
+    if report.mean_neurons is not None:
+        draw_line(
+            f"  {report.mean_neurons:.2f} knowledge neurons a fact, "
+            f"{report.distinct_neurons:,} different ones"
+        )
+    if selection.preset != "published" and report.mean_neurons is not None:
+        moved = f", moved {report.moves} times from {selection.sharing:g}" if report.moves else ""
+        draw_line(
+            f"  thresholds: score {report.comparison} {report.ratio:g} of the prompt's largest, "
+            f"in {report.sharing:g} of the prompts{moved}, at least {report.min_prompts} of them"
+        )

@@ -1,0 +1,69 @@
+"""What a question of `atlas query` is about, and words that its answers share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from atlas.queries.facts import NamedFact
+from atlas.selection.chosen import ChosenSelection, choose_selection
+from atlas.store.atlas_file import open_atlas
+
+from ..render import note
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The atlas and the selection that a question is about, and how to print the answer."""
+
+    db: Path
+    selection: str | None
+    run: str | None
+    format_: str
+    limit: int | None  # rows of a table at most; 0: all; None: what suits the question
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, ChosenSelection]]:
+        """A connection and the selection; says so if its run has not finished."""
+        with open_atlas(self.db).reading() as con:
+            selection = choose_selection(con, self.selection, self.run)
+            yield con, selection
+        if selection.preset == "published":
+            note(
+                f"Run {selection.run_id} is of published neurons: it has no scores and no prompts."
+            )
+        if selection.run_status != "finished":
+            note(f"Run {selection.run_id} has not finished; this is what it has measured so far.")
+
+    @property
+    def all_rows(self) -> int | None:
+        """The limit of a question that shows every row unless told otherwise."""
+        return self.limit or None
+
+    @property
+    def first_rows(self) -> int | None:
+        """The limit of a question that shows twenty rows unless told otherwise."""
+        return 20 if self.limit is None else self.limit or None
+
+
+def which(selection: ChosenSelection) -> str:
+    """The selection in a title."""
+    return f"selection {selection.selection_id}, {selection.preset}"
+
+
+def fact_name(fact: NamedFact) -> str:
+    """A fact in a line of text: `Ireland · capital (P36) · Dublin`."""
+    return f"{fact.subject} · {fact.relation} ({fact.relation_id}) · {fact.object}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 fact`, `1,234 facts`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def say_cut(shown: int, there: int, noun: str) -> None:
+    """A note if a limit kept rows back."""
+    if shown < there:
+        note(f"{shown:,} of {there:,} {noun}; --limit 0 shows all.")

@@ -1,0 +1,32 @@
+"""`atlas query --shared`: the neurons that two facts have in common."""
+
+from atlas.queries.sharing import SharedNeuron, SharedReport, shared_report
+from atlas.selection.chosen import ChosenSelection
+
+from ..render import emit, emit_json, note
+from ..tables import draw_line
+from .scope import Scope, counted, fact_name, say_cut, which
+
+
+def ask_shared(scope: Scope, a: str, b: str) -> None:
+    """Print the knowledge neurons of both facts, with the score that each has for either."""
+    with scope.opened() as (con, selection):
+        report = shared_report(con, selection, a, b, scope.all_rows)
+    _show(report, selection, scope.format_)
+
+
+def _show(report: SharedReport, selection: ChosenSelection, format_: str) -> None:
+    first, second = fact_name(report.fact_a), fact_name(report.fact_b)
+    if format_ == "json":
+        emit_json(report)
+    elif format_ == "csv":
+        emit(report.shared, "csv", kind=SharedNeuron)
+    else:
+        draw_line(f"a  {first}: {counted(report.neurons_a, 'knowledge neuron')}")
+        draw_line(f"b  {second}: {counted(report.neurons_b, 'knowledge neuron')}")
+        if report.both:
+            title = f"{counted(report.both, 'neuron')} in common, Jaccard {report.jaccard:.3f}"
+            emit(report.shared, "table", title=f"{title} ({which(selection)})")
+    if not report.both:
+        note(f"{first} and {second} share no neuron in selection {selection.selection_id}.")
+    say_cut(len(report.shared), report.both, "neurons")

@@ -1,0 +1,86 @@
+"""Over-represented values: against sums of exact fractions."""
+
+from fractions import Fraction
+from itertools import pairwise
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import build
+
+from atlas.meaning.associations import Drawn, false_discovery_rates, over_represented
+from atlas.meaning.stored import (
+    associations_of,
+    has_associations,
+    record_associations,
+)
+
+
+def exactly(total: int, marked: int, drawn: int, found: int) -> Fraction:
+    ways = sum(
+        comb(marked, j) * comb(total - marked, drawn - j)
+        for j in range(found, min(marked, drawn) + 1)
+    )
+    return Fraction(ways, comb(total, drawn))
+
+
+@st.composite
+def draws(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, int]]]:
+    total = draw(st.integers(1, 300))
+    tests = []
+    for _ in range(draw(st.integers(1, 6))):
+        marked, drawn = draw(st.integers(0, total)), draw(st.integers(0, total))
+        least, most = max(0, marked + drawn - total), min(marked, drawn)
+        tests.append((marked, drawn, draw(st.integers(least, most))))
+    return total, tests
+
+
+@given(draws())
+def test_p_values_are_the_exact_tails(case: tuple[int, list[tuple[int, int, int]]]) -> None:
+    total, tests = case
+    columns = [np.array(column, np.int64) for column in zip(*tests, strict=True)]
+    found = over_represented(Drawn(total, *columns))
+    for p, test in zip(found, tests, strict=True):
+        assert p == pytest.approx(float(exactly(total, *test)), rel=1e-9, abs=1e-300)
+
+
+def test_a_tail_far_out_keeps_its_digits() -> None:
+    p = over_represented(Drawn(2333, np.array([60]), np.array([200]), np.array([58])))[0]
+    assert p == pytest.approx(float(exactly(2333, 60, 200, 58)), rel=1e-9)
+    assert 0 < p < 1e-50
+
+
+@given(st.lists(st.floats(1e-12, 1.0), min_size=1, max_size=30), st.integers(0, 20))
+def test_adjusted_values_are_benjamini_and_hochbergs(ps: list[float], more: int) -> None:
+    tests = len(ps) + more
+    q = false_discovery_rates(np.array(ps), tests)
+    for level in (0.001, 0.01, 0.05, 0.2):
+        # the step-up procedure itself: reject the k smallest, k the last with p(k) <= level k / m
+        ordered = sorted(ps)
+        passing = [k for k, p in enumerate(ordered, 1) if p * tests / k <= level]
+        rejected = set(ordered[: passing[-1]]) if passing else set()
+        assert {p for p, adjusted in zip(ps, q, strict=True) if adjusted <= level} == rejected
+    by_p = [adjusted for _, adjusted in sorted(zip(ps, q, strict=True))]
+    assert all(a <= b for a, b in pairwise(by_p))
+
+
+def test_a_relations_own_neuron_is_found_to_be_its_own(tmp_path: Path) -> None:
+    made = build(tmp_path / "atlas.duckdb", relations=3, facts=8)
+    with made.atlas.writing() as connection:
+        assert not has_associations(connection, made.selection_id)
+        for _ in range(2):
+            record_associations(connection, made.selection_id)
+        assert has_associations(connection, made.selection_id)
+        found = associations_of(connection, made.selection_id, 3, 1)
+        assert [(a.aspect, a.value, a.facts, a.expected) for a in found] == [
+            ("relation", "P36", 8, pytest.approx(8 * 8 / 24))
+        ]
+        assert found[0].p_value == pytest.approx(float(exactly(24, 8, 8, 8)))
+        # 28 neurons (hub, 3 of relations, 24 of facts), each against 3 relations
+        assert found[0].q_value == pytest.approx(float(exactly(24, 8, 8, 8)) * 28 * 3 / 3)
+        assert (
+            associations_of(connection, made.selection_id, 3, 0) == []
+        )  # the hub has no favourite

@@ -1,0 +1,301 @@
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import (
+    MODEL,
+    attributions,
+    synthetic_dataset,
+    synthetic_run,
+)
+
+from atlas.index import records
+from atlas.selection.select import Thresholds, select
+from atlas.store import connection as connections
+from atlas.store.atlas_file import Atlas, open_atlas
+
+DATASET = synthetic_dataset(relations=2, facts=3, templates=8)
+
+
+RUN = synthetic_run(DATASET)
+
+
+Neuron = tuple[str, int, int]  # fact, layer, neuron
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A prompt's result: its positive maximum and its stored rows; skipped if there are none."""
+
+    fact_id: str
+    template_id: str
+    scores: dict[tuple[int, int], float] | None
+
+    @property
+    def prompt_id(self) -> int:
+        return records.prompt_id(self.fact_id, self.template_id)
+
+    @property
+    def max_score(self) -> float:
+        return max((self.scores or {}).values(), default=0.0)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """An atlas with a dataset and a run without results; tests roll back what they add."""
+    atlas = open_atlas(tmp_path_factory.mktemp("atlas") / "a.duckdb", create=True)
+    with atlas.writing() as connection:
+        records.record_dataset(connection, DATASET)
+        records.record_model(connection, MODEL)
+        records.record_run(connection, RUN)
+    return atlas
+
+
+def record(connection: duckdb.DuckDBPyConnection, prompts: list[Measured]) -> None:
+    rows = [
+        (p.prompt_id, layer, neuron, score, 1.0)
+        for p in prompts
+        for (layer, neuron), score in (p.scores or {}).items()
+    ]
+    results = [
+        records.PromptResult(p.prompt_id, skipped_because="skipped")
+        if p.scores is None
+        else records.PromptResult(p.prompt_id, max_score=p.max_score)
+        for p in prompts
+    ]
+    records.record_results(
+        connection, RUN.run_id, records.PromptResults(results, attributions(rows))
+    )
+
+
+def selected(
+    shared: Atlas, prompts: list[Measured], *thresholds: Thresholds
+) -> list[dict[Neuron, tuple[float, float]]]:
+    """For each of the thresholds: neurons with their share and mean score."""
+    with connections.exclusive(shared.path) as connection:
+        connection.execute("BEGIN TRANSACTION")
+        record(connection, prompts)
+        found = []
+        for asked in thresholds:
+            selection_id = select(connection, RUN.run_id, asked)
+            rows = connection.execute(
+                """
+                SELECT fact_id, layer, neuron, prompt_share, mean_score
+                FROM knowledge_neurons
+                WHERE selection_id = $selection_id
+                """,
+                {"selection_id": selection_id},
+            ).fetchall()
+            assert len({row[:3] for row in rows}) == len(rows)
+            found.append({row[:3]: row[3:] for row in rows})
+        connection.execute("ROLLBACK")
+    return found
+
+
+def expected(prompts: list[Measured], asked: Thresholds) -> dict[Neuron, tuple[float, float]]:
+    """The rule again, fact by fact, with exact shares; preset "fixed" only."""
+    by_fact: dict[str, list[Measured]] = defaultdict(list)
+    for prompt in prompts:
+        if prompt.scores is not None:
+            by_fact[prompt.fact_id].append(prompt)
+    kept: dict[Neuron, tuple[float, float]] = {}
+    for fact_id, measured in by_fact.items():
+        passed: dict[tuple[int, int], list[float]] = defaultdict(list)
+        for prompt in measured:
+            limit = asked.ratio * float(np.float32(prompt.max_score))
+            for place, score in (prompt.scores or {}).items():
+                value = float(np.float32(score))
+                passes = value >= limit if asked.comparison == ">=" else value > limit
+                if value > 0 and passes:
+                    passed[place].append(value)
+        for (layer, neuron), values in passed.items():
+            share = Fraction(len(values), len(measured))
+            if share >= Fraction(str(asked.sharing)) and len(values) >= asked.min_prompts:
+                kept[fact_id, layer, neuron] = (float(share), sum(values) / len(values))
+    return kept
+
+
+FACTS = [f for r in DATASET.relations for f in r.facts]
+
+
+TEMPLATES = {r.relation_id: r.templates for r in DATASET.relations}
+
+
+neurons = st.tuples(st.integers(0, 1), st.integers(0, 3))
+
+
+# Scores on the steps that thresholds use, so that equality happens; 0.3 is no binary fraction.
+scores = st.dictionaries(
+    neurons,
+    st.builds(lambda step, top: top * step / 20, st.integers(-10, 20), st.sampled_from([1.0, 0.3])),
+    max_size=6,
+)
+
+
+measured_prompts = st.lists(
+    st.builds(
+        lambda fact, template, found: Measured(
+            fact.fact_id, TEMPLATES[fact.relation_id][template].template_id, found
+        ),
+        st.sampled_from(FACTS),
+        st.integers(0, 7),
+        st.none() | scores,
+    ),
+    max_size=40,
+    unique_by=lambda p: p.prompt_id,
+)
+
+
+steps = st.integers(1, 20).map(lambda n: n / 20)
+
+
+fixed = st.builds(
+    Thresholds,
+    preset=st.just("fixed"),
+    ratio=steps,
+    sharing=steps | st.sampled_from([0.333333, 0.7000000001]),
+    comparison=st.sampled_from([">=", ">"]),
+    min_prompts=st.integers(1, 4),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(prompts=measured_prompts, asked=fixed)
+def test_selection_agrees_with_the_rule_spelled_out(
+    shared: Atlas, prompts: list[Measured], asked: Thresholds
+) -> None:
+    (found,) = selected(shared, prompts, asked)
+    wanted = expected(prompts, asked)
+    assert found.keys() == wanted.keys()
+    for neuron, numbers in wanted.items():
+        assert found[neuron] == pytest.approx(numbers, rel=1e-6)  # share and mean score
+
+
+@settings(max_examples=40, deadline=None)
+@given(prompts=measured_prompts, asked=fixed, other=fixed)
+def test_raising_a_threshold_never_adds_a_neuron(
+    shared: Atlas, prompts: list[Measured], asked: Thresholds, other: Thresholds
+) -> None:
+    stricter = replace(
+        asked,
+        ratio=max(asked.ratio, other.ratio),
+        sharing=max(asked.sharing, other.sharing),
+        min_prompts=max(asked.min_prompts, other.min_prompts),
+    )
+    loose, *strict = selected(
+        shared,
+        prompts,
+        asked,
+        replace(asked, ratio=stricter.ratio),
+        replace(asked, sharing=stricter.sharing),
+        replace(asked, min_prompts=stricter.min_prompts),
+        replace(asked, comparison=">"),
+        stricter,
+    )
+    for found in strict:
+        assert found.keys() <= loose.keys()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    prompts=measured_prompts,
+    asked=fixed | st.just(Thresholds()) | st.just(Thresholds(min_prompts=1)),
+    random=st.randoms(use_true_random=False),
+)
+def test_the_order_of_prompts_does_not_matter(
+    shared: Atlas, prompts: list[Measured], asked: Thresholds, random: Random
+) -> None:
+    shuffled = list(prompts)
+    random.shuffle(shuffled)
+    assert selected(shared, prompts, asked) == selected(shared, shuffled, asked)
+
+
+@settings(max_examples=30, deadline=None)
+@given(prompts=measured_prompts)
+def test_the_preset_paper_is_the_fixed_rule_at_the_sharing_it_settled_on(
+    shared: Atlas, prompts: list[Measured]
+) -> None:
+    with connections.exclusive(shared.path) as connection:
+        connection.execute("BEGIN TRANSACTION")
+        record(connection, prompts)
+        select(connection, RUN.run_id, Thresholds())
+        used = connection.execute(
+            "SELECT relation_id, sharing, moves, facts, mean_neurons FROM selection_relations"
+        ).fetchall()
+        found = connection.execute(
+            "SELECT fact_id, layer, neuron FROM knowledge_neurons"
+        ).fetchall()
+        connection.execute("ROLLBACK")
+    of_relation = {f.fact_id: f.relation_id for f in FACTS}
+    measured_facts = {p.fact_id for p in prompts if p.scores is not None}
+    assert {row[0] for row in used} == {of_relation[f] for f in measured_facts}
+    for relation_id, sharing, moves, facts, mean in used:
+        wanted = {
+            neuron
+            for neuron in expected(prompts, Thresholds(preset="fixed", sharing=sharing))
+            if of_relation[neuron[0]] == relation_id
+        }
+        assert {neuron for neuron in found if of_relation[neuron[0]] == relation_id} == wanted
+        assert facts == sum(of_relation[f] == relation_id for f in measured_facts)
+        assert mean == pytest.approx(len(wanted) / facts)
+        assert moves == 6 or 2 <= mean <= 5
+
+
+def test_a_run_without_measured_prompts_gives_an_empty_selection(shared: Atlas) -> None:
+    skipped = Measured(FACTS[0].fact_id, TEMPLATES["P36"][0].template_id, None)
+    assert selected(shared, [], Thresholds()) == [{}]
+    assert selected(shared, [skipped], Thresholds()) == [{}]
+
+
+def test_a_full_atlas_is_selected_within_two_seconds(tmp_path: Path) -> None:
+    atlas = open_atlas(tmp_path / "a.duckdb", create=True)
+    run = synthetic_run(DATASET)
+    with atlas.writing() as connection:
+        records.record_run(connection, run)
+        connection.execute(
+            """
+            INSERT INTO facts
+            SELECT 'F' || range, 'P' || range // 63, 'subject', 'object'
+            FROM range(2500)
+            """
+        )
+        connection.execute(
+            """
+            INSERT INTO prompts
+            SELECT range, 'F' || range // 8, 'T' || range % 8, 'text'
+            FROM range(20000)
+            """
+        )
+        connection.execute(
+            """
+            INSERT INTO prompt_results (run_id, prompt_id, max_score)
+            SELECT $run_id, prompt_id, 1
+            FROM prompts
+            """,
+            {"run_id": run.run_id},
+        )
+        connection.execute(
+            """
+            INSERT INTO attributions
+            SELECT $run_id, p.prompt_id, n.range % 6, (p.prompt_id // 8 * 7919 + n.range) % 1024,
+                   (hash(p.prompt_id, n.range) % 1000 + 1) / 1000, 1
+            FROM prompts AS p, range(60) AS n
+            """,
+            {"run_id": run.run_id},
+        )
+    started = time.perf_counter()
+    with atlas.writing() as connection:
+        select(connection, run.run_id, Thresholds(min_prompts=1))
+    assert time.perf_counter() - started < 2
+    with atlas.reading() as connection:
+        rows = connection.execute("SELECT facts, prompts FROM selection_relations").fetchall()
+    assert len(rows) == 40
+    assert tuple(map(sum, zip(*rows, strict=True))) == (2500, 20_000)
