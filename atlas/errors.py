@@ -22,9 +22,19 @@ AtlasError
     └── BadQuery         SQL that does not parse, or that would write
 """
 
+from collections.abc import Sequence
+
 
 class AtlasError(Exception):
-    """Base of all errors that a user can mend; `str()` of it is one line."""
+    """Base of all errors that a user can mend; `str()` of it is one line.
+
+    The message suits Python and the command line alike. `parameters` are the Python names of what
+    the user would give otherwise; the command line says which of its options those are.
+    """
+
+    def __init__(self, message: str = "", *, parameters: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.parameters = tuple(parameters)
 
 
 class DataError(AtlasError):

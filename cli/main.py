@@ -14,6 +14,8 @@ import click
 
 from atlas.errors import AtlasError, GuessedArchitecture
 
+from .errors import error_line
+
 
 class Subcommand(NamedTuple):
     """Where a command lies, `module:attribute` in this package, and its line in `atlas --help`."""
@@ -81,7 +83,7 @@ class AtlasGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AtlasError as e:
-            raise click.ClickException(" ".join(str(e).split("\n"))) from e
+            raise click.ClickException(error_line(e)) from e
         except KeyboardInterrupt as e:
             raise Interrupted(str(e) or "Interrupted.") from e
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["synthetic_fixtures"]
 pytest.register_assert_rewrite("model_directories", "tiny_index", "refusals")
 
 

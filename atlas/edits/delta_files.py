@@ -40,7 +40,9 @@ def write_delta(path: Path | str, edits: Sequence[Edit], force: bool = False) ->
     if not edits:
         raise EditError("no edit to write: name one, `atlas edit list` shows them")
     if path.exists() and not force:
-        raise EditError(f"{path} exists: name another file, or overwrite it with --force")
+        raise EditError(
+            f"{path} exists: name another file, or have it replaced", parameters=["delta", "force"]
+        )
     tensors = {
         f"{place}.{name}": np.ascontiguousarray(getattr(edit, name), kind)
         for place, edit in enumerate(edits)
@@ -73,12 +75,12 @@ def read_delta(path: Path | str) -> list[Edit]:
     """
     path = Path(path)
     if not path.is_file():
-        raise EditError(f"no file {path}: name one that `atlas edit export --delta` wrote")
+        raise EditError(f"no file {path}: name a delta file that `atlas edit export` wrote")
     try:
         check_safetensors(path)
     except AtlasError as error:
         raise EditError(str(error)) from error
-    foreign = f"{path} holds no edits: name a file that `atlas edit export --delta` wrote"
+    foreign = f"{path} holds no edits: name a delta file that `atlas edit export` wrote"
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -53,7 +53,8 @@ def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
     )
     if not found:
         raise NotFound(
-            f"the atlas does not know the model with weights {model_id}: name it with --model"
+            f"the atlas does not know the model with weights {model_id}: say where it is",
+            parameters=["model"],
         )
     return found[0]
 
@@ -88,8 +89,7 @@ def edits_in_force(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[E
     for edit in edits:
         if edit.state != "stored":
             raise EditError(
-                f"edit {edit.edit_id} is reverted: bring it back with "
-                f"`atlas edit revert {edit.edit_id} --undo`"
+                f"edit {edit.edit_id} is reverted: bring it back first", parameters=["undo"]
             )
         if edit.weights_sha256 != edits[0].weights_sha256:
             raise EditError(

@@ -48,7 +48,8 @@ def _check_target(directory: Path, force: bool) -> None:
     if directory.is_dir():
         if not force:
             raise EditError(
-                f"{directory} exists: name another directory, or replace it with --force"
+                f"{directory} exists: name another directory, or have it replaced",
+                parameters=["directory", "force"],
             )
         if any(directory.iterdir()) and not (directory / "config.json").is_file():
             raise EditError(

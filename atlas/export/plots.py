@@ -184,8 +184,9 @@ def _effects(
         raise NotFound(f"edit {edit_id} has no side effects yet: run `atlas edit check {edit_id}`")
     _require(
         [*edited, *suppressed],
-        "nothing was measured yet: run `atlas edit check` or `atlas query --interference FACT "
-        "--measure`; of this selection",
+        "nothing was measured yet of this selection: check an edit (`atlas edit check`), or "
+        "measure a fact's interference",
+        parameters=["measure"],
     )
     panels = [
         (title, points)
@@ -244,6 +245,6 @@ def _all_neurons(selection: ChosenSelection) -> int:
     return selection.layers * selection.neurons_per_layer
 
 
-def _require(there: object, otherwise: str) -> None:
+def _require(there: object, otherwise: str, parameters: Sequence[str] = ()) -> None:
     if not there:
-        raise NotFound(f"there is nothing to draw: {otherwise}")
+        raise NotFound(f"there is nothing to draw: {otherwise}", parameters=parameters)

@@ -75,15 +75,21 @@ def _require_free(directory: Path, force: bool) -> None:
                 )
             return
         if not directory.is_dir():
-            raise SettingsError(f"{directory} is a file: name a new directory with --to")
+            raise SettingsError(
+                f"{directory} is a file: name a new directory", parameters=["directory"]
+            )
         names = [entry.name for entry in directory.iterdir()]
     if not force:
-        raise SettingsError(f"{directory} exists: name a new directory, or replace it with --force")
+        raise SettingsError(
+            f"{directory} exists: name a new directory, or have it replaced",
+            parameters=["directory", "force"],
+        )
     foreign = [name for name in names if name != README and not name.endswith(".parquet")]
     if foreign or (names and README not in names):
         raise SettingsError(
             f"{directory} is no earlier export ({foreign[0] if foreign else 'no README.md'}): "
-            "--force replaces only those, name another directory"
+            "only those are replaced, name another directory",
+            parameters=["directory"],
         )
 
 

@@ -27,6 +27,7 @@ def indexing(path: Path | str) -> Iterator[None]:
         except Held as e:
             raise LockedAtlas(
                 f"{path} is being indexed by {e.holder}: wait for it to end, stop it, or index "
-                "into another file with --db"
+                "into another file",
+                parameters=["path"],
             ) from e
         yield

@@ -63,7 +63,8 @@ def published_model(
     if given != (record.layers, record.neurons_per_layer):
         raise SettingsError(
             f"{record.name} has {record.layers} layers of {record.neurons_per_layer:,} neurons, "
-            f"not {given[0]} of {given[1]:,}: leave out --layers and --neurons-per-layer"
+            f"not {given[0]} of {given[1]:,}: leave the shape out",
+            parameters=["layers", "neurons_per_layer"],
         )
     return record
 
@@ -74,8 +75,9 @@ def _of_name(name: str, layers: int | None, neurons_per_layer: int | None) -> Mo
     if shape is None:
         if not name.strip() or layers is None or neurons_per_layer is None:
             raise SettingsError(
-                f"the shape of model '{name}' is not known here: name its directory, or give "
-                "--layers and --neurons-per-layer"
+                f"the shape of model '{name}' is not known here: name its directory, or give its "
+                "layers and neurons per layer",
+                parameters=["model", "layers", "neurons_per_layer"],
             )
         shape = _Known("unknown", "unknown", layers, neurons_per_layer)
     return ModelRecord(

@@ -85,7 +85,8 @@ def import_published(
     if not facts:
         raise DataError(
             f"none of the {len(neurons):,} facts in {files[0]} is in {data}: "
-            "name the dataset that they were made from with --pararel"
+            "name the dataset that they were made from",
+            parameters=["data"],
         )
     known = {fact.fact_id: neurons[fact.fact_id] for fact in facts}
     run = _run_record(record, dataset, known)
@@ -175,7 +176,8 @@ def _require_shape(found: Sequence[Neuron], model: ModelRecord, file: Path, fact
             raise DataError(
                 f"{file}: neuron {layer}:{neuron} of fact {quoted(fact_id)} lies outside "
                 f"{model.name}, which has {model.layers} layers of {model.neurons_per_layer:,} "
-                "neurons: name the right model with --model, or its shape"
+                "neurons: name the right model, or its shape",
+                parameters=["model", "layers", "neurons_per_layer"],
             )
 
 
@@ -191,7 +193,8 @@ class _Numbered:
         if self.data.suffix != ".json":
             raise DataError(
                 f"{file} counts facts as data_all_allbags.json of the paper's code does: "
-                "name that file with --pararel"
+                "name that file as the dataset",
+                parameters=["data"],
             )
         if not self.facts:
             for row in find_layout(self.data).rows():
@@ -203,7 +206,8 @@ class _Numbered:
         if len(facts) != len(bags):
             raise DataError(
                 f"{file} has {len(bags):,} bags, but {self.data} has {len(facts):,} of relation "
-                f"{relation}: name the file that they were made from with --pararel"
+                f"{relation}: name the file that they were made from",
+                parameters=["data"],
             )
         first = {fact.fact_id: number for number, fact in reversed(list(enumerate(facts)))}
         return ((fact_id, bags[number]) for fact_id, number in sorted(first.items()))

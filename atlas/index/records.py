@@ -295,7 +295,8 @@ def _refuse_other_triples(
     for row in rows:
         raise StoreError(
             f"fact {row[0]} is in the atlas as {row[2]} - {row[1]} - {row[3]}, the dataset says "
-            "otherwise: index it into another file with --db"
+            "otherwise: index it into another file",
+            parameters=["path"],
         )
 
 

@@ -18,14 +18,16 @@ def load_run_model(
     """
     if name is None and not _leads_somewhere(wanted.name):
         raise ModelNotFound(
-            f"the atlas's model '{wanted.name}' is not in this directory: say where it is with "
-            "--model DIRECTORY or --model FILE.gguf"
+            f"the atlas's model '{wanted.name}' is not in this directory: name its directory or "
+            "its GGUF file",
+            parameters=["model"],
         )
     lm = load_model(name or wanted.name, wanted.dtype, device)
     if lm.model_id != wanted.model_id:
         raise ModelError(
             f"'{name or wanted.name}' has weights {lm.model_id}, the atlas's '{wanted.name}' has "
-            f"{wanted.model_id}: name the model that was indexed with --model"
+            f"{wanted.model_id}: name the model that was indexed",
+            parameters=["model"],
         )
     return lm
 

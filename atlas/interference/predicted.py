@@ -177,7 +177,8 @@ def require_scores(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
     if not scored:
         raise NoScores(
             f"run {run_id} has no scores, so interference cannot be predicted: ask a run that "
-            "`atlas index` made (--run), or --shared and --neighbours, which need none"
+            "`atlas index` made, or for shared neurons and neighbours, which need none",
+            parameters=["run"],
         )
 
 

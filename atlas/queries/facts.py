@@ -225,7 +225,8 @@ def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
     near = near_matches(name, names)
     asked = f"did you mean {' or '.join(near)}? If not, " if near else ""
     raise NotFound(
-        f"no fact of this atlas has '{name}' as its subject or object: {asked}use --any-object"
+        f"no fact of this atlas has '{name}' as its subject or object: {asked}allow any object",
+        parameters=["any_object"],
     )
 
 

@@ -86,7 +86,9 @@ def choose_selection(
         run_id = choose_run(con, run_id)
         selections = [s for s in selections if s.run_id == run_id]
         if not selections:
-            raise NotFound(f"run {run_id} has no selection yet: run `atlas select --run {run_id}`")
+            raise NotFound(
+                f"run {run_id} has no selection yet: run `atlas select` for it", parameters=["run"]
+            )
     if selection_id is not None:
         ids = [s.selection_id for s in selections]
         selection_id = _unambiguous(selection_id, ids, "selection")

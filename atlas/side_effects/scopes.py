@@ -159,7 +159,7 @@ def checked_by(con: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy:
         raise NotFound(f"no edit {edit_id} in this atlas: `atlas edit list` shows what there is")
     raise NotFound(
         f"edit {edit_id} is for model {there[0][0]}, of which this atlas has no run: "
-        "index that model first with `atlas index --model`"
+        "index that model with `atlas index` first"
     )
 
 

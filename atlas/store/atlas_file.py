@@ -72,7 +72,9 @@ def _recognised(path: Path, connection: duckdb.DuckDBPyConnection, create: bool)
     known = migrate.revisions()
     if found is None:
         if not migrate.is_empty(connection):
-            raise NotAnAtlas(f"{path} is a DuckDB file of something else: name another with --db")
+            raise NotAnAtlas(
+                f"{path} is a DuckDB file of something else: name another", parameters=["path"]
+            )
         if not create:
             raise NotAnAtlas(f"{path} is empty: fill it with `atlas index`, or name another file")
     elif found not in known:

@@ -89,7 +89,8 @@ def _connect(
             with mapped_errors(path):
                 if not path.exists():  # DuckDB would create it
                     raise StoreError(
-                        f"no atlas at {path}: run `atlas index`, or name one with --db or ATLAS_DB"
+                        f"no atlas at {path}: run `atlas index`, or name another file",
+                        parameters=["path"],
                     )
                 return duckdb.connect(
                     str(path), read_only=read_only, config={**_CONFIG, **(config or {})}
@@ -134,7 +135,8 @@ def _store_error(path: Path, e: Exception) -> StoreError | None:
     if number in _FORBIDDEN_ERRNOS or any(sign in text for sign in _FORBIDDEN):
         return ReadOnlyAtlas(
             f"{path} or its directory does not permit this: change the permissions, or copy the "
-            "atlas somewhere else and name it with --db"
+            "atlas somewhere else and name that file",
+            parameters=["path"],
         )
     if isinstance(e, OSError):
         return StoreError(f"cannot use {path}: {e.strerror or text}")
@@ -148,10 +150,11 @@ def _store_error(path: Path, e: Exception) -> StoreError | None:
         )
     if "exists, but it is not a valid DuckDB database" in text or "Extension" in text:
         return NotAnAtlas(
-            f"{path} is not a DuckDB file: name an atlas with --db, or a new file to index into"
+            f"{path} is not a DuckDB file: name an atlas, or a new file to index into",
+            parameters=["path"],
         )
     if "Is a directory" in text:
-        return NotAnAtlas(f"{path} is a directory: name a file with --db")
+        return NotAnAtlas(f"{path} is a directory: name a file", parameters=["path"])
     if any(sign in text for sign in _NEWER):
         return NewerAtlas(
             f"{path} was written by a newer DuckDB than {duckdb.__version__}: "

@@ -65,7 +65,8 @@ def export(
     if directory is not None and wanted is not None:
         if directory.exists() and not force:
             raise EditError(
-                f"{directory} exists: name another directory, or replace it with --force"
+                f"{directory} exists: name another directory, or have it replaced",
+                parameters=["directory", "force"],
             )
         lm = load(wanted, model, device)
         note_conflicts(found, interference)

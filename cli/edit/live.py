@@ -13,6 +13,7 @@ from atlas.edits.in_force import edits_in_force, interfering_edits, run_model
 from atlas.errors import AtlasError
 from atlas.store.atlas_file import Atlas, open_atlas
 
+from ..errors import error_line
 from ..render import db_option, note
 from .ask import note_conflicts, show_answers
 from .model import edits_argument, load, model_options
@@ -63,7 +64,7 @@ def live(edits: tuple[int, ...], top: int, model: str | None, device: str, db: P
         try:
             session.take(line)
         except AtlasError as e:
-            note(f"Error: {' '.join(str(e).split())}")
+            note(f"Error: {error_line(e)}")
 
 
 @dataclass

@@ -150,7 +150,7 @@ def test_another_model_is_refused(edited: Edited, saved_gpt2: Path) -> None:
     result = run("edit", "check", "1", "--model", str(saved_gpt2), on=edited)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: '{saved_gpt2}' has weights ")
-    assert result.stderr.endswith(": name the model that was indexed with --model\n")
+    assert result.stderr.endswith(": name the model that was indexed (--model PATH)\n")
     assert rows(edited.atlas.path, "FROM side_effects") == []
 
 

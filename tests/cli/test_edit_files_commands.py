@@ -72,7 +72,7 @@ def test_a_directory_that_exists_is_kept_unless_forced(edited: Edited, tmp_path:
     refused = _export(edited, "1", "--to", str(target))
     assert refused.exit_code == 1
     assert refused.stderr == (
-        f"Error: {target} exists: name another directory, or replace it with --force\n"
+        f"Error: {target} exists: name another directory, or have it replaced (--to DIR, --force)\n"
     )
     assert files(tmp_path / "model") == before
     assert _export(edited, "1", "--to", str(target), "--force").exit_code == 0

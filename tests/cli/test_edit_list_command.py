@@ -187,7 +187,7 @@ def test_a_reverted_edit_is_not_applied(edited: Synthetic, command: str) -> None
     result = run("edit", command, "1", *options, on=edited)
     assert (result.stdout, result.exit_code) == ("", 1)
     assert result.stderr == (
-        "Error: edit 1 is reverted: bring it back with `atlas edit revert 1 --undo`\n"
+        "Error: edit 1 is reverted: bring it back first (`atlas edit revert EDIT --undo`)\n"
     )
 
 

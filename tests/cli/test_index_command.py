@@ -212,7 +212,7 @@ def test_others_may_ask_while_an_index_runs_but_not_index(
 ) -> None:
     assert one_line(run(*command)) == (
         f"Error: {db} is being indexed by process {slow.pid}: wait for it to end, stop it, or "
-        "index into another file with --db"
+        "index into another file (--db FILE or ATLAS_DB)"
     )
     questions = (
         ("info",),

@@ -76,7 +76,7 @@ def test_an_exported_model_differs_in_the_edited_columns_alone(tmp_path: Path) -
 def test_an_export_replaces_only_a_model_and_only_with_force(tmp_path: Path) -> None:
     lm, edit = language_model("bert"), random_edit(language_model("bert"), 1)
     target = export_model(lm, edit, tmp_path / "model")
-    with pytest.raises(EditError, match="--force"):
+    with pytest.raises(EditError, match="have it replaced"):
         export_model(lm, edit, target)
     before = (target / "model.safetensors").read_bytes()
     export_model(lm, [], target, force=True)
@@ -122,7 +122,7 @@ def test_a_delta_file_gives_the_same_edits_back(tmp_path: Path) -> None:
         assert theirs.new_object == "Galway"
         assert theirs.edit_id is None
     assert path.stat().st_mode & 0o044 == 0o044
-    with pytest.raises(EditError, match="--force"):
+    with pytest.raises(EditError, match="have it replaced"):
         write_delta(path, edits)
     write_delta(path, edits[:1], force=True)
     assert len(read_delta(path)) == 1

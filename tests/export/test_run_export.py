@@ -89,7 +89,7 @@ def test_a_directory_that_is_there_is_replaced_with_force_alone(
 ) -> None:
     out = tmp_path / "out"
     export_run(made.atlas, made.run_id, out)
-    with pytest.raises(SettingsError, match="replace it with --force"):
+    with pytest.raises(SettingsError, match="have it replaced"):
         export_run(made.atlas, made.run_id, out)
     (out / "stale.parquet").touch()
     export_run(made.atlas, made.run_id, out, force=True)

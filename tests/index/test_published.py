@@ -179,7 +179,7 @@ def test_a_models_shape_is_known_by_name_given_or_read_from_its_directory(tmp_pa
         assert record.layers in model_config.values()
         assert record.neurons_per_layer == {"gpt2": 96}.get(family, 40)
         assert record.weights_sha256 is not None
-    with pytest.raises(SettingsError, match="--layers and --neurons-per-layer"):
+    with pytest.raises(SettingsError, match="give its layers and neurons per layer"):
         published_model("somebody/unheard-of")
     with pytest.raises(SettingsError, match="has 12 layers of 3,072 neurons, not 13"):
         published_model("bert-base-uncased", 13)

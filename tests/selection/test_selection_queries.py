@@ -70,7 +70,7 @@ def test_an_atlas_without_selection_says_to_select(begun: Atlas) -> None:
         with pytest.raises(NotFound, match=r"no selection yet.*`atlas select`"):
             choose_selection(con)
         run_id = choose_run(con)
-        with pytest.raises(NotFound, match=f"run `atlas select --run {run_id}`"):
+        with pytest.raises(NotFound, match=f"run {run_id} has no selection yet"):
             choose_selection(con, run_id=run_id)
 
 

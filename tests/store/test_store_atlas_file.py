@@ -55,7 +55,7 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_missing_atlas_is_not_created_unless_asked(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="run `atlas index`, or name one with --db"):
+    with pytest.raises(StoreError, match="run `atlas index`, or name another file"):
         open_atlas(tmp_path / "a.duckdb")
     assert names(tmp_path) == []
 
@@ -80,7 +80,7 @@ def test_opening_a_current_atlas_loads_no_heavy_library(tmp_path: Path) -> None:
     done = run(
         """
         import sys
-        import atlas.selection.select, atlas.store.user_sql, atlas.store.records
+        import atlas.selection.select, atlas.store.user_sql, atlas.index.records
         from atlas.store.atlas_file import open_atlas
         with open_atlas(sys.argv[1]).reading() as connection:
             connection.execute("SELECT * FROM runs").fetchall()

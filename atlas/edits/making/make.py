@@ -143,7 +143,7 @@ def make_relation_erase(
     if not found:
         raise NotFound(
             f"selection {selection.selection_id} has no knowledge neurons in relation "
-            f"'{relation_id}': `atlas info` lists the relations; index it, or select otherwise"
+            f"'{relation_id}': index that relation, or select otherwise"
         )
     chosen = [(neuron.layer, neuron.neuron) for neuron in found]
     edit = Edit(

@@ -45,7 +45,7 @@ def edited_fact(con: duckdb.DuckDBPyConnection, fact_id: str) -> EditedFact:
         [fact_id],
     )
     if not found:
-        raise NotFound(f"no fact with id '{fact_id}': `atlas query fact` finds facts by subject")
+        raise NotFound(f"no fact with id '{fact_id}': `atlas query` finds facts by their subject")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""What the query tests share: an atlas whose content is known by heart (see synthetic.py)."""
+"""Fixtures of the query and selection tests: an atlas known by heart (see synthetic.py)."""
 
 from collections.abc import Iterator
 from pathlib import Path

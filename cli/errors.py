@@ -1,0 +1,33 @@
+"""An AtlasError as the one line that ends a command, with the options that would mend it."""
+
+from atlas.errors import AtlasError
+
+OPTIONS = {
+    "any_object": "--any-object",
+    "common": "--common SHARE",
+    "data": "--pararel PATH",
+    "delta": "--delta FILE",
+    "device": "--device auto",
+    "directory": "--to DIR",
+    "dtype": "--dtype float32",
+    "force": "--force",
+    "layers": "--layers N",
+    "limit": "--limit N",
+    "measure": "`atlas query --interference FACT --measure`",
+    "model": "--model PATH",
+    "neurons": "--neurons N",
+    "neurons_per_layer": "--neurons-per-layer N",
+    "path": "--db FILE or ATLAS_DB",
+    "run": "--run RUN",
+    "selection": "--selection SELECTION",
+    "to": "--to OBJECT",
+    "undo": "`atlas edit revert EDIT --undo`",
+}
+"""How a parameter of the library is said on the command line."""
+
+
+def error_line(error: AtlasError) -> str:
+    """The error's message and, in brackets, the options that its parameters are."""
+    line = " ".join(str(error).split("\n"))
+    options = [OPTIONS[name] for name in error.parameters if name in OPTIONS]
+    return f"{line} ({', '.join(options)})" if options else line
