@@ -9,10 +9,10 @@ from atlas.queries.info import (
     AtlasTotals,
     ModelSummary,
     RunSummary,
-    SelectionSummary,
     atlas_info,
 )
 from atlas.queries.relations import SkipReason
+from atlas.selection.selections import SelectionSummary
 from atlas.store.atlas_file import open_atlas
 
 from .render import db_option, emit, emit_json, format_option, note

@@ -132,7 +132,7 @@ def _neurons(con: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:
         """
         SELECT d.layer, d.neuron, n.facts
         FROM edit_deltas AS d
-        JOIN neuron_degrees AS n USING (layer, neuron)
+        JOIN all_neuron_degrees AS n USING (layer, neuron)
         WHERE d.edit_id = $edit_id
           AND n.selection_id = $selection_id
         """,

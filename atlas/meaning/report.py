@@ -1,18 +1,23 @@
 """What a neuron means, as far as the atlas knows: no model is asked."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
 import duckdb
 
-from atlas.errors import NotFound
+from atlas.errors import ReadOnlyAtlas
 from atlas.meaning.stored import (
     Association,
     Meaning,
     associations_of,
+    has_associations,
+    record_associations,
     stored_meaning,
 )
+from atlas.queries.neurons import require_neuron
 from atlas.selection.chosen import ChosenSelection
+from atlas.store.atlas_file import Atlas
 from atlas.store.rows import fetch
 
 
@@ -39,6 +44,18 @@ class NeuronMeaning:
     associations: tuple[Association, ...]  # the significant ones
 
 
+def remember_associations(atlas: Atlas, selection_id: str) -> None:
+    """Store what the selection's neurons are associated with, unless it is stored.
+
+    An atlas that cannot be written stays as it is: its associations are computed at every look.
+    """
+    with atlas.reading() as con:
+        if has_associations(con, selection_id):
+            return
+    with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as con:
+        record_associations(con, selection_id)
+
+
 def neuron_meaning(
     con: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
@@ -47,18 +64,11 @@ def neuron_meaning(
     prompts: int | None = 5,
 ) -> NeuronMeaning:
     """What is stored of a neuron; NotFound for one outside the model."""
-    if layer >= selection.layers or neuron >= selection.neurons_per_layer:
-        raise NotFound(
-            f"{selection.model} has no neuron {layer}:{neuron}: its layers are "
-            f"0 to {selection.layers - 1}, its neurons 0 to {selection.neurons_per_layer - 1}"
-        )
-    (model_id,) = con.execute(
-        "SELECT model_id FROM runs WHERE run_id = ?", [selection.run_id]
-    ).fetchall()[0]
+    require_neuron(selection, layer, neuron)
     return NeuronMeaning(
         layer=layer,
         neuron=neuron,
-        tokens=tuple(stored_meaning(con, model_id, layer, neuron)),
+        tokens=tuple(stored_meaning(con, selection.model_id, layer, neuron)),
         by_activation=tuple(
             _exciting_prompts(con, selection.run_id, layer, neuron, "activation", prompts)
         ),

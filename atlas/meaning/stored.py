@@ -127,14 +127,13 @@ def prompts_to_linearise_at(
 
 
 def has_associations(con: duckdb.DuckDBPyConnection, selection_id: str) -> bool:
-    """Whether the selection's associations are stored."""
+    """Whether the selection's associations are computed, be it that none is significant."""
     (found,) = fetch_one(
         con,
         """
-        SELECT EXISTS (
-            FROM neuron_associations
-            WHERE selection_id = ?
-        )
+        SELECT coalesce(bool_or(associated), FALSE)
+        FROM selections
+        WHERE selection_id = ?
         """,
         [selection_id],
     )
@@ -147,23 +146,49 @@ def record_associations(con: duckdb.DuckDBPyConnection, selection_id: str) -> No
     The facts drawn from are those with a measured prompt, whether or not they have a neuron; of
     published neurons, those with a neuron.
     """
-    con.execute("DELETE FROM neuron_associations WHERE selection_id = ?", [selection_id])
+    _record(con, selection_id, "neuron_associations")
+    con.execute(
+        """
+        UPDATE selections
+        SET associated = TRUE
+        WHERE selection_id = ?
+        """,
+        [selection_id],
+    )
+
+
+def _record(con: duckdb.DuckDBPyConnection, selection_id: str, table: str) -> None:
+    con.execute(f"DELETE FROM {table} WHERE selection_id = ?", [selection_id])
     for aspect in ASPECTS:
         columns = _significant(con, selection_id, aspect)
         if columns["layer"]:
-            bulk.insert(con, "neuron_associations", columns)
+            bulk.insert(con, table, columns)
 
 
 def associations_of(
     con: duckdb.DuckDBPyConnection, selection_id: str, layer: int, neuron: int
 ) -> list[Association]:
-    """A neuron's significant associations, the surest first within each aspect."""
+    """A neuron's significant associations, the surest first within each aspect.
+
+    They are those stored; of a selection whose associations are not, computed now and forgotten.
+    """
+    table = "neuron_associations"
+    if not has_associations(con, selection_id):
+        table = "unstored_associations"  # also a read-only file takes temporary tables
+        con.execute(
+            f"""
+            CREATE OR REPLACE TEMPORARY TABLE {table} AS
+            FROM neuron_associations
+            LIMIT 0
+            """
+        )
+        _record(con, selection_id, table)
     return fetch(
         con,
         Association,
-        """
+        f"""
         SELECT a.aspect, a.value, r.label, a.facts, a.expected, a.p_value, a.q_value
-        FROM neuron_associations AS a
+        FROM {table} AS a
         LEFT JOIN relations AS r
           ON a.aspect = 'relation'
          AND r.relation_id = a.value

@@ -11,6 +11,7 @@ For a neuron of the last layer the direct path is all there is; what later block
 neuron is left out, and in a post-norm model so are the gains of their norms.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from atlas.engine.clean_pass import CleanPass, run_clean
 from atlas.engine.interventions import check_neurons
+from atlas.errors import ReadOnlyAtlas
 from atlas.meaning.stored import Meaning, prompts_to_linearise_at, record_meaning
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target, cloze, encode
@@ -31,8 +33,11 @@ PROMPTS = 16  # at which the model is linearised
 
 def store_meaning(
     atlas: Atlas, lm: LanguageModel, selection: ChosenSelection, layer: int, neuron: int
-) -> None:
-    """Store what a neuron writes, linearised at the prompts that excite it most, one an answer."""
+) -> tuple[Meaning, ...]:
+    """What a neuron writes, linearised at the prompts that excite it most, one an answer.
+
+    It is stored, except in an atlas that cannot be written.
+    """
     check_neurons(lm, [(layer, neuron)])
     with atlas.reading() as connection:
         prompts = prompts_to_linearise_at(connection, selection.run_id, layer, neuron, PROMPTS)
@@ -41,8 +46,9 @@ def store_meaning(
         for p in prompts
     ]
     tokens = written_tokens(lm, layer, neuron, encoded)
-    with atlas.writing() as connection:
+    with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as connection:
         record_meaning(connection, lm.model_id, layer, neuron, tokens)
+    return tokens
 
 
 def written_tokens(

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from atlas.queries.relations import SkipReason, skip_reasons
+from atlas.selection.selections import SelectionSummary, selections
 from atlas.store.rows import fetch, fetch_one
 
 
@@ -57,25 +58,6 @@ class RunSummary:
 
 
 @dataclass(frozen=True)
-class SelectionSummary:
-    """A selection with its thresholds and what it found."""
-
-    selection_id: str
-    run_id: str
-    preset: str  # paper | fixed
-    ratio: float | None
-    sharing: float | None  # where the preset starts
-    comparison: str | None  # >= | >
-    min_prompts: int | None
-    relations: int
-    facts: int  # with at least one measured prompt
-    mean_neurons: float | None  # knowledge neurons per fact
-    distinct_neurons: int
-    created_at: datetime
-    asked_at: datetime  # when it last became the latest selection
-
-
-@dataclass(frozen=True)
 class AtlasTotals:
     """The file, its schema revision and the sizes of its dataset."""
 
@@ -96,7 +78,7 @@ class AtlasInfo:
     models: tuple[ModelSummary, ...]  # by name
     runs: tuple[RunSummary, ...]  # latest first
     skipped: tuple[SkipReason, ...]  # by run, most prompts first
-    selections: tuple[SelectionSummary, ...]  # latest first
+    selections: tuple[SelectionSummary, ...]  # the default first
 
 
 def atlas_info(con: duckdb.DuckDBPyConnection, path: Path) -> AtlasInfo:
@@ -106,7 +88,7 @@ def atlas_info(con: duckdb.DuckDBPyConnection, path: Path) -> AtlasInfo:
         models=tuple(_models(con)),
         runs=tuple(_runs(con)),
         skipped=tuple(skip_reasons(con)),
-        selections=tuple(_selections(con)),
+        selections=tuple(selections(con)),
     )
 
 
@@ -205,43 +187,3 @@ def _runs(con: duckdb.DuckDBPyConnection) -> list[RunSummary]:
 def _with_settings(run: RunSummary) -> RunSummary:
     parsed = {name: json.loads(getattr(run, name)) for name in ("settings", "environment")}
     return RunSummary(**{**vars(run), **parsed})
-
-
-def _selections(con: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
-    return fetch(
-        con,
-        SelectionSummary,
-        """
-        WITH reached AS (
-            SELECT selection_id,
-                   count(*) AS relations,
-                   sum(facts) AS facts
-            FROM selection_relations
-            GROUP BY selection_id
-        ),
-        chosen AS (
-            SELECT selection_id,
-                   count(*) AS pairs,
-                   count(DISTINCT (layer, neuron)) AS distinct_neurons
-            FROM knowledge_neurons
-            GROUP BY selection_id
-        )
-        SELECT s.selection_id,
-               s.run_id,
-               s.preset,
-               s.ratio,
-               s.sharing,
-               s.comparison,
-               s.min_prompts,
-               coalesce(reached.relations, 0) AS relations,
-               coalesce(reached.facts, 0) AS facts,
-               coalesce(chosen.pairs, 0) / reached.facts AS mean_neurons,
-               coalesce(chosen.distinct_neurons, 0) AS distinct_neurons,
-               s.created_at,
-               s.asked_at
-        FROM selections AS s
-        LEFT JOIN reached USING (selection_id)
-        LEFT JOIN chosen USING (selection_id)
-        ORDER BY s.asked_at DESC, s.selection_id
-        """,
-    )

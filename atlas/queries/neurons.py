@@ -81,18 +81,14 @@ def neuron_report(
     limit: int | None = None,
 ) -> NeuronReport:
     """The facts that a neuron serves; none is an answer, a neuron outside the model NotFound."""
-    if layer >= selection.layers or neuron >= selection.neurons_per_layer:
-        raise NotFound(
-            f"{selection.model} has no neuron {layer}:{neuron}: its layers are "
-            f"0 to {selection.layers - 1}, its neurons 0 to {selection.neurons_per_layer - 1}"
-        )
+    require_neuron(selection, layer, neuron)
     where = [selection.selection_id, layer, neuron]
     facts, relations = fetch_one(
         con,
         """
         SELECT count(*),
                count(DISTINCT relation_id)
-        FROM neuron_facts
+        FROM all_neuron_facts
         WHERE selection_id = ?
           AND layer = ?
           AND neuron = ?
@@ -110,7 +106,7 @@ def neuron_report(
                object,
                mean_score,
                prompt_share
-        FROM neuron_facts
+        FROM all_neuron_facts
         WHERE selection_id = ?
           AND layer = ?
           AND neuron = ?
@@ -120,6 +116,15 @@ def neuron_report(
         [*where, limit],
     )
     return NeuronReport(layer, neuron, facts, relations, tuple(served))
+
+
+def require_neuron(selection: ChosenSelection, layer: int, neuron: int) -> None:
+    """NotFound for a neuron outside the selection's model."""
+    if layer >= selection.layers or neuron >= selection.neurons_per_layer:
+        raise NotFound(
+            f"{selection.model} has no neuron {layer}:{neuron}: its layers are "
+            f"0 to {selection.layers - 1}, its neurons 0 to {selection.neurons_per_layer - 1}"
+        )
 
 
 def hubs_report(

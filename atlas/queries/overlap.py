@@ -245,7 +245,7 @@ def _pooled(
                coalesce(s.relation_pairs, 0) AS group_pairs,
                s.mean_over_relation_pairs AS mean_over_group_pairs
         FROM (VALUES ('within'), ('across')) AS p (pairs)
-        LEFT JOIN overlap_summary AS s
+        LEFT JOIN all_overlap_summary AS s
           ON s.pairs = p.pairs
          AND s.selection_id = $selection_id
         ORDER BY p.pairs DESC

@@ -95,7 +95,7 @@ def relation_report(
         con,
         """
         SELECT count(DISTINCT (layer, neuron))
-        FROM neuron_facts
+        FROM all_neuron_facts
         WHERE selection_id = ?
           AND relation_id = ?
         """,
@@ -211,7 +211,7 @@ def _layers(
         """
         WITH own AS (
             SELECT layer, neuron
-            FROM neuron_facts
+            FROM all_neuron_facts
             WHERE selection_id = $selection_id
               AND relation_id = $relation_id
         )

@@ -13,6 +13,8 @@ class ChosenSelection:
     """A selection with what is needed of its run and model to answer questions about it."""
 
     selection_id: str
+    name: str  # unique within the run
+    is_default: bool  # what questions are about unless another is named
     preset: str  # paper | fixed | published; the latter has no thresholds and no scores
     ratio: float | None
     sharing: float | None  # where the preset starts; SelectedRelation has what a relation got
@@ -20,6 +22,7 @@ class ChosenSelection:
     min_prompts: int | None
     run_id: str
     run_status: str  # running | interrupted | finished
+    model_id: str
     model: str
     layers: int
     neurons_per_layer: int
@@ -43,6 +46,8 @@ class SelectionReport:
     """A selection and what it found."""
 
     selection_id: str
+    name: str
+    is_default: bool  # what questions are about unless another is named
     run_id: str
     preset: str
     ratio: float | None
@@ -55,33 +60,22 @@ class SelectionReport:
 
 
 def choose_selection(
-    con: duckdb.DuckDBPyConnection, selection_id: str | None = None, run_id: str | None = None
+    con: duckdb.DuckDBPyConnection, wanted: str | None = None, run_id: str | None = None
 ) -> ChosenSelection:
-    """The selection named, else the latest one; of the run named, if one is.
+    """The selection wanted, else the default one; of the run named, if one is.
 
-    An unambiguous beginning of an id will do. Raises NotFound, with what there is instead.
+    wanted: a name, or an id, of which an unambiguous beginning will do. A name means the selection
+    of the default's run, if that has one of that name. Without `wanted`, a run's selection is the
+    one that was the default last. Raises NotFound, with what there is instead.
     """
-    selections = fetch(
-        con,
-        ChosenSelection,
-        """
-        SELECT s.selection_id,
-               s.preset,
-               s.ratio,
-               s.sharing,
-               s.comparison,
-               s.min_prompts,
-               r.run_id,
-               r.status AS run_status,
-               m.name AS model,
-               m.layers,
-               m.neurons_per_layer
-        FROM selections AS s
-        JOIN runs AS r USING (run_id)
-        JOIN models AS m USING (model_id)
-        ORDER BY s.asked_at DESC, s.selection_id
-        """,
-    )
+    selections = _selections(con)
+    if not selections:
+        choose_run(con)
+        raise NotFound(
+            "the atlas has no selection yet: wait for the first relation of `atlas index`, "
+            "or run `atlas select`"
+        )
+    default_run = selections[0].run_id
     if run_id is not None:
         run_id = choose_run(con, run_id)
         selections = [s for s in selections if s.run_id == run_id]
@@ -89,17 +83,75 @@ def choose_selection(
             raise NotFound(
                 f"run {run_id} has no selection yet: run `atlas select` for it", parameters=["run"]
             )
-    if selection_id is not None:
-        ids = [s.selection_id for s in selections]
-        selection_id = _unambiguous(selection_id, ids, "selection")
-        selections = [s for s in selections if s.selection_id == selection_id]
-    if not selections:
-        choose_run(con)
-        raise NotFound(
-            "the atlas has no selection yet: wait for the first relation of `atlas index`, "
-            "or run `atlas select`"
-        )
-    return selections[0]
+    return selections[0] if wanted is None else _named(selections, wanted, default_run)
+
+
+def default_selection(con: duckdb.DuckDBPyConnection) -> ChosenSelection | None:
+    """What questions are about unless another selection is named; None without any selection."""
+    return next(iter(_selections(con)), None)
+
+
+def known_as(con: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> str:
+    """What finds the selection: its name, or its id where the name finds another or several."""
+    try:
+        found = choose_selection(con, selection.name)
+    except NotFound:
+        return selection.selection_id
+    same = found.selection_id == selection.selection_id
+    return selection.name if same else selection.selection_id
+
+
+def labelled(selection: ChosenSelection) -> str:
+    """The selection in a line of text: `paper (304a0bed02ec)`."""
+    return f"{selection.name} ({selection.selection_id})"
+
+
+def _selections(con: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
+    """All of them, the default first, then those that were the default last."""
+    return fetch(
+        con,
+        ChosenSelection,
+        """
+        SELECT s.selection_id,
+               s.name,
+               s.selection_id = (SELECT selection_id FROM default_selection) AS is_default,
+               s.preset,
+               s.ratio,
+               s.sharing,
+               s.comparison,
+               s.min_prompts,
+               r.run_id,
+               r.status AS run_status,
+               m.model_id,
+               m.name AS model,
+               m.layers,
+               m.neurons_per_layer
+        FROM selections AS s
+        JOIN runs AS r USING (run_id)
+        JOIN models AS m USING (model_id)
+        ORDER BY s.asked_at DESC NULLS LAST, s.created_at DESC, s.selection_id
+        """,
+    )
+
+
+def _named(selections: list[ChosenSelection], wanted: str, default_run: str) -> ChosenSelection:
+    called = [s for s in selections if s.name == wanted]
+    found = (
+        [s for s in selections if s.selection_id == wanted]
+        or [s for s in called if s.run_id == default_run]
+        or called
+        or [s for s in selections if wanted and s.selection_id.startswith(wanted)]
+    )
+    if len(found) == 1:
+        return found[0]
+    if called:
+        ids = ", ".join(f"{s.selection_id} (run {s.run_id}, {s.model})" for s in found)
+        raise NotFound(f"{len(found)} selections are called '{wanted}': name one by its id, {ids}")
+    if found:
+        ids = ", ".join(s.selection_id for s in found)
+        raise NotFound(f"{len(found)} selections begin with '{wanted}': {ids}")
+    some = ", ".join(map(labelled, selections[:5])) + (", …" if len(selections) > 5 else "")
+    raise NotFound(f"no selection '{wanted}'; there are {some} (`atlas selections list` shows all)")
 
 
 def choose_run(con: duckdb.DuckDBPyConnection, run_id: str | None = None) -> str:
@@ -117,7 +169,7 @@ def choose_run(con: duckdb.DuckDBPyConnection, run_id: str | None = None) -> str
     ids = [str(row[0]) for row in found]
     if not ids:
         raise NotFound("the atlas has no run yet: run `atlas index`")
-    return ids[0] if run_id is None else _unambiguous(run_id, ids, "run")
+    return ids[0] if run_id is None else _unambiguous(run_id, ids)
 
 
 def selected_relations(con: duckdb.DuckDBPyConnection, selection_id: str) -> list[SelectedRelation]:
@@ -150,6 +202,8 @@ def selection_report(con: duckdb.DuckDBPyConnection, selection_id: str) -> Selec
     neurons = sum(relation.facts * relation.mean_neurons for relation in relations)
     return SelectionReport(
         selection_id=selection.selection_id,
+        name=selection.name,
+        is_default=selection.is_default,
         run_id=selection.run_id,
         preset=selection.preset,
         ratio=selection.ratio,
@@ -162,12 +216,12 @@ def selection_report(con: duckdb.DuckDBPyConnection, selection_id: str) -> Selec
     )
 
 
-def _unambiguous(wanted: str, ids: list[str], noun: str) -> str:
-    """The one id that is `wanted` or begins with it."""
+def _unambiguous(wanted: str, ids: list[str]) -> str:
+    """The one run's id that is `wanted` or begins with it."""
     found = [wanted] if wanted in ids else [i for i in ids if wanted and i.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotFound(f"{len(found)} {noun}s begin with '{wanted}': {', '.join(found)}")
+        raise NotFound(f"{len(found)} runs begin with '{wanted}': {', '.join(found)}")
     some = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
-    raise NotFound(f"no {noun} '{wanted}'; there are {some} (`atlas info` shows all)")
+    raise NotFound(f"no run '{wanted}'; there are {some} (`atlas info` shows all)")

@@ -5,16 +5,16 @@ sides being the stored float32 values, compared in float64. A fact keeps the neu
 at least `sharing` of its measured prompts, and in at least `min_prompts` of them.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import duckdb
 
 from atlas.errors import NotFound, SettingsError
+from atlas.selection.derived import discard_outdated
 from atlas.selection.masses import refresh_masses
 from atlas.selection.overlaps import refresh_overlaps
+from atlas.selection.recorded import offer_default, record_selection
 from atlas.selection.thresholds import WHOLE, Settled, Thresholds, settle
 from atlas.store.rows import fetch
 
@@ -35,22 +35,41 @@ def select(
     run_id: str,
     thresholds: Thresholds,
     relations: Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    make_default: bool = True,
 ) -> str:
-    """Select the run's knowledge neurons, and make this selection the latest; returns its id.
+    """Select the run's knowledge neurons, and make this selection the default; returns its id.
 
     Only relations with prompts measured since the last time are computed, so that asking for the
-    latest selection again changes no row. Asking for an earlier one makes it the latest again:
-    "latest" means asked for last, by whichever command, which is what queries then show.
-    With `relations`, the others are left alone.
+    default selection again changes no row. What was derived from neurons that a fact has no more
+    goes. With `relations`, the others are left alone.
 
-    Errors: NotFound (no such run), SettingsError (ratio below what the run stored).
+    name: what to call it; without, a new selection is named after its thresholds. A selection
+    without any neuron becomes the default only where there is none, and so does every selection
+    without `make_default`.
+
+    Errors: NotFound (no such run), SettingsError (ratio below what the run stored; a name that is
+    taken in the run, or malformed).
     """
     _require_scores(connection, run_id, thresholds)
     selection_id = thresholds.selection_id(run_id)
-    _record_selection(connection, selection_id, run_id, thresholds)
+    settings = thresholds.settings()
+    record_selection(connection, selection_id, run_id, settings, name, thresholds.name)
     outdated = _outdated(connection, selection_id, run_id, relations)
-    if not outdated:
-        return selection_id
+    if outdated:
+        _renew(connection, selection_id, run_id, thresholds, outdated)
+    offer_default(connection, selection_id, make_default)
+    return selection_id
+
+
+def _renew(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    run_id: str,
+    thresholds: Thresholds,
+    outdated: Sequence[_Measured],
+) -> None:
     refresh_masses(connection, run_id, {m.relation_id: m.prompts for m in outdated})
     _gather(connection, run_id, thresholds, [m.relation_id for m in outdated])
     shares = _neurons_by_share(connection)
@@ -62,7 +81,6 @@ def select(
     )
     connection.execute("DROP TABLE passing")
     refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
-    return selection_id
 
 
 def _require_scores(
@@ -88,45 +106,6 @@ def _require_scores(
             f"ratio is {thresholds.ratio}, but run {run_id} stored only scores from {row[0]} of a "
             f"prompt's maximum: use {row[0]} or more, or index again with a lower floor"
         )
-
-
-def _record_selection(
-    connection: duckdb.DuckDBPyConnection,
-    selection_id: str,
-    run_id: str,
-    thresholds: Thresholds,
-) -> None:
-    """Add the selection unless it is there, and make it the latest unless it is."""
-    latest = connection.execute("SELECT selection_id, asked_at FROM latest_selection").fetchone()
-    if latest and latest[0] == selection_id:
-        return
-    now = datetime.now(UTC).replace(tzinfo=None)
-    if latest:  # a clock that was set back must not make an older selection the latest
-        now = max(now, latest[1] + timedelta(microseconds=1))
-    connection.execute(
-        """
-        INSERT INTO selections (
-            selection_id, run_id, preset, ratio, sharing, comparison, min_prompts,
-            created_at, asked_at, settings
-        )
-        VALUES (
-            $selection_id, $run_id, $preset, $ratio, $sharing, $comparison, $min_prompts,
-            $now, $now, $settings
-        )
-        ON CONFLICT (selection_id) DO UPDATE SET asked_at = excluded.asked_at
-        """,
-        {
-            "selection_id": selection_id,
-            "run_id": run_id,
-            "preset": thresholds.preset,
-            "ratio": thresholds.ratio,
-            "sharing": thresholds.sharing,
-            "comparison": thresholds.comparison,
-            "min_prompts": thresholds.min_prompts,
-            "now": now,
-            "settings": json.dumps(thresholds.settings(), sort_keys=True),
-        },
-    )
 
 
 def _outdated(
@@ -238,30 +217,22 @@ def _replace(
     settled: Sequence[Settled],
 ) -> None:
     """Put what was found in these relations in the place of what was there."""
-    chosen = {"selection_id": selection_id, "relations": [m.relation_id for m in measured]}
+    relations = [m.relation_id for m in measured]
     connection.execute(
         """
-        DELETE FROM knowledge_neurons
-        WHERE selection_id = $selection_id
-          AND fact_id IN (SELECT fact_id FROM facts WHERE relation_id IN $relations)
+        CREATE TEMPORARY TABLE chosen AS
+        WITH thresholds AS (
+            SELECT unnest($relations) AS relation_id,
+                   unnest($sharing) AS sharing
+        )
+        SELECT p.fact_id, p.layer, p.neuron, p.prompt_share, p.mean_score
+        FROM passing AS p
+        JOIN thresholds AS t USING (relation_id)
+        WHERE p.share >= t.sharing
         """,
-        chosen,
+        {"relations": relations, "sharing": [s.sharing for s in settled]},
     )
-    connection.execute(
-        """
-        DELETE FROM neuron_associations
-        WHERE selection_id = $selection_id
-        """,
-        {"selection_id": selection_id},
-    )
-    connection.execute(
-        """
-        DELETE FROM selection_relations
-        WHERE selection_id = $selection_id
-          AND relation_id IN $relations
-        """,
-        chosen,
-    )
+    discard_outdated(connection, selection_id, relations, "chosen")
     connection.execute(
         """
         INSERT INTO selection_relations (
@@ -276,7 +247,8 @@ def _replace(
                unnest($mean_neurons)
         """,
         {
-            **chosen,
+            "selection_id": selection_id,
+            "relations": relations,
             "sharing": [s.sharing / WHOLE for s in settled],
             "moves": [s.moves for s in settled],
             "facts": [m.facts for m in measured],
@@ -285,16 +257,14 @@ def _replace(
         },
     )
     connection.execute(
-        f"""
+        """
         INSERT INTO knowledge_neurons (
             selection_id, fact_id, layer, neuron, prompt_share, mean_score
         )
-        SELECT s.selection_id, p.fact_id, p.layer, p.neuron, p.prompt_share, p.mean_score
-        FROM passing AS p
-        JOIN selection_relations AS s USING (relation_id)
-        WHERE s.selection_id = $selection_id
-          AND p.share >= round(s.sharing * {WHOLE})::BIGINT
-        ORDER BY p.fact_id, p.layer, p.neuron
+        SELECT $selection_id, fact_id, layer, neuron, prompt_share, mean_score
+        FROM chosen
+        ORDER BY fact_id, layer, neuron
         """,
         {"selection_id": selection_id},
     )
+    connection.execute("DROP TABLE chosen")

@@ -77,6 +77,30 @@ class Thresholds:
             }
         return decisive
 
+    @property
+    def name(self) -> str:
+        """What a selection is called that nobody named: `paper`, `ratio-0.3-sharing-0.7`, …
+
+        The preset "paper" as it stands has its own name; what differs from it is said.
+        """
+        usual = Thresholds()
+        parts = ["paper"] if self.preset == "paper" else []
+        if self.preset == "fixed" or self.ratio != usual.ratio:
+            parts.append(f"ratio-{self.ratio:g}")
+        if self.preset == "fixed" or self.sharing != usual.sharing:
+            parts.append(f"sharing-{self.sharing:g}")
+        if self.comparison != usual.comparison:
+            parts.append("above")
+        if self.min_prompts != usual.min_prompts:
+            parts.append(f"prompts-{self.min_prompts}")
+        if self.preset == "paper":
+            low, high = self.target_low, self.target_high
+            if (low, high) != (usual.target_low, usual.target_high):
+                parts.append(f"target-{low:g}-{high:g}")
+            if (self.max_moves, self.step) != (usual.max_moves, usual.step):
+                parts.append(f"moves-{self.max_moves}-{self.step:g}")
+        return "-".join(parts)
+
     def selection_id(self, run_id: str) -> str:
         """Twelve hex digits of SHA-256 over run and settings; changing this changes every id."""
         text = json.dumps([run_id, self.settings()], sort_keys=True)

@@ -1,11 +1,16 @@
 """`atlas query --neuron --meaning`: what a neuron writes, what excites it, what its facts share."""
 
-from pathlib import Path
+from dataclasses import replace
 
-from atlas.edits.in_force import RunModel, selection_model
-from atlas.meaning.report import ExcitingPrompt, NeuronMeaning, neuron_meaning
-from atlas.meaning.stored import Association, has_associations, record_associations
-from atlas.queries.neurons import parse_neuron
+from atlas.edits.in_force import selection_model
+from atlas.meaning.report import (
+    ExcitingPrompt,
+    NeuronMeaning,
+    neuron_meaning,
+    remember_associations,
+)
+from atlas.meaning.stored import Association
+from atlas.queries.neurons import parse_neuron, require_neuron
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.atlas_file import open_atlas
 
@@ -18,32 +23,19 @@ from .scope import Scope, which
 def ask_meaning(scope: Scope, neuron: str, model: str | None, device: str) -> None:
     """Print what `LAYER:NEURON` means; what is not stored yet is found out, and stored."""
     layer, index = parse_neuron(neuron)
+    atlas = open_atlas(scope.db)
     with scope.opened() as (con, selection):
-        report = neuron_meaning(con, selection, layer, index, scope.limit or 5)
+        require_neuron(selection, layer, index)
         wanted = selection_model(con, selection.selection_id)
-        associated = has_associations(con, selection.selection_id)
-    if not associated:
-        with open_atlas(scope.db).writing() as con:
-            record_associations(con, selection.selection_id)
-    if not report.tokens and selection.preset != "published":
-        _look(scope.db, selection, report, wanted, model, device)
-    with open_atlas(scope.db).reading() as con:
+    remember_associations(atlas, selection.selection_id)
+    with atlas.reading() as con:
         report = neuron_meaning(con, selection, layer, index, scope.limit or 5)
+    if not report.tokens and selection.preset != "published":
+        lm = load(wanted, model, device)
+        from atlas.meaning.written import store_meaning
+
+        report = replace(report, tokens=store_meaning(atlas, lm, selection, layer, index))
     _show(report, selection, scope.format_)
-
-
-def _look(
-    db: Path,
-    selection: ChosenSelection,
-    neuron: NeuronMeaning,
-    wanted: RunModel,
-    model: str | None,
-    device: str,
-) -> None:
-    lm = load(wanted, model, device)
-    from atlas.meaning.written import store_meaning
-
-    store_meaning(open_atlas(db), lm, selection, neuron.layer, neuron.neuron)
 
 
 def _show(report: NeuronMeaning, selection: ChosenSelection, format_: str) -> None:

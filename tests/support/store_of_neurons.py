@@ -60,13 +60,15 @@ def write(con: duckdb.DuckDBPyConnection, facts: list[Known], scored: bool) -> N
     """Write one run and one selection; without scores, as an import would."""
     con.execute(
         f"""
-        INSERT INTO models VALUES ('m', 'model', NULL, 'bert', 'masked', {LAYERS}, {WIDTH}, 'm');
+        INSERT INTO models
+        VALUES ('m', 'model', NULL, 'bert', 'masked', {LAYERS}, {WIDTH}, 'm', NULL);
         INSERT INTO runs (run_id, model_id, method, baseline, dtype, device, score_floor, dataset,
                           dataset_digest, atlas_version, status, started_at, settings, environment)
         VALUES ('{RUN}', 'm', 'x', 'zero', 'float32', 'cpu', 0, 'd', 'd', '0', 'finished',
                 TIMESTAMP '2026-01-01', '{{}}', '{{}}');
         INSERT INTO selections VALUES ('{SELECTION}', '{RUN}', 'fixed', 0.2, 0.7, '>=', 3,
-                                       TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01', '{{}}');
+                                       TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01', '{{}}',
+                                       'fixed', FALSE);
         """
     )
     relations = sorted({fact.relation_id for fact in facts})

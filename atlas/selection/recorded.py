@@ -1,0 +1,143 @@
+"""The rows of `selections`: adding one under a name, and making it the default."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+
+from atlas.errors import SettingsError
+from atlas.store.rows import fetch_one
+
+_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
+_LONGEST_NAME = 60
+
+
+def record_selection(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    run_id: str,
+    settings: Mapping[str, Any],
+    name: str | None,
+    automatic: str,
+) -> bool:
+    """Add the selection unless it is there; returns whether it is new. It is not the default yet.
+
+    settings: `preset`, and the thresholds that it has. A new selection without a name gets the
+    automatic one, with a number behind if that is taken in the run; an old one that is given a
+    name is called so from now on. SettingsError for a name that is malformed or taken.
+    """
+    others = _names(connection, run_id)
+    known = others.pop(selection_id, None)
+    if name is not None:
+        _require_free(name, run_id, others)
+    if known is None:
+        connection.execute(
+            """
+            INSERT INTO selections (
+                selection_id, run_id, name, preset, ratio, sharing, comparison, min_prompts,
+                created_at, settings, associated
+            )
+            VALUES (
+                $selection_id, $run_id, $name, $preset, $ratio, $sharing, $comparison, $min_prompts,
+                $created_at, $settings, FALSE
+            )
+            """,
+            {
+                "selection_id": selection_id,
+                "run_id": run_id,
+                "name": name or _free(automatic, set(others.values())),
+                "preset": settings["preset"],
+                "ratio": settings.get("ratio"),
+                "sharing": settings.get("sharing"),
+                "comparison": settings.get("comparison"),
+                "min_prompts": settings.get("min_prompts"),
+                "created_at": datetime.now(UTC).replace(tzinfo=None),
+                "settings": json.dumps(settings, sort_keys=True),
+            },
+        )
+    elif name not in (None, known):
+        connection.execute(
+            """
+            UPDATE selections
+            SET name = $name
+            WHERE selection_id = $selection_id
+            """,
+            {"name": name, "selection_id": selection_id},
+        )
+    return known is None
+
+
+def offer_default(
+    connection: duckdb.DuckDBPyConnection, selection_id: str, wanted: bool = True
+) -> None:
+    """Make the selection the default if that is wanted and it has a neuron, or if there is none.
+
+    A selection without any knowledge neuron answers no question.
+    """
+    there_is, has_neurons = fetch_one(
+        connection,
+        """
+        SELECT EXISTS (FROM selections WHERE asked_at IS NOT NULL),
+               EXISTS (FROM knowledge_neurons WHERE selection_id = $selection_id)
+        """,
+        {"selection_id": selection_id},
+    )
+    if not there_is or (wanted and has_neurons):
+        make_default(connection, selection_id)
+
+
+def make_default(connection: duckdb.DuckDBPyConnection, selection_id: str) -> None:
+    """Make the selection the default; nothing is written if it is already."""
+    found = connection.execute("SELECT selection_id, asked_at FROM default_selection").fetchone()
+    default, asked_at = found or (None, None)
+    if default == selection_id and asked_at is not None:
+        return
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if asked_at is not None:  # a clock that was set back must not leave an older one the default
+        now = max(now, asked_at + timedelta(microseconds=1))
+    connection.execute(
+        """
+        UPDATE selections
+        SET asked_at = $now
+        WHERE selection_id = $selection_id
+        """,
+        {"now": now, "selection_id": selection_id},
+    )
+
+
+def _names(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[str, str]:
+    """Names of the run's selections, by id."""
+    rows = connection.execute(
+        """
+        SELECT selection_id, name
+        FROM selections
+        WHERE run_id = $run_id
+        """,
+        {"run_id": run_id},
+    ).fetchall()
+    return {str(selection_id): str(name) for selection_id, name in rows}
+
+
+def _require_free(name: str, run_id: str, others: Mapping[str, str]) -> None:
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise SettingsError(
+            f"'{name}' cannot name a selection: use letters, digits, '-', '_' and '.', "
+            f"at most {_LONGEST_NAME} and no '-' in front"
+        )
+    for selection_id, taken in others.items():
+        if taken == name:
+            raise SettingsError(
+                f"selection {selection_id} of run {run_id} is called {name} already: "
+                "choose another name, or delete that selection first"
+            )
+
+
+def _free(plain: str, taken: set[str]) -> str:
+    name, number = plain, 1
+    while name in taken:
+        number += 1
+        name = f"{plain}-{number}"
+    return name

@@ -1,0 +1,176 @@
+"""The selections of an atlas: listing them, choosing the default, deleting one, making one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from atlas.errors import SettingsError
+from atlas.selection.chosen import (
+    ChosenSelection,
+    SelectionReport,
+    choose_selection,
+    default_selection,
+    known_as,
+    labelled,
+    selection_report,
+)
+from atlas.selection.derived import discard
+from atlas.selection.recorded import make_default
+from atlas.selection.select import select
+from atlas.selection.thresholds import Thresholds
+from atlas.store.rows import fetch
+
+
+@dataclass(frozen=True)
+class SelectionSummary:
+    """A selection with its thresholds and what it found."""
+
+    name: str  # unique within the run
+    is_default: bool  # what questions are about unless another is named
+    selection_id: str
+    run_id: str
+    model: str
+    preset: str  # paper | fixed | published
+    ratio: float | None
+    sharing: float | None  # where the preset starts
+    comparison: str | None  # >= | >
+    min_prompts: int | None
+    relations: int
+    facts: int  # with at least one measured prompt
+    mean_neurons: float | None  # knowledge neurons per fact
+    distinct_neurons: int
+    created_at: datetime
+    asked_at: datetime | None  # when it last became the default; None: it never was
+
+
+@dataclass(frozen=True)
+class DefaultSelection:
+    """Which selection is the default now, and what was before.
+
+    previous: finds the one before again, a name or an id; None if there was none, or it is the
+    same. `distinct_neurons` of 0 means that questions have nothing to show.
+    """
+
+    now: ChosenSelection
+    previous: str | None
+    distinct_neurons: int
+
+
+@dataclass(frozen=True)
+class MadeSelection:
+    """What selecting came to.
+
+    default: which selection is the default now; this one, unless that was not wanted or it has no
+    neuron.
+    """
+
+    selection: SelectionReport
+    default: DefaultSelection
+
+
+def selections(con: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
+    """All of them, the default first, then those that were the default last."""
+    return fetch(
+        con,
+        SelectionSummary,
+        """
+        WITH reached AS (
+            SELECT selection_id,
+                   count(*) AS relations,
+                   sum(facts) AS facts
+            FROM selection_relations
+            GROUP BY selection_id
+        ),
+        chosen AS (
+            SELECT selection_id,
+                   count(*) AS pairs,
+                   count(DISTINCT (layer, neuron)) AS distinct_neurons
+            FROM knowledge_neurons
+            GROUP BY selection_id
+        )
+        SELECT s.name,
+               s.selection_id = (SELECT selection_id FROM default_selection) AS is_default,
+               s.selection_id,
+               s.run_id,
+               m.name AS model,
+               s.preset,
+               s.ratio,
+               s.sharing,
+               s.comparison,
+               s.min_prompts,
+               coalesce(reached.relations, 0) AS relations,
+               coalesce(reached.facts, 0) AS facts,
+               coalesce(chosen.pairs, 0) / reached.facts AS mean_neurons,
+               coalesce(chosen.distinct_neurons, 0) AS distinct_neurons,
+               s.created_at,
+               s.asked_at
+        FROM selections AS s
+        JOIN runs AS r USING (run_id)
+        JOIN models AS m USING (model_id)
+        LEFT JOIN reached USING (selection_id)
+        LEFT JOIN chosen USING (selection_id)
+        ORDER BY s.asked_at DESC NULLS LAST, s.created_at DESC, s.selection_id
+        """,
+    )
+
+
+def make_selection(
+    con: duckdb.DuckDBPyConnection,
+    run_id: str,
+    thresholds: Thresholds,
+    relations: Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+    make_default: bool = True,
+) -> MadeSelection:
+    """`select`, with what it found and what became of the default."""
+    before = default_selection(con)
+    selection_id = select(con, run_id, thresholds, relations, name=name, make_default=make_default)
+    return MadeSelection(selection_report(con, selection_id), _default(con, before))
+
+
+def use_selection(
+    con: duckdb.DuckDBPyConnection, wanted: str, run_id: str | None = None
+) -> DefaultSelection:
+    """Make the selection the default, also an empty one; found as `choose_selection` finds it."""
+    before = default_selection(con)
+    make_default(con, choose_selection(con, wanted, run_id).selection_id)
+    return _default(con, before)
+
+
+def delete_selection(
+    con: duckdb.DuckDBPyConnection, wanted: str, run_id: str | None = None
+) -> ChosenSelection:
+    """Delete the selection with all that is derived from it; returns what it was.
+
+    Edits that were made from it stay, and so does what they did. Raises NotFound, and SettingsError
+    for the default selection.
+    """
+    selection = choose_selection(con, wanted, run_id)
+    if selection.is_default:
+        others = [s.name for s in selections(con) if not s.is_default]
+        raise SettingsError(
+            f"selection {labelled(selection)} is the default: make another the default first, "
+            + (f"for example {others[0]}" if others else "with `atlas select`, for there is none")
+        )
+    discard(con, selection.selection_id)
+    con.execute(
+        """
+        DELETE FROM selections
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection.selection_id},
+    )
+    return selection
+
+
+def _default(con: duckdb.DuckDBPyConnection, before: ChosenSelection | None) -> DefaultSelection:
+    now = choose_selection(con)
+    other = before is not None and before.selection_id != now.selection_id
+    return DefaultSelection(
+        now=now,
+        previous=known_as(con, before) if before is not None and other else None,
+        distinct_neurons=next(s.distinct_neurons for s in selections(con) if s.is_default),
+    )
