@@ -79,10 +79,12 @@ def _tables(found: AtlasInfo) -> None:
         emit(
             found.selections,
             "table",
-            title="Selections, latest first",
-            hide=("created_at", "asked_at", *(["run_id"] if len(found.runs) == 1 else [])),
+            title="Selections",
+            hide=("created_at", "asked_at", *(["run_id", "model"] if len(found.runs) == 1 else [])),
             headers={
-                "selection_id": "selection",
+                "name": "selection",
+                "is_default": "default",
+                "selection_id": "id",
                 "run_id": "run",
                 "comparison": "by",
                 "min_prompts": "min",

@@ -68,14 +68,7 @@ def choose_selection(
     of the default's run, if that has one of that name. Without `wanted`, a run's selection is the
     one that was the default last. Raises NotFound, with what there is instead.
     """
-    selections = _selections(con)
-    if not selections:
-        choose_run(con)
-        raise NotFound(
-            "the atlas has no selection yet: wait for the first relation of `atlas index`, "
-            "or run `atlas select`"
-        )
-    default_run = selections[0].run_id
+    everything = selections = _selections(con)
     if run_id is not None:
         run_id = choose_run(con, run_id)
         selections = [s for s in selections if s.run_id == run_id]
@@ -83,7 +76,15 @@ def choose_selection(
             raise NotFound(
                 f"run {run_id} has no selection yet: run `atlas select` for it", parameters=["run"]
             )
-    return selections[0] if wanted is None else _named(selections, wanted, default_run)
+    if not selections:
+        choose_run(con)
+        raise NotFound(
+            "the atlas has no selection yet: wait for the first relation of `atlas index`, "
+            "or run `atlas select`"
+        )
+    if wanted is None:
+        return selections[0]
+    return _named(selections, wanted, default_run=everything[0].run_id)
 
 
 def default_selection(con: duckdb.DuckDBPyConnection) -> ChosenSelection | None:

@@ -131,7 +131,8 @@ def test_the_dictionary_describes_every_view_and_table_and_column(asked: Synthet
 def test_the_dictionary_as_table_and_csv(asked: Synthetic) -> None:
     text = run("sql", "--explain-views", on=asked).stdout
     assert (
-        "view fact_sharing: two facts that share a neuron, in either order\n"
+        "view fact_sharing: two facts that share a neuron, in either order; "
+        "of the default selection\n"
         "column          type     description\n"
     ) in text
     assert "fact_a          VARCHAR  a fact\n" in text
@@ -139,7 +140,7 @@ def test_the_dictionary_as_table_and_csv(asked: Synthetic) -> None:
         "\n"
     )
     assert header == "kind,name,column,type,description"
-    assert first.startswith("view,edit_summary,edit_id,INTEGER,")
+    assert first.startswith("view,all_fact_sharing,selection_id,VARCHAR,")
 
 
 @pytest.mark.parametrize("arguments", [[], ["SELECT 1", "--explain-views"]])

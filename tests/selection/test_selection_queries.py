@@ -41,7 +41,7 @@ def test_a_selection_is_found_by_the_beginning_of_its_id(
 def test_an_unknown_selection_or_run_names_those_that_there_are(
     con: Connection, synthetic: Synthetic
 ) -> None:
-    with pytest.raises(NotFound, match=f"no selection 'zz'; there are {synthetic.selection_id}"):
+    with pytest.raises(NotFound, match=rf"'zz'; there are paper \({synthetic.selection_id}\)"):
         choose_selection(con, "zz")
     with pytest.raises(NotFound, match=f"no run 'zz'; there are {synthetic.run_id}"):
         choose_selection(con, run_id="zz")
