@@ -3,10 +3,14 @@
 Names are loaded on first use, so that `import atlas` imports neither torch nor duckdb.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atlas.answers import Answer
+    from atlas.atlas import Atlas, open_atlas
+    from atlas.atlas import open_atlas as open
     from atlas.datasets import embedded_dataset, read_dataset
     from atlas.edits.applying import applied
     from atlas.edits.delta_files import read_delta, write_delta
@@ -25,14 +29,17 @@ if TYPE_CHECKING:
     from atlas.engine.probe import Probed
     from atlas.errors import AtlasError
     from atlas.facts import Dataset, Fact, Relation, Template
-    from atlas.index.indexer import IndexProgress, IndexSettings, index
+    from atlas.indexing.indexer import IndexSettings
+    from atlas.jobs import IndexReport, index
     from atlas.models.language_model import LanguageModel
     from atlas.models.load import load_model
+    from atlas.progress import Advance
     from atlas.prompts import Prompt
     from atlas.selection.thresholds import Thresholds
-    from atlas.store.atlas_file import Atlas, open_atlas
 
 __all__ = [
+    "Advance",
+    "Answer",
     "Atlas",
     "AtlasError",
     "Attribution",
@@ -41,7 +48,7 @@ __all__ = [
     "EditOutcome",
     "EditSettings",
     "Fact",
-    "IndexProgress",
+    "IndexReport",
     "IndexSettings",
     "LanguageModel",
     "MadeEdit",
@@ -50,6 +57,7 @@ __all__ = [
     "Relation",
     "Template",
     "Thresholds",
+    "__version__",
     "applied",
     "attribute",
     "embedded_dataset",
@@ -60,6 +68,7 @@ __all__ = [
     "make_relation_erase",
     "make_scale",
     "make_update",
+    "open",
     "open_atlas",
     "read_dataset",
     "read_delta",
@@ -68,7 +77,9 @@ __all__ = [
 ]
 
 _HOME = {
-    "Atlas": "store.atlas_file",
+    "Advance": "progress",
+    "Answer": "answers",
+    "Atlas": "atlas",
     "AtlasError": "errors",
     "Attribution": "engine.attribution",
     "Dataset": "facts",
@@ -76,8 +87,8 @@ _HOME = {
     "EditOutcome": "edits.edit",
     "EditSettings": "edits.making.basis",
     "Fact": "facts",
-    "IndexProgress": "index.indexer",
-    "IndexSettings": "index.indexer",
+    "IndexReport": "jobs",
+    "IndexSettings": "indexing.indexer",
     "LanguageModel": "models.language_model",
     "MadeEdit": "edits.making.make",
     "Probed": "engine.probe",
@@ -89,24 +100,34 @@ _HOME = {
     "attribute": "engine.attribution",
     "embedded_dataset": "datasets",
     "export_model": "edits.model_export",
-    "index": "index.indexer",
+    "index": "jobs",
     "load_model": "models.load",
     "make_erase": "edits.making.make",
     "make_relation_erase": "edits.making.make",
     "make_scale": "edits.making.make",
     "make_update": "edits.making.make",
-    "open_atlas": "store.atlas_file",
+    "open": "atlas",
+    "open_atlas": "atlas",
     "read_dataset": "datasets",
     "read_delta": "edits.delta_files",
     "scaled": "engine.interventions",
     "write_delta": "edits.delta_files",
 }
+# Idle OpenMP threads spin before they sleep. Where another program wants the core, as on most
+# laptops, the default slows work tenfold; torch reads this when it is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+_CALLED = {"open": "open_atlas"}  # what a public name is called where it is defined
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("knowledge-neuron-atlas")
     if name not in _HOME:
         raise AttributeError(f"module 'atlas' has no attribute '{name}'")
-    return getattr(import_module(f"atlas.{_HOME[name]}"), name)
+    return getattr(import_module(f"atlas.{_HOME[name]}"), _CALLED.get(name, name))
 
 
 def __dir__() -> list[str]:

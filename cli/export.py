@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from atlas.export.run_export import ExportedTable, export_run
-from atlas.store.atlas_file import open_atlas
+from atlas.atlas import open_atlas
+from atlas.export.run_export import ExportedTable
 
 from .render import db_option, emit, format_option, note
 
@@ -42,6 +42,6 @@ def run(run: str, directory: Path, force: bool, format_: str, db: Path) -> None:
 
     RUN is the run's id or an unambiguous beginning of it; `atlas info` lists the runs.
     """
-    exported = export_run(open_atlas(db), run, directory, force=force)
+    exported = open_atlas(db).export_run(directory, run=run, force=force)
     emit(exported.tables, format_, kind=ExportedTable, title=f"Run {exported.run_id}")
     note(f"Written to {exported.directory}.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from atlas.index.published import import_published
+from atlas.indexing.published import import_published
 
 from .render import db_option, note, note_next
 

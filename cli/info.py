@@ -4,16 +4,15 @@ from pathlib import Path
 
 import click
 
+from atlas.atlas import open_atlas
 from atlas.queries.info import (
     AtlasInfo,
     AtlasTotals,
     ModelSummary,
     RunSummary,
-    atlas_info,
 )
 from atlas.queries.relations import SkipReason
 from atlas.selection.selections import SelectionSummary
-from atlas.store.atlas_file import open_atlas
 
 from .render import db_option, emit, emit_json, format_option, note
 from .tables import draw_line, draw_pairs
@@ -45,8 +44,7 @@ Examples:
 @db_option
 def info(show: str, format_: str, db: Path) -> None:
     """Show models, runs, selections and counts."""
-    with open_atlas(db).reading() as con:
-        found = atlas_info(con, db)
+    found = open_atlas(db).info()
     if format_ == "json":
         emit_json(found)
     elif format_ == "csv":

@@ -5,8 +5,7 @@ from typing import Literal
 
 import click
 
-from atlas.queries.group_overlap import group_overlap
-from atlas.queries.overlap import layer_overlap, relation_overlap
+from atlas.queries.overlap import LayerOverlapReport
 
 from .overlap_tables import show_groups, show_layers
 from .query.scope import Scope
@@ -60,14 +59,8 @@ def overlap(
     if limit is None:
         limit = _SHOWN if format_ == "table" or by in ("object", "subject") else 0
     scope = Scope(db, selection, run, format_, limit)
-    if by == "layer":
-        with scope.opened() as (con, chosen):
-            layers = layer_overlap(con, chosen, scope.all_rows)
-        show_layers(layers, chosen, format_)
-        return
-    with scope.opened() as (con, chosen):
-        if by == "relation":
-            groups = relation_overlap(con, chosen, scope.all_rows)
-        else:
-            groups = group_overlap(con, chosen, by, scope.all_rows)
-    show_groups(groups, chosen, format_)
+    report = scope.atlas.overlap(by=by, limit=scope.all_rows, **scope.of)
+    if isinstance(report, LayerOverlapReport):
+        show_layers(report, scope.told(report), format_)
+    else:
+        show_groups(report, scope.told(report), format_)

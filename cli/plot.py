@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from atlas.atlas import open_atlas
 from atlas.export.plots import DRAWINGS, plot
 from atlas.selection.chosen import choose_selection
-from atlas.store.atlas_file import open_atlas
 
 from .render import db_option, note
 

@@ -6,11 +6,9 @@ fit the terminal; piped, they are as wide as their contents, so that nothing is 
 
 import csv
 import dataclasses
-import datetime
 import decimal
 import io
 import json
-import math
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from atlas.answers import Answer, plain
 
 from .tables import draw_table
 
@@ -127,8 +127,9 @@ def emit_values(
 
 
 def emit_json(value: object) -> None:
-    """Prints dataclasses, lists and dicts of them as JSON; NaN and infinities become null."""
-    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False))
+    """Prints an answer in its one shape, other values as they are; NaN becomes null."""
+    shown = value.to_json() if isinstance(value, Answer) else plain(value)
+    click.echo(json.dumps(shown, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def _echo_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -140,29 +141,10 @@ def _echo_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def _csv_value(value: object) -> object:
-    plain = value if isinstance(value, float | decimal.Decimal) else _plain(value)
-    if isinstance(plain, bool):
-        return str(plain).lower()
-    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, list | dict) else plain
-
-
-def _plain(value: object) -> object:
-    """The value in JSON's types."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, decimal.Decimal):
-        return float(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    return value.hex() if isinstance(value, bytes) else str(value)
+    cell = value if isinstance(value, float | decimal.Decimal) else plain(value)
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, list | dict) else cell
 
 
 def _distinct(columns: Sequence[str]) -> list[str]:

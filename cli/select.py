@@ -5,14 +5,8 @@ from typing import Any, Literal
 
 import click
 
-from atlas.selection import select as selection
-from atlas.selection.chosen import (
-    SelectedRelation,
-    SelectionReport,
-    choose_run,
-    selection_report,
-)
-from atlas.store.atlas_file import open_atlas
+from atlas.atlas import open_atlas
+from atlas.selection.chosen import SelectedRelation, SelectionReport
 
 from .render import db_option, emit, emit_json, format_option, note
 
@@ -76,11 +70,9 @@ def select(
         )
         if value is not None
     }
-    thresholds = selection.Thresholds(preset=preset or ("fixed" if named else "paper"), **named)
-    with open_atlas(db).writing() as con:
-        selection_id = selection.select(con, choose_run(con, run), thresholds)
-        report = selection_report(con, selection_id)
-    _show(report, format_)
+    if preset is not None:
+        named["preset"] = preset
+    _show(open_atlas(db).select(run=run, **named), format_)
 
 
 def _show(report: SelectionReport, format_: str) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from atlas.store.atlas_file import open_atlas
-from atlas.store.dictionary import DescribedColumn, DescribedTable, data_dictionary
-from atlas.store.user_sql import run_sql
+from atlas.answers import Listed
+from atlas.atlas import open_atlas
+from atlas.store.dictionary import DescribedColumn, DescribedTable
 
 from .render import db_option, emit, emit_json, emit_values, format_option
 from .tables import draw_line
@@ -41,18 +41,17 @@ def sql(statement: str | None, explain_views: bool, format_: str, db: Path) -> N
     if (statement is None) != explain_views:
         raise click.UsageError("Give one SQL query, or --explain-views.")
     if statement is None:
-        with open_atlas(db).reading() as con:
-            tables = data_dictionary(con)
-        _show_dictionary(tables, format_)
+        _show_dictionary(open_atlas(db).dictionary(), format_)
         return
     text = sys.stdin.read() if statement == "-" else statement
-    result = run_sql(open_atlas(db).path, text)
+    result = open_atlas(db).sql(text)
     emit_values(result.columns, result.rows, format_)
 
 
-def _show_dictionary(tables: Sequence[DescribedTable], format_: str) -> None:
+def _show_dictionary(answer: Listed, format_: str) -> None:
+    tables: Sequence[DescribedTable] = answer.rows
     if format_ == "json":
-        emit_json(tables)
+        emit_json(answer)
     elif format_ == "csv":
         emit([c for table in tables for c in table.columns], "csv", kind=DescribedColumn)
     else:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from atlas.answers import Answer
 from atlas.edits.applying import applied
-from atlas.edits.edit import Edit
+from atlas.edits.edit import Edit, Overlap, overlapping
+from atlas.edits.in_force import EditInterference
 from atlas.errors import PromptError
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import MASK, cloze, encode
@@ -30,6 +32,34 @@ class Asked:
     question: str
     before: Sequence[TopAnswer]
     after: Sequence[TopAnswer]
+
+
+@dataclass(frozen=True)
+class AskedReport(Answer, rows="answers"):
+    """Questions with their answers, and what the edits are to each other."""
+
+    answers: tuple[Asked, ...]
+    edits: tuple[int, ...]
+    overlaps: tuple[Overlap, ...]  # edits that change the same value vectors
+    interference: tuple[EditInterference, ...]  # edits that disturb another's fact
+
+
+def ask_all(
+    lm: LanguageModel,
+    edits: Sequence[Edit],
+    questions: Sequence[str],
+    count: int = 5,
+    interference: Sequence[EditInterference] = (),
+) -> AskedReport:
+    """`ask` for each question. PromptError where there is none."""
+    if not questions:
+        raise PromptError("these edits have no prompt of their own here: say what to ask")
+    return AskedReport(
+        tuple(ask(lm, edits, question, count) for question in questions),
+        tuple(edit.edit_id or 0 for edit in edits),
+        tuple(overlapping(edits)),
+        tuple(interference),
+    )
 
 
 def ask(lm: LanguageModel, edits: Edit | Sequence[Edit], question: str, count: int = 5) -> Asked:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.answers import Answer
 from atlas.edits.edit import Edit
 
 _FACTS = ("kind", "method", "model_id", "run_id", "selection_id", "relation_id", "fact_id")
@@ -34,7 +35,7 @@ class NeuronDifference:
 
 
 @dataclass(frozen=True)
-class EditDiff:
+class EditDiff(Answer, rows="neurons"):
     """In what two edits differ."""
 
     first: int | None

@@ -128,6 +128,20 @@ class EditOutcome:
 
 
 @dataclass(frozen=True)
+class ImportedEdit:
+    """An edit that came from a file, and what the atlas held of it before."""
+
+    edit_id: int
+    before: str  # new | stored | reverted
+    kind: str
+    method: str
+    relation_id: str | None
+    subject: str | None
+    old_object: str | None
+    new_object: str | None
+
+
+@dataclass(frozen=True)
 class Overlap:
     """Two edits that change the same value vectors."""
 

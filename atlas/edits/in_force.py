@@ -1,26 +1,16 @@
-"""Which model an edit or a selection is about, and the edits that may be applied to it."""
+"""Edits that may be applied together, and how they get in each other's way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
 
-from atlas.edits.edit import Edit
+from atlas.edits.edit import Edit, Overlap
 from atlas.edits.stored import read_edits
-from atlas.errors import EditError, NoScores, NotFound
+from atlas.errors import EditError, NoScores
 from atlas.interference.predicted import predicted_interference
-from atlas.store.rows import fetch
 
 INTERFERES = 0.05  # share of a fact's score mass from which applying says so
-
-
-@dataclass(frozen=True)
-class RunModel:
-    """A model as its latest run used it."""
-
-    model_id: str
-    name: str  # as the user named it: mini-bert, a path's stem, a hub id
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -34,46 +24,14 @@ class EditInterference:
     predicted: float  # share of that fact's score mass on this edit's neurons
 
 
-def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
-    """The model with this id; NotFound if the atlas does not know it."""
-    found = fetch(
-        con,
-        RunModel,
-        """
-        SELECT m.model_id,
-               m.name,
-               coalesce(r.dtype, 'float32') AS dtype
-        FROM models AS m
-        LEFT JOIN runs AS r USING (model_id)
-        WHERE m.model_id = $model_id
-        ORDER BY r.started_at DESC NULLS LAST, r.run_id
-        LIMIT 1
-        """,
-        {"model_id": model_id},
-    )
-    if not found:
-        raise NotFound(
-            f"the atlas does not know the model with weights {model_id}: say where it is",
-            parameters=["model"],
-        )
-    return found[0]
+@dataclass(frozen=True)
+class ExportedEdits:
+    """Edits that were written to a directory or a file, and how they get in each other's way."""
 
-
-def selection_model(con: duckdb.DuckDBPyConnection, selection_id: str) -> RunModel:
-    """The model that a selection's run measured."""
-    return fetch(
-        con,
-        RunModel,
-        """
-        SELECT m.model_id, m.name, r.dtype
-        FROM selections AS s
-        JOIN runs AS r USING (run_id)
-        JOIN models AS m USING (model_id)
-        WHERE s.selection_id = $selection_id
-        ORDER BY m.model_id
-        """,
-        {"selection_id": selection_id},
-    )[0]
+    path: str
+    edits: tuple[int, ...]
+    overlaps: tuple[Overlap, ...]  # edits that change the same value vectors
+    interference: tuple[EditInterference, ...]  # edits that disturb another's fact
 
 
 def edits_in_force(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[Edit]:

@@ -25,7 +25,7 @@ def export_model(
     model (which is never replaced), if it cannot be written, or if an edit is of another model.
     """
     directory = Path(directory)
-    _check_target(directory, force)
+    require_free(directory, force)
     try:
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as at:
             fresh = Path(at) / "model"
@@ -44,7 +44,8 @@ def export_model(
     return directory
 
 
-def _check_target(directory: Path, force: bool) -> None:
+def require_free(directory: Path, force: bool) -> None:
+    """EditError unless a model can be written to the directory."""
     if directory.is_dir():
         if not force:
             raise EditError(

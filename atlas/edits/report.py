@@ -9,8 +9,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from atlas.answers import Answer
 from atlas.edits.edit import Edit
-from atlas.edits.stored import read_edits
+from atlas.edits.stored import Held, read_edits
 from atlas.store.rows import fetch
 
 
@@ -59,7 +60,7 @@ class OutcomeSummary:
 
 
 @dataclass(frozen=True)
-class EditReport:
+class EditReport(Answer, rows="neurons"):
     """An edit with all that the atlas holds of it but the deltas and the side effects."""
 
     edit_id: int
@@ -85,9 +86,12 @@ class EditReport:
     summary: Sequence[OutcomeSummary]  # the prompts it was made from, then those held out
     outcomes: Sequence[PromptOutcome]  # likewise
     checked_prompts: int  # by `atlas edit check`
+    before: Held | None = None  # of an edit just made: what the atlas held of it
 
 
-def edit_report(con: duckdb.DuckDBPyConnection, edit_id: int) -> EditReport:
+def edit_report(
+    con: duckdb.DuckDBPyConnection, edit_id: int, *, before: Held | None = None
+) -> EditReport:
     """The edit in full; NotFound without such an edit."""
     (edit,) = read_edits(con, [edit_id])
     names = con.execute(
@@ -124,6 +128,7 @@ def edit_report(con: duckdb.DuckDBPyConnection, edit_id: int) -> EditReport:
         summary=_summary(con, edit_id),
         outcomes=outcomes,
         checked_prompts=int(checked),
+        before=before,
     )
 
 

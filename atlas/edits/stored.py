@@ -1,6 +1,6 @@
 """Edits in the atlas file: recording, reading, reverting and deleting them.
 
-Writers take a connection from `Atlas.writing()`, so that an edit is in the file whole or not at
+Writers take a connection from `AtlasFile.writing()`, so that an edit is in the file whole or not at
 all. A deleted edit leaves its row behind, so that its number is never given out again.
 """
 
@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from typing import Literal
 
 import duckdb
 import numpy as np
@@ -47,6 +48,7 @@ class EditSummary:
     mean_delta_log_p: float | None
 
 
+Held = Literal["new", "stored", "reverted"]  # what an atlas held of an edit before it got it
 _EDIT = (
     "kind",
     "method",
@@ -61,6 +63,22 @@ _EDIT = (
     "atlas_version",
     "seconds",
 )
+
+
+def held_before(connection: duckdb.DuckDBPyConnection, edit: Edit) -> Held:
+    """Whether the atlas holds an equal edit, and whether that is in force."""
+    row = connection.execute(
+        """
+        SELECT state
+        FROM edits
+        WHERE digest = ?
+          AND state <> 'deleted'
+        """,
+        [edit.digest],
+    ).fetchone()
+    if row is None:
+        return "new"
+    return "stored" if row[0] == "stored" else "reverted"
 
 
 def record_edit(

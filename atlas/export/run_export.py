@@ -8,11 +8,12 @@ from pathlib import Path
 
 import duckdb
 
+from atlas.answers import Answer
 from atlas.errors import SettingsError
 from atlas.export.run_tables import EXPORTED, run_temporary_tables
 from atlas.queries.info import RunSummary, run_summary
 from atlas.selection.chosen import choose_run
-from atlas.store.atlas_file import Atlas
+from atlas.store.atlas_file import AtlasFile
 from atlas.store.connection import mapped_errors
 from atlas.store.rows import fetch, fetch_one
 
@@ -29,7 +30,7 @@ class ExportedTable:
 
 
 @dataclass(frozen=True)
-class RunExport:
+class RunExport(Answer, rows="tables"):
     """What an export wrote."""
 
     run_id: str
@@ -46,7 +47,7 @@ class _Column:
 
 
 def export_run(
-    atlas: Atlas, run_id: str | None, directory: Path, *, force: bool = False
+    atlas: AtlasFile, run_id: str | None, directory: Path, *, force: bool = False
 ) -> RunExport:
     """Write a run (an unambiguous beginning of its id will do) into a new directory.
 

@@ -1,13 +1,21 @@
 """Examining facts on the live model: which neurons interact, and what removes the answer."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from atlas.engine.suppression import Suppressed, ask_suppressed
 from atlas.interactions.plan import Examined, Question, Reply, examine, examine_together
-from atlas.interactions.stored import FactInteractions, Interaction, UnexaminedFact
+from atlas.interactions.stored import (
+    FactInteractions,
+    Interaction,
+    UnexaminedFact,
+    record_interactions,
+)
 from atlas.models.language_model import LanguageModel
+from atlas.progress import Advance
 from atlas.prompts import Target, cloze, encode
+from atlas.store.atlas_file import AtlasFile
 
 FACTS, QUESTIONS = 64, 100_000  # examined side by side; questions that they may ask at once
 
@@ -33,6 +41,26 @@ def side_by_side(facts: Sequence[UnexaminedFact]) -> Iterator[list[UnexaminedFac
         questions += own
     if batch:
         yield batch
+
+
+def examine_and_record(
+    atlas: AtlasFile,
+    lm: LanguageModel,
+    selection_id: str,
+    facts: Sequence[UnexaminedFact],
+    wait: float = 60.0,
+) -> Iterator[Advance]:
+    """Examine the facts some at a time and store what comes out; yields where that stands."""
+    started, done = time.monotonic(), 0
+    yield Advance("interactions", 0, len(facts), unit="facts")
+    for batch in side_by_side(facts):
+        found = examine_facts(lm, selection_id, batch)
+        with atlas.writing(wait) as connection:
+            record_interactions(connection, found.facts, found.pairs)
+        done += len(batch)
+        yield Advance(
+            "interactions", done, len(facts), done, time.monotonic() - started, unit="facts"
+        )
 
 
 def examine_facts(

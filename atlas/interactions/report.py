@@ -7,7 +7,7 @@ import duckdb
 from atlas.interactions.plan import kind_of
 from atlas.interactions.stored import fact_interactions, interactions_of
 from atlas.queries.facts import NamedFact
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PairRow:
 
 
 @dataclass(frozen=True)
-class InteractionReport:
+class InteractionReport(OfSelection, rows="pairs"):
     """What suppression showed of one fact."""
 
     fact: NamedFact

@@ -26,8 +26,8 @@ from atlas.models.language_model import LanguageModel
 from atlas.prompts import cloze, encode
 from atlas.queries.facts import NamedFact
 from atlas.rank_correlation import spearman
-from atlas.selection.chosen import ChosenSelection
-from atlas.store.atlas_file import Atlas
+from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.store.atlas_file import AtlasFile
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class MeasuredInterference:
+class MeasuredInterference(OfSelection, rows="measurements"):
     """What suppressing a fact's neurons did, and how well it was predicted."""
 
     fact: NamedFact
@@ -68,7 +68,7 @@ class _Chosen:
 
 
 def measure_interference(
-    atlas: Atlas, lm: LanguageModel, selection: ChosenSelection, wanted: str, count: int = 20
+    atlas: AtlasFile, lm: LanguageModel, selection: ChosenSelection, wanted: str, count: int = 20
 ) -> MeasuredInterference:
     """Suppress a fact's knowledge neurons, ask the chosen facts, and store what came out.
 

@@ -17,7 +17,7 @@ import duckdb
 
 from atlas.errors import NoScores
 from atlas.queries.facts import NamedFact, one_fact
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch, fetch_one
 
 
@@ -35,7 +35,7 @@ class Interference:
 
 
 @dataclass(frozen=True)
-class InterferenceReport:
+class InterferenceReport(OfSelection, rows="affected"):
     """What suppressing a fact's knowledge neurons is predicted to do to the other facts."""
 
     fact: NamedFact

@@ -16,8 +16,8 @@ from atlas.meaning.stored import (
     stored_meaning,
 )
 from atlas.queries.neurons import require_neuron
-from atlas.selection.chosen import ChosenSelection
-from atlas.store.atlas_file import Atlas
+from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.store.atlas_file import AtlasFile
 from atlas.store.rows import fetch
 
 
@@ -33,7 +33,7 @@ class ExcitingPrompt:
 
 
 @dataclass(frozen=True)
-class NeuronMeaning:
+class NeuronMeaning(OfSelection, rows="tokens"):
     """A neuron by what it writes, what excites it, and what its facts have in common."""
 
     layer: int
@@ -44,7 +44,7 @@ class NeuronMeaning:
     associations: tuple[Association, ...]  # the significant ones
 
 
-def remember_associations(atlas: Atlas, selection_id: str) -> None:
+def remember_associations(atlas: AtlasFile, selection_id: str) -> None:
     """Store what the selection's neurons are associated with, unless it is stored.
 
     An atlas that cannot be written stays as it is: its associations are computed at every look.

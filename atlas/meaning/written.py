@@ -26,13 +26,13 @@ from atlas.meaning.stored import Meaning, prompts_to_linearise_at, record_meanin
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target, cloze, encode
 from atlas.selection.chosen import ChosenSelection
-from atlas.store.atlas_file import Atlas
+from atlas.store.atlas_file import AtlasFile
 
 PROMPTS = 16  # at which the model is linearised
 
 
 def store_meaning(
-    atlas: Atlas, lm: LanguageModel, selection: ChosenSelection, layer: int, neuron: int
+    atlas: AtlasFile, lm: LanguageModel, selection: ChosenSelection, layer: int, neuron: int
 ) -> tuple[Meaning, ...]:
     """What a neuron writes, linearised at the prompts that excite it most, one an answer.
 

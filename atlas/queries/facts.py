@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import AmbiguousFact, NotFound
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch
 
@@ -39,7 +39,7 @@ class FactNeuron:
 
 
 @dataclass(frozen=True)
-class FactReport:
+class FactReport(OfSelection, rows="neurons"):
     """A fact, what its run measured on its prompts, and the neurons that the selection chose."""
 
     fact_id: str
@@ -50,6 +50,13 @@ class FactReport:
     unmeasured: int  # prompts in the atlas that the run has no result of (yet)
     prompts: tuple[FactPrompt, ...]  # best known first, skipped ones last
     neurons: tuple[FactNeuron, ...]  # highest score first
+
+
+@dataclass(frozen=True)
+class FactsReport(OfSelection, rows="facts"):
+    """Every fact that a name leads to."""
+
+    facts: tuple[FactReport, ...]
 
 
 @dataclass(frozen=True)

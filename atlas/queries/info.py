@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from atlas.answers import Answer
 from atlas.queries.relations import SkipReason, skip_reasons
 from atlas.selection.selections import SelectionSummary, selections
 from atlas.store.rows import fetch, fetch_one
@@ -71,7 +72,7 @@ class AtlasTotals:
 
 
 @dataclass(frozen=True)
-class AtlasInfo:
+class AtlasInfo(Answer, rows="runs"):
     """Everything that `atlas info` shows."""
 
     totals: AtlasTotals

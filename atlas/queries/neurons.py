@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import duckdb
 
 from atlas.errors import NotFound, SettingsError
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch, fetch_one
 
 HubOrder = Literal["facts", "relations", "entropy"]
@@ -28,7 +28,7 @@ class ServedFact:
 
 
 @dataclass(frozen=True)
-class NeuronReport:
+class NeuronReport(OfSelection, rows="served"):
     """A neuron's degree in a selection and the facts that it serves, highest score first."""
 
     layer: int
@@ -54,7 +54,7 @@ class Hub:
 
 
 @dataclass(frozen=True)
-class HubsReport:
+class HubsReport(OfSelection, rows="hubs"):
     """Neurons that serve most, and how many serve at least one fact."""
 
     neurons: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch
 
 
@@ -50,7 +50,7 @@ class GroupPair:
 
 
 @dataclass(frozen=True)
-class OverlapReport:
+class OverlapReport(OfSelection, rows="pairs"):
     """Overlap within and across groups of facts."""
 
     by: str  # relation | object | subject
@@ -85,7 +85,7 @@ class RelationLayer:
 
 
 @dataclass(frozen=True)
-class LayerOverlapReport:
+class LayerOverlapReport(OfSelection, rows="layers"):
     """The overlap within and across relations, and which layers it lies in."""
 
     within: PooledOverlap

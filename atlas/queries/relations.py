@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import NotFound
-from atlas.selection.chosen import ChosenSelection, selected_relations
+from atlas.selection.chosen import ChosenSelection, OfSelection, selected_relations
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
 
@@ -43,7 +43,7 @@ class SkipReason:
 
 
 @dataclass(frozen=True)
-class RelationReport:
+class RelationReport(OfSelection, rows="neurons"):
     """A relation in a selection: what was measured, the thresholds used, and its neurons."""
 
     relation_id: str

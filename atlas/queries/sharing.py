@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.queries.facts import NamedFact, one_fact
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch, fetch_one
 
 
@@ -27,7 +27,7 @@ class SharedNeuron:
 
 
 @dataclass(frozen=True)
-class SharedReport:
+class SharedReport(OfSelection, rows="shared"):
     """Two facts, how many knowledge neurons each has, and those that they have in common."""
 
     fact_a: NamedFact
@@ -54,7 +54,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class NeighboursReport:
+class NeighboursReport(OfSelection, rows="neighbours"):
     """A fact and those that share its knowledge neurons."""
 
     fact: NamedFact

@@ -1,15 +1,18 @@
 """Which selection a question is about, and what a selection holds per relation."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import duckdb
 
+from atlas.answers import AboutSelection, Answer
 from atlas.errors import NotFound
 from atlas.store.rows import fetch
 
 
 @dataclass(frozen=True)
-class ChosenSelection:
+class ChosenSelection(AboutSelection):
     """A selection with what is needed of its run and model to answer questions about it."""
 
     selection_id: str
@@ -27,6 +30,39 @@ class ChosenSelection:
     layers: int
     neurons_per_layer: int
 
+    def about_run(self) -> Mapping[str, Any]:
+        """The run and its model, by name."""
+        return {
+            "run_id": self.run_id,
+            "status": self.run_status,
+            "model_id": self.model_id,
+            "model": self.model,
+        }
+
+    def about_selection(self) -> Mapping[str, Any]:
+        """The selection and its thresholds, by name."""
+        return {
+            "selection_id": self.selection_id,
+            "name": self.name,
+            "is_default": self.is_default,
+            "preset": self.preset,
+            "ratio": self.ratio,
+            "sharing": self.sharing,
+            "comparison": self.comparison,
+            "min_prompts": self.min_prompts,
+        }
+
+
+@dataclass(frozen=True)
+class OfSelection(Answer):
+    """An answer about the knowledge neurons of one selection."""
+
+    selection: ChosenSelection | None = field(default=None, kw_only=True)
+
+    def of(self, selection: ChosenSelection) -> Self:
+        """The same answer, saying which selection it is of."""
+        return replace(self, selection=selection)
+
 
 @dataclass(frozen=True)
 class SelectedRelation:
@@ -42,7 +78,7 @@ class SelectedRelation:
 
 
 @dataclass(frozen=True)
-class SelectionReport:
+class SelectionReport(OfSelection, rows="relations"):
     """A selection and what it found."""
 
     selection_id: str

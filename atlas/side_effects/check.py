@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 from atlas.edits.applying import applied, check_fits
 from atlas.edits.edit import Edit
+from atlas.edits.stored import read_edits
 from atlas.engine.probe import Probed, probe
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target, cloze, encode
 from atlas.side_effects.scopes import Scope, ScopedPrompt, checked_by, scoped_prompts
 from atlas.side_effects.stored import SideEffect, checked_prompts, record_side_effects
-from atlas.store.atlas_file import Atlas
+from atlas.store.atlas_file import AtlasFile
 
 COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
 COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
@@ -40,7 +41,7 @@ class CheckProgress:
 
 
 def check(
-    atlas: Atlas, lm: LanguageModel, edit_id: int, scope: Scope | None = None
+    atlas: AtlasFile, lm: LanguageModel, edit_id: int, scope: Scope | None = None
 ) -> Generator[CheckProgress, None, None]:
     """Measure an edit on the prompts of a scope (default: neighbours), most concerned facts first.
 
@@ -48,12 +49,12 @@ def check(
     them; what is measured is committed every few seconds, at the end, and when the generator is
     closed or fails.
 
-    Raises NotFound for the edit or its run, and what `Atlas.edits` and `applied` raise: for an edit
+    Raises NotFound for the edit or its run, and what `read_edits` and `applied` raise: for an edit
     that is reverted, or made for other weights.
     """
-    (edit,) = atlas.edits(edit_id)
-    check_fits(lm, edit)
     with atlas.reading() as connection:
+        (edit,) = read_edits(connection, [edit_id])
+        check_fits(lm, edit)
         prompts = scoped_prompts(connection, checked_by(connection, edit_id), scope or Scope())
         known = checked_prompts(connection, edit_id)
     left = [prompt for prompt in prompts if prompt.prompt_id not in known]
@@ -63,7 +64,7 @@ def check(
 class _Check:
     """One call of `check`: what is measured but not committed yet, and when it last committed."""
 
-    def __init__(self, atlas: Atlas, lm: LanguageModel, edit: Edit, edit_id: int) -> None:
+    def __init__(self, atlas: AtlasFile, lm: LanguageModel, edit: Edit, edit_id: int) -> None:
         self.atlas, self.lm, self.edit, self.edit_id = atlas, lm, edit, edit_id
         self.pending: list[SideEffect] = []
         self.committed_at = time.monotonic()

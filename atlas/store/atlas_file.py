@@ -12,8 +12,6 @@ from pathlib import Path
 import duckdb
 
 from atlas.durability import flush
-from atlas.edits.edit import Edit
-from atlas.edits.stored import read_edits
 from atlas.errors import NewerAtlas, NotAnAtlas
 from atlas.store import connection as connections
 from atlas.store import migrate
@@ -21,7 +19,7 @@ from atlas.store.file_lock import file_lock
 
 
 @dataclass(frozen=True)
-class Atlas:
+class AtlasFile:
     """An atlas at the newest revision; the file is open only inside `reading` and `writing`."""
 
     path: Path
@@ -38,16 +36,8 @@ class Atlas:
         """A connection with one transaction: commits on exit, rolls back on an exception."""
         return connections.writing(self.path, wait)
 
-    def edits(self, *ids: int) -> list[Edit]:
-        """The stored edits with these numbers, in that order; without numbers, all in force.
 
-        NotFound for a number that there is not.
-        """
-        with self.reading() as connection:
-            return read_edits(connection, ids or None)
-
-
-def open_atlas(path: Path | str, *, create: bool = False) -> Atlas:
+def open_file(path: Path | str, *, create: bool = False) -> AtlasFile:
     """The atlas at `path`, upgraded first if an older version wrote it.
 
     An older file is copied to `PATH.backup-REVISION` before it is touched. With `create`, a
@@ -63,7 +53,7 @@ def open_atlas(path: Path | str, *, create: bool = False) -> Atlas:
         found = _recognised(path, connection, create)
     if found != newest:
         _upgrade(path, create)
-    return Atlas(path)
+    return AtlasFile(path)
 
 
 def _recognised(path: Path, connection: duckdb.DuckDBPyConnection, create: bool) -> str | None:

@@ -6,22 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atlas.edits.edit import Edit, overlapping
-from atlas.edits.in_force import (
-    EditInterference,
-    edits_in_force,
-    interfering_edits,
-    run_model,
-)
-from atlas.edits.report import edit_report
-from atlas.store.atlas_file import open_atlas
+from atlas.atlas import open_atlas
 
 from ..render import db_option, emit_json, emit_values, format_option, note
 from ..tables import draw_line, draw_table
-from .model import edits_argument, load, model_options
+from .model import edits_argument, model_options
 
 if TYPE_CHECKING:
-    from atlas.edits.asking import Asked
+    from atlas.edits.in_force import ExportedEdits
+    from atlas.edits.asking import Asked, AskedReport
 
 _NAMED = 5  # neurons that a note names
 
@@ -60,48 +53,45 @@ def apply(
     db: Path,
 ) -> None:
     """Apply edits to the model and ask it, before and after."""
-    with open_atlas(db).reading() as con:
-        found = edits_in_force(con, edits)
-        wanted = run_model(con, found[0].model_id)
-        interference = interfering_edits(con, found)
-        own = [edit_report(con, edit).outcomes[:1] for edit in edits]
-    questions = questions or tuple(prompt.text for prompts in own for prompt in prompts)
-    if not questions:
-        raise click.UsageError("Say what to ask with --ask: these edits have no prompt here.")
-    lm = load(wanted, model, device)
-    from atlas.edits.asking import ask
-
-    answered = [ask(lm, found, question, top) for question in questions]
-    note_conflicts(found, interference)
-    show_answers(answered, format_)
+    found = open_atlas(db).ask(
+        model, *questions, edits=edits, top=top, device=device, progress=True
+    )
+    note_conflicts(found)
+    show_answers(found, format_)
 
 
-def note_conflicts(edits: Sequence[Edit], interference: Sequence[EditInterference]) -> None:
+def note_conflicts(asked: "AskedReport | ExportedEdits") -> None:
     """Say which edits touch the same neurons, and whose facts rest on another's."""
-    for pair in overlapping(edits):
+    for pair in asked.overlaps:
         named = ", ".join(f"{layer}:{neuron}" for layer, neuron in pair.neurons[:_NAMED])
         more = ", …" if len(pair.neurons) > _NAMED else ""
         note(
             f"Edits {pair.first.edit_id} and {pair.second.edit_id} both change {named}{more} "
             f"(cosine of their changes there {pair.cosine:.2f}): their changes add up."
         )
-    for found in interference:
+    for found in asked.interference:
         note(
             f"Edit {found.edit_id} interferes with edit {found.other_id}: its neurons hold "
             f"{found.predicted:.0%} of the score mass of {found.subject} {found.relation_id}."
         )
 
 
-def show_answers(answered: "Sequence[Asked]", format_: str) -> None:
+def show_answers(report: "AskedReport", format_: str) -> None:
     """Questions with their top answers before and after, side by side."""
     if format_ == "json":
-        emit_json({"answers": answered})
+        emit_json(report)
         return
+    answered = report.answers
     columns = ["rank", "before", "p_before", "after", "p_after"]
     if format_ == "csv":
         rows = [[a.question, *row] for a in answered for row in _rows(a)]
         emit_values(["question", *columns], rows, "csv")
         return
+    draw_answers(answered)
+
+
+def draw_answers(answered: "Sequence[Asked]") -> None:
+    """Tables of questions and their top answers, side by side."""
     for i, one in enumerate(answered):
         if i:
             draw_line()

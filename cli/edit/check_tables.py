@@ -2,30 +2,26 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from atlas.side_effects.implied_facts import ImpliedEffect
-from atlas.side_effects.report import FactEffect, GroupEffect, SideEffectReport
+from atlas.side_effects.report import FactEffect, GroupEffect
 
 from ..render import emit, emit_json, emit_values, note
 from ..tables import draw_line, draw_table
 
+if TYPE_CHECKING:
+    from atlas.side_effects.checks import CheckedEdit, ChecksReport
+
 _KINDS = {"groups": GroupEffect, "worst": FactEffect, "implied": ImpliedEffect}
 
 
-@dataclass(frozen=True)
-class CheckedEdit:
-    """What a check of one edit found."""
-
-    report: SideEffectReport
-    implied: Sequence[ImpliedEffect]
-
-
-def show_checks(checked: Sequence[CheckedEdit], show: str, format_: str) -> None:
+def show_checks(answer: "ChecksReport", show: str, format_: str) -> None:
     """The side effects of edits, one after the other."""
     if format_ == "json":
-        emit_json({"checks": checked})
+        emit_json(answer)
         return
+    checked = answer.checks
     if format_ == "csv":
         _emit_csv(checked, show)
         return
@@ -35,7 +31,7 @@ def show_checks(checked: Sequence[CheckedEdit], show: str, format_: str) -> None
         _draw(one)
 
 
-def _draw(checked: CheckedEdit) -> None:
+def _draw(checked: "CheckedEdit") -> None:
     report = checked.report
     if not report.prompts:
         note(f"Edit {report.edit_id}: no prompt of this scope is in the index.")
@@ -116,7 +112,7 @@ def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
         )
 
 
-def _emit_csv(checked: Sequence[CheckedEdit], show: str) -> None:
+def _emit_csv(checked: "Sequence[CheckedEdit]", show: str) -> None:
     """Each row of one part behind the edit's number."""
     parts: dict[str, list[tuple[int, object]]] = {
         "groups": [(c.report.edit_id, row) for c in checked for row in c.report.groups],

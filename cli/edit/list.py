@@ -4,19 +4,10 @@ from pathlib import Path
 
 import click
 
-from atlas.edits.diff import edit_diff
-from atlas.edits.report import edit_report
-from atlas.edits.stored import (
-    EditSummary,
-    delete_edit,
-    edit_summaries,
-    read_edits,
-    revert_edit,
-    set_edit_state,
-)
-from atlas.store.atlas_file import open_atlas
+from atlas.atlas import open_atlas
+from atlas.edits.stored import EditSummary
 
-from ..render import db_option, emit, format_option, note
+from ..render import db_option, emit, emit_json, format_option, note
 from .model import edits_argument
 from .tables import show_diff, show_edit
 
@@ -50,11 +41,13 @@ and mended: top answers from right to wrong and back in all prompts that
 @db_option
 def list_(format_: str, db: Path) -> None:
     """List the edits, oldest first."""
-    with open_atlas(db).reading() as con:
-        found = edit_summaries(con)
+    answer = open_atlas(db).edit_list()
+    found: tuple[EditSummary, ...] = answer.rows
     if not found:
         note("No edit yet: make one with `atlas edit update FACT --to OBJECT`.")
-    if found or format_ != "table":
+    if format_ == "json":
+        emit_json(answer)
+    elif found or format_ != "table":
         hide = ["created_at", "prompts", "old_gone", "p_old_before", "p_new_before"]
         if all(edit.state == "stored" for edit in found):
             hide.append("state")
@@ -79,9 +72,7 @@ Examples:
 @db_option
 def show(edit: int, show: str | None, format_: str, db: Path) -> None:
     """Show what an edit changes, its settings and its outcome."""
-    with open_atlas(db).reading() as con:
-        report = edit_report(con, edit)
-    show_edit(report, show, format_)
+    show_edit(open_atlas(db).edit(edit), show, format_)
 
 
 @click.command(
@@ -96,9 +87,7 @@ Examples:
 @db_option
 def diff(first: int, second: int, format_: str, db: Path) -> None:
     """Compare two edits: settings, neurons, and how alike their changes are."""
-    with open_atlas(db).reading() as con:
-        edits = read_edits(con, [first, second])
-    show_diff(edit_diff(*edits), format_)
+    show_diff(open_atlas(db).edit_diff(first, second), format_)
 
 
 @click.command(
@@ -115,14 +104,7 @@ apply, live, check and export refuse it."""
 @db_option
 def revert(edits: tuple[int, ...], undo: bool, db: Path) -> None:
     """Take edits out of force, or bring them back."""
-    with open_atlas(db).writing() as con:
-        found = read_edits(con, edits)
-        for edit in edits:
-            if undo:
-                set_edit_state(con, edit, "stored")
-            else:
-                revert_edit(con, edit)
-    for before in found:
+    for before in open_atlas(db).edit_revert(*edits, undo=undo):
         number, changed = before.edit_id, (before.state == "stored") != undo
         if undo:
             note(f"Edit {number} is {'back ' if changed else ''}in force.")
@@ -146,8 +128,5 @@ again. `atlas edit export 1 --delta FILE` keeps a copy first."""
 @db_option
 def delete(edits: tuple[int, ...], db: Path) -> None:
     """Delete edits with their measurements."""
-    with open_atlas(db).writing() as con:
-        for edit in dict.fromkeys(edits):
-            delete_edit(con, edit)
-    for edit in dict.fromkeys(edits):
-        note(f"Edit {edit} is deleted.")
+    for edit in open_atlas(db).edit_delete(*edits):
+        note(f"Edit {edit.edit_id} is deleted.")

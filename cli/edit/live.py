@@ -2,25 +2,23 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from atlas.edits.edit import Edit
-from atlas.edits.in_force import edits_in_force, interfering_edits, run_model
+from atlas.atlas import open_atlas
 from atlas.errors import AtlasError
-from atlas.store.atlas_file import Atlas, open_atlas
 
 from ..errors import error_line
 from ..render import db_option, note
-from .ask import note_conflicts, show_answers
-from .model import edits_argument, load, model_options
+from .ask import draw_answers, note_conflicts
+from .model import edits_argument, model_options
 from .tables import about
 
 if TYPE_CHECKING:
-    from atlas.models.language_model import LanguageModel
+    from atlas.edits.live import LiveEdits
 
 _HELP = """\
   any text    ask it, e.g. The capital of Ireland is [MASK].
@@ -48,13 +46,7 @@ applied in the order in which they were switched on. Nothing is written."""
 @db_option
 def live(edits: tuple[int, ...], top: int, model: str | None, device: str, db: Path) -> None:
     """Ask a model at a prompt, with edits that can be switched on and off."""
-    atlas = open_atlas(db)
-    with atlas.reading() as con:
-        found = edits_in_force(con, edits)
-        wanted = run_model(con, found[0].model_id)
-    lm = load(wanted, model, device)
-    session = _Session(atlas, lm, top, {edit.edit_id or 0: edit for edit in found})
-    session.on = list(session.known)
+    session = _Session(open_atlas(db).live(*edits, lm=model, device=device, progress=True), top)
     session.tell_conflicts()
     if sys.stdin.isatty():
         note(":help says what can be typed.")
@@ -69,13 +61,10 @@ def live(edits: tuple[int, ...], top: int, model: str | None, device: str, db: P
 
 @dataclass
 class _Session:
-    """What is asked, and the edits that are on, in the order in which they were switched on."""
+    """What is asked, and how many answers are shown."""
 
-    atlas: Atlas
-    lm: "LanguageModel"
+    live: "LiveEdits"
     top: int
-    known: dict[int, Edit]
-    on: list[int] = field(default_factory=list)
 
     def take(self, line: str) -> None:
         """Do what one line says."""
@@ -89,40 +78,28 @@ class _Session:
         elif command in (":on", ":off") and rest.strip().isdecimal():
             self._switch(int(rest), command == ":on")
         elif command in (":on", ":off"):
-            note(f"Error: write the number of an edit, e.g. {command} {min(self.known)}")
+            note(f"Error: write the number of an edit, e.g. {command} {min(self.live.known)}")
         else:
             note(f"Error: no command '{command}'; there are :on, :off, :list, :help and :quit")
 
     def tell_conflicts(self) -> None:
         """Notes on edits that are on together and get in each other's way."""
-        edits = [self.known[number] for number in self.on]
-        with self.atlas.reading() as con:
-            interference = interfering_edits(con, edits)
-        note_conflicts(edits, interference)
+        note_conflicts(self.live.conflicts())
 
     def _ask(self, question: str) -> None:
-        from atlas.edits.asking import ask
-
-        edits = [self.known[number] for number in self.on]
-        show_answers([ask(self.lm, edits, question, self.top)], "table")
+        draw_answers([self.live.ask(question, self.top)])
 
     def _list(self) -> None:
-        for number, edit in sorted(self.known.items()):
-            state = "on " if number in self.on else "off"
+        for number, edit in sorted(self.live.known.items()):
+            state = "on " if number in self.live.on else "off"
             click.echo(f"  {number}  {state}  {edit.kind} {about(edit)}")
 
     def _switch(self, number: int, on: bool) -> None:
-        if on:
-            if number not in self.known:
-                first = next(iter(self.known))
-                with self.atlas.reading() as con:
-                    self.known[number] = edits_in_force(con, [first, number])[1]
-            if number not in self.on:
-                self.on.append(number)
-                self.tell_conflicts()
-        elif number in self.on:
-            self.on.remove(number)
-        note("On: " + (", ".join(map(str, self.on)) or "none"))
+        if not on:
+            self.live.switch_off(number)
+        elif self.live.switch_on(number):
+            self.tell_conflicts()
+        note("On: " + (", ".join(map(str, self.live.on)) or "none"))
 
 
 def _lines() -> Iterator[str]:

@@ -1,36 +1,18 @@
 """`atlas edit update`, `erase`, `suppress`, `amplify`: making an edit, measuring and storing it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from atlas.edits.in_force import RunModel, selection_model
-from atlas.edits.report import edit_report
-from atlas.queries.facts import one_fact, require_known_name
-from atlas.queries.relations import one_relation
-from atlas.selection.chosen import choose_selection
-from atlas.store.atlas_file import Atlas, open_atlas
+from atlas.atlas import open_atlas
 
 from ..render import db_option, format_option
-from .model import load, model_options, show_working
+from .model import model_options
 from .tables import show_made
 
-if TYPE_CHECKING:
-    from atlas.edits.making.make import MadeEdit
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The atlas, the selection and the model that an edit is made from."""
-
-    atlas: Atlas
-    selection_id: str
-    model: RunModel
 
 
 def _edit_options(command: _Command) -> _Command:
@@ -99,11 +81,7 @@ show whether the edit holds in other words."""
 def update(
     fact: str,
     new_object: str,
-    any_object: bool,
-    relation: str | None,
-    selection: str | None,
     model: str | None,
-    device: str,
     format_: str,
     db: Path,
     **settings: Any,
@@ -112,18 +90,8 @@ def update(
 
     FACT is a subject, SUBJECT:RELATION or a fact's id.
     """
-    place = _place(db, selection)
-    fact_id = _fact_id(place, fact, relation)
-    if not any_object:
-        with place.atlas.reading() as con:
-            require_known_name(con, new_object)
-    lm = load(place.model, model, device)
-    with show_working(f"Editing {fact}"):
-        from atlas.edits.making.make import EditSettings, make_update
-
-        how = EditSettings(selection_id=place.selection_id, **settings)
-        made = make_update(lm, place.atlas, fact_id, new_object, how)
-    _show(place, made, format_)
+    made = open_atlas(db).edit_update(fact, new_object, lm=model, progress=True, **settings)
+    show_made(made, format_, db)
 
 
 @click.command(
@@ -142,13 +110,10 @@ fact, of the neurons that serve most facts of the relation (the paper's 20)."""
 def erase(
     fact: str | None,
     relation: str | None,
-    neurons: int | None,
-    selection: str | None,
-    common: float,
     model: str | None,
-    device: str,
     format_: str,
     db: Path,
+    **settings: Any,
 ) -> None:
     """Erase a fact or a whole relation.
 
@@ -156,22 +121,8 @@ def erase(
     """
     if fact is None and relation is None:
         raise click.UsageError("Name a FACT, or a whole relation with --relation.")
-    place = _place(db, selection)
-    if fact is not None:
-        target = _fact_id(place, fact, relation)
-    else:
-        with place.atlas.reading() as con:
-            target = one_relation(con, relation or "")[0]
-    lm = load(place.model, model, device)
-    with show_working(f"Erasing {fact or relation}"):
-        from atlas.edits.making.make import EditSettings, make_erase, make_relation_erase
-
-        how = EditSettings(selection_id=place.selection_id, common=common, neurons=neurons)
-        if fact is not None:
-            made = make_erase(lm, place.atlas, target, how)
-        else:
-            made = make_relation_erase(lm, place.atlas, target, neurons or 20, how)
-    _show(place, made, format_)
+    made = open_atlas(db).edit_erase(fact, relation=relation, lm=model, progress=True, **settings)
+    show_made(made, format_, db)
 
 
 @click.command(
@@ -231,42 +182,7 @@ def amplify(fact: str, **options: Any) -> None:
 
 
 def _scale(
-    fact: str,
-    relation: str | None,
-    factor: float,
-    neurons: int | None,
-    selection: str | None,
-    common: float,
-    model: str | None,
-    device: str,
-    format_: str,
-    db: Path,
+    fact: str, factor: float, model: str | None, format_: str, db: Path, **settings: Any
 ) -> None:
-    place = _place(db, selection)
-    fact_id = _fact_id(place, fact, relation)
-    lm = load(place.model, model, device)
-    with show_working(f"Editing {fact}"):
-        from atlas.edits.making.make import EditSettings, make_scale
-
-        how = EditSettings(selection_id=place.selection_id, common=common, neurons=neurons)
-        made = make_scale(lm, place.atlas, fact_id, factor, how)
-    _show(place, made, format_)
-
-
-def _place(db: Path, selection: str | None) -> _Place:
-    atlas = open_atlas(db)
-    with atlas.reading() as con:
-        chosen = choose_selection(con, selection)
-        return _Place(atlas, chosen.selection_id, selection_model(con, chosen.selection_id))
-
-
-def _fact_id(place: _Place, fact: str, relation: str | None) -> str:
-    with place.atlas.reading() as con:
-        return one_fact(con, fact, relation).fact_id
-
-
-def _show(place: _Place, made: "MadeEdit", format_: str) -> None:
-    assert made.edit.edit_id is not None, "edits are stored unless EditSettings says otherwise"
-    with place.atlas.reading() as con:
-        report = edit_report(con, made.edit.edit_id)
-    show_made(report, made.new, format_, place.atlas.path)
+    made = open_atlas(db).edit_scale(fact, factor, lm=model, progress=True, **settings)
+    show_made(made, format_, db)

@@ -1,16 +1,9 @@
-"""Options that commands on edits share, and loading the model that they are about."""
+"""Options and arguments that commands on edits share."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
-
-from atlas.edits.in_force import RunModel
-
-if TYPE_CHECKING:
-    from atlas.models.language_model import LanguageModel
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -32,24 +25,3 @@ def edits_argument(command: _Command) -> _Command:
     return click.argument(
         "edits", metavar="EDIT...", nargs=-1, required=True, type=click.IntRange(min=1)
     )(command)
-
-
-def load(wanted: RunModel, model: str | None, device: str) -> "LanguageModel":
-    """The model that the atlas is about, or as `--model` names it; other weights are refused."""
-    # see cli/index.py; read when torch is imported
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    with show_working(f"Loading {model or wanted.name}"):
-        from atlas.index.run_model import load_run_model
-
-        return load_run_model(wanted, model, device)
-
-
-@contextmanager
-def show_working(message: str) -> Iterator[None]:
-    """On a terminal say what takes a while, until it is done, and leave no trace of it."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(stderr=True, highlight=False, markup=False)
-    with console.status(Text(f"{message} …")) if console.is_terminal else nullcontext():
-        yield

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.edits.diff import Difference, EditDiff, NeuronDifference
-from atlas.edits.edit import Edit
+from atlas.edits.edit import Edit, ImportedEdit
 from atlas.edits.report import (
     EditedNeuron,
     EditReport,
@@ -21,7 +21,7 @@ _FAINT = 0.1  # mean P of a new object that is on top nevertheless
 _SHOWN = 4  # of the values of a long setting
 
 
-def show_made(report: EditReport, new: bool, format_: str, db: Path) -> None:
+def show_made(report: EditReport, format_: str, db: Path) -> None:
     """An edit that was just made, and what to do next."""
     if format_ == "json":
         emit_json(report)
@@ -35,8 +35,10 @@ def show_made(report: EditReport, new: bool, format_: str, db: Path) -> None:
         )
         draw_line(f"  strength (norm of all changes) {report.norm:.3g}, {report.seconds:.1f} s")
         _draw_summary(report)
-    if not new:
+    if report.before == "stored":
         note(f"The atlas held this edit already, as edit {report.edit_id}.")
+    elif report.before == "reverted":
+        note(f"Edit {report.edit_id} was reverted and is back in force: it is the same edit.")
     if because := report.settings.get("widened_because"):
         note(f"Note: {because}.")
     _note_on_success(report)
@@ -102,7 +104,7 @@ def show_diff(diff: EditDiff, format_: str) -> None:
     )
 
 
-def about(edit: Edit) -> str:
+def about(edit: Edit | ImportedEdit) -> str:
     """What an edit is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
     return _about(edit.subject, edit.relation_id, edit.old_object, edit.new_object)
 

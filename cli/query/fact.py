@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, fact_reports
+from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, FactsReport
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, emit_json, emit_values, note
@@ -22,18 +22,16 @@ _HEADERS = {
 
 def ask_fact(scope: Scope, fact: str, show: str | None) -> None:
     """Print every fact that the name leads to; `show`: prompts or neurons alone."""
-    with scope.opened() as (con, selection):
-        reports = fact_reports(con, selection, fact, scope.all_rows)
-    _show(reports, selection, show, scope.format_)
+    report = scope.atlas.facts(fact, limit=scope.all_rows, **scope.of)
+    _show(report, scope.told(report), show, scope.format_)
 
 
-def _show(
-    reports: Sequence[FactReport], selection: ChosenSelection, show: str | None, format_: str
-) -> None:
+def _show(answer: FactsReport, selection: ChosenSelection, show: str | None, format_: str) -> None:
+    reports = answer.facts
     for report in reports:
         _note_on_fact(report, selection)
     if format_ == "json":
-        emit_json({"facts": reports})
+        emit_json(answer)
     elif format_ == "csv":
         _emit_joined(reports, "prompts" if show == "prompts" else "neurons")
     else:

@@ -1,6 +1,6 @@
 """`atlas query --hubs`: the neurons that serve most."""
 
-from atlas.queries.neurons import Hub, HubOrder, HubsReport, hubs_report
+from atlas.queries.neurons import Hub, HubOrder, HubsReport
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, note
@@ -15,9 +15,8 @@ _MOST: dict[HubOrder, str] = {
 
 def ask_hubs(scope: Scope, by: HubOrder) -> None:
     """Print the neurons that serve most facts, most relations, or relations most evenly."""
-    with scope.opened() as (con, selection):
-        report = hubs_report(con, selection, scope.first_rows, by)
-    _show(report, selection, by, scope.format_)
+    report = scope.atlas.hubs(by=by, limit=scope.first_rows, **scope.of)
+    _show(report, scope.told(report), by, scope.format_)
 
 
 def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_: str) -> None:

@@ -3,7 +3,6 @@
 from atlas.interference.predicted import (
     Interference,
     InterferenceReport,
-    interference_report,
 )
 from atlas.selection.chosen import ChosenSelection
 
@@ -13,9 +12,9 @@ from .scope import Scope, counted, fact_name, say_cut, which
 
 def ask_interference(scope: Scope, fact: str) -> None:
     """Print the share of every other fact's score mass on this fact's neurons, largest first."""
-    with scope.opened() as (con, selection):
-        report = interference_report(con, selection, fact, scope.first_rows)
-    _show(report, selection, scope.format_)
+    report = scope.atlas.interference(fact, limit=scope.first_rows, **scope.of)
+    assert isinstance(report, InterferenceReport)
+    _show(report, scope.told(report), scope.format_)
 
 
 def _show(report: InterferenceReport, selection: ChosenSelection, format_: str) -> None:

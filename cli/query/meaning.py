@@ -1,20 +1,10 @@
 """`atlas query --neuron --meaning`: what a neuron writes, what excites it, what its facts share."""
 
-from dataclasses import replace
-
-from atlas.edits.in_force import selection_model
-from atlas.meaning.report import (
-    ExcitingPrompt,
-    NeuronMeaning,
-    neuron_meaning,
-    remember_associations,
-)
+from atlas.meaning.report import ExcitingPrompt, NeuronMeaning
 from atlas.meaning.stored import Association
-from atlas.queries.neurons import parse_neuron, require_neuron
+from atlas.queries.neurons import parse_neuron
 from atlas.selection.chosen import ChosenSelection
-from atlas.store.atlas_file import open_atlas
 
-from ..edit.model import load
 from ..render import emit, emit_json, neuron_id, note
 from ..tables import draw_line, draw_table
 from .scope import Scope, which
@@ -22,20 +12,15 @@ from .scope import Scope, which
 
 def ask_meaning(scope: Scope, neuron: str, model: str | None, device: str) -> None:
     """Print what `LAYER:NEURON` means; what is not stored yet is found out, and stored."""
-    layer, index = parse_neuron(neuron)
-    atlas = open_atlas(scope.db)
-    with scope.opened() as (con, selection):
-        require_neuron(selection, layer, index)
-        wanted = selection_model(con, selection.selection_id)
-    remember_associations(atlas, selection.selection_id)
-    with atlas.reading() as con:
-        report = neuron_meaning(con, selection, layer, index, scope.limit or 5)
-    if not report.tokens and selection.preset != "published":
-        lm = load(wanted, model, device)
-        from atlas.meaning.written import store_meaning
-
-        report = replace(report, tokens=store_meaning(atlas, lm, selection, layer, index))
-    _show(report, selection, scope.format_)
+    report = scope.atlas.meaning(
+        *parse_neuron(neuron),
+        lm=model,
+        limit=5 if scope.limit is None else scope.limit or None,
+        device=device,
+        progress=True,
+        **scope.of,
+    )
+    _show(report, scope.told(report), scope.format_)
 
 
 def _show(report: NeuronMeaning, selection: ChosenSelection, format_: str) -> None:

@@ -1,12 +1,7 @@
 """`atlas query --interference --measure`: a fact's neurons suppressed, and what it did."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from atlas.edits.in_force import selection_model
-from atlas.interference.predicted import interference_report
-from atlas.store.atlas_file import open_atlas
-
-from ..edit.model import load
 from ..render import emit, emit_json, note
 from .scope import Scope, counted, fact_name, which
 
@@ -17,16 +12,15 @@ if TYPE_CHECKING:
 
 def ask_measured(scope: Scope, fact: str, model: str | None, device: str) -> None:
     """Suppress the fact's neurons in the model, and print what that did to this and other facts."""
-    with scope.opened() as (con, selection):
-        interference_report(con, selection, fact, 0)  # refuses before the model is loaded
-        wanted = selection_model(con, selection.selection_id)
-    lm = load(wanted, model, device)
-    from atlas.interference.measure import measure_interference
-
-    measured = measure_interference(
-        open_atlas(scope.db), lm, selection, fact, scope.first_rows or 10**9
+    measured = scope.atlas.interference(
+        fact,
+        measure=model or True,
+        limit=scope.first_rows,
+        device=device,
+        progress=True,
+        **scope.of,
     )
-    _show(measured, selection, scope.format_)
+    _show(cast("MeasuredInterference", measured), scope.told(measured), scope.format_)
 
 
 def _show(measured: "MeasuredInterference", selection: "ChosenSelection", format_: str) -> None:

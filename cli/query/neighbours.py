@@ -1,6 +1,6 @@
 """`atlas query --neighbours`: the facts that share a fact's neurons."""
 
-from atlas.queries.sharing import Neighbour, NeighboursReport, neighbours_report
+from atlas.queries.sharing import Neighbour, NeighboursReport
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, emit_json, note
@@ -9,9 +9,8 @@ from .scope import Scope, counted, fact_name, say_cut, which
 
 def ask_neighbours(scope: Scope, fact: str) -> None:
     """Print the facts that share knowledge neurons with this one, most shared first."""
-    with scope.opened() as (con, selection):
-        report = neighbours_report(con, selection, fact, scope.first_rows)
-    _show(report, selection, scope.format_)
+    report = scope.atlas.neighbours(fact, limit=scope.first_rows, **scope.of)
+    _show(report, scope.told(report), scope.format_)
 
 
 def _show(report: NeighboursReport, selection: ChosenSelection, format_: str) -> None:

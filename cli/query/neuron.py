@@ -1,6 +1,6 @@
 """`atlas query --neuron`: the facts that a neuron serves."""
 
-from atlas.queries.neurons import NeuronReport, ServedFact, neuron_report, parse_neuron
+from atlas.queries.neurons import NeuronReport, ServedFact, parse_neuron
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, neuron_id, note
@@ -9,10 +9,8 @@ from .scope import Scope, counted, say_cut, which
 
 def ask_neuron(scope: Scope, neuron: str) -> None:
     """Print the facts that `LAYER:NEURON` serves."""
-    where = parse_neuron(neuron)
-    with scope.opened() as (con, selection):
-        report = neuron_report(con, selection, *where, scope.all_rows)
-    _show(report, selection, scope.format_)
+    report = scope.atlas.neuron(*parse_neuron(neuron), limit=scope.all_rows, **scope.of)
+    _show(report, scope.told(report), scope.format_)
 
 
 def _show(report: NeuronReport, selection: ChosenSelection, format_: str) -> None:

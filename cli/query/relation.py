@@ -4,7 +4,6 @@ from atlas.queries.relations import (
     LayerCount,
     RelationNeuron,
     RelationReport,
-    relation_report,
 )
 from atlas.selection.chosen import ChosenSelection
 
@@ -15,9 +14,8 @@ from .scope import Scope, counted, say_cut, which
 
 def ask_relation(scope: Scope, relation: str, show: str | None) -> None:
     """Print a relation's summary, neurons and layers; `show`: neurons or layers alone."""
-    with scope.opened() as (con, selection):
-        report = relation_report(con, selection, relation, scope.first_rows)
-    _show(report, selection, show, scope.format_)
+    report = scope.atlas.relation(relation, limit=scope.first_rows, **scope.of)
+    _show(report, scope.told(report), show, scope.format_)
 
 
 def _show(

@@ -1,15 +1,12 @@
 """What a question of `atlas query` is about, and words that its answers share."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import duckdb
-
+from atlas.atlas import Atlas, open_atlas
 from atlas.queries.facts import NamedFact
-from atlas.selection.chosen import ChosenSelection, choose_selection
-from atlas.store.atlas_file import open_atlas
+from atlas.selection.chosen import ChosenSelection, OfSelection
 
 from ..render import note
 
@@ -24,18 +21,27 @@ class Scope:
     format_: str
     limit: int | None  # rows of a table at most; 0: all; None: what suits the question
 
-    @contextmanager
-    def opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, ChosenSelection]]:
-        """A connection and the selection; says so if its run has not finished."""
-        with open_atlas(self.db).reading() as con:
-            selection = choose_selection(con, self.selection, self.run)
-            yield con, selection
+    @property
+    def atlas(self) -> Atlas:
+        """The atlas, opened."""
+        return open_atlas(self.db)
+
+    @property
+    def of(self) -> dict[str, Any]:
+        """Which selection, as every question of an atlas takes it."""
+        return {"selection": self.selection, "run": self.run}
+
+    def told(self, answer: OfSelection) -> ChosenSelection:
+        """The selection that an answer is of; says so if its run has not finished."""
+        selection = answer.selection
+        assert selection is not None, "questions of an atlas say which selection they are of"
         if selection.preset == "published":
             note(
                 f"Run {selection.run_id} is of published neurons: it has no scores and no prompts."
             )
         if selection.run_status != "finished":
             note(f"Run {selection.run_id} has not finished; this is what it has measured so far.")
+        return selection
 
     @property
     def all_rows(self) -> int | None:

@@ -1,6 +1,6 @@
 """`atlas query --shared`: the neurons that two facts have in common."""
 
-from atlas.queries.sharing import SharedNeuron, SharedReport, shared_report
+from atlas.queries.sharing import SharedNeuron, SharedReport
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, emit_json, note
@@ -10,9 +10,8 @@ from .scope import Scope, counted, fact_name, say_cut, which
 
 def ask_shared(scope: Scope, a: str, b: str) -> None:
     """Print the knowledge neurons of both facts, with the score that each has for either."""
-    with scope.opened() as (con, selection):
-        report = shared_report(con, selection, a, b, scope.all_rows)
-    _show(report, selection, scope.format_)
+    report = scope.atlas.shared(a, b, limit=scope.all_rows, **scope.of)
+    _show(report, scope.told(report), scope.format_)
 
 
 def _show(report: SharedReport, selection: ChosenSelection, format_: str) -> None:

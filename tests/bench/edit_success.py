@@ -23,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.edits.applying import applied
 from atlas.edits.edit import Edit
 from atlas.edits.making import neurons as edit_neurons
@@ -42,7 +43,6 @@ from atlas.errors import AtlasError, EditError
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.chosen import choose_selection
-from atlas.store.atlas_file import Atlas, open_atlas
 
 ERASED = ("P27", "P36", "P106", "P19")
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import duckdb
 
-from atlas.index import records
+from atlas.atlas import Atlas, open_atlas
+from atlas.indexing import records
 from atlas.selection.select import Thresholds, select
-from atlas.store.atlas_file import Atlas, open_atlas
 
 RELATIONS, TEMPLATES, PER_PROMPT = 40, 8, 10
 LAYERS, WIDTH = 12, 3072

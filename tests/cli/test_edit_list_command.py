@@ -12,7 +12,7 @@ from tiny_index import rows
 
 from atlas.edits.edit import Edit
 from atlas.edits.stored import record_edit
-from atlas.index.records import prompt_id
+from atlas.indexing.records import prompt_id
 from atlas.side_effects.stored import SideEffect, record_side_effects
 
 

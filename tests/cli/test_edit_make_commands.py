@@ -13,7 +13,7 @@ from refusals import Place, index
 from stored_edits import ByHand, Edited, build
 from tiny_index import rows
 
-from atlas.store.atlas_file import open_atlas
+from atlas.atlas import open_atlas
 
 UPDATE = ("update", "Ireland", "--relation", "P36", "--to", "Lima", "--common", "1")
 

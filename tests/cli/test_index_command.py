@@ -23,8 +23,8 @@ CHEAP = ("--rule", "gauss-legendre", "--points", "2")
 # Every batch is small, slow and committed at once.
 SLOWLY = """
 import time
-from atlas.index import batches
-from atlas.index import indexer
+from atlas.indexing import batches
+from atlas.indexing import indexer
 
 batches.LARGEST_BATCH = 2
 indexer.COMMIT_EVERY = -1.0
@@ -252,7 +252,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_continues(
 def test_ctrl_c_while_the_model_is_loaded_is_one_line_and_leaves_no_file(
     command: tuple[str, ...], db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atlas.index import indexer
+    from atlas.indexing import indexer
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import pytest
 from invocation import run
 from synthetic import SKIPPED_BECAUSE, Synthetic
 
-from atlas.store.atlas_file import open_atlas
+from atlas.atlas import open_atlas
 from atlas.store.migrate import revisions
 
 

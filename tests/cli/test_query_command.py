@@ -9,7 +9,7 @@ import pytest
 from invocation import run
 from synthetic import HUB, LAST, SKIPPED_BECAUSE, Synthetic
 
-from atlas.store.atlas_file import open_atlas
+from atlas.atlas import open_atlas
 
 ASK = (
     "Ask for just one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "

@@ -12,6 +12,7 @@ from edit_models import changed, snapshot
 from tiny_index import CHEAP, indexed, on, rows, tiny_dataset
 from tiny_models import save_tiny
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.edits.applying import applied
 from atlas.edits.making.basis import EditSettings, read_basis
 from atlas.edits.making.make import make_erase, make_relation_erase, make_scale, make_update
@@ -20,7 +21,6 @@ from atlas.errors import AtlasError, EditError, NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.thresholds import Thresholds
-from atlas.store.atlas_file import Atlas, open_atlas
 
 FACT = "P36-0"  # Ireland - Dublin, six prompts
 ALL_ALLOWED = EditSettings(common=1.0)

@@ -9,6 +9,7 @@ import pytest
 from processes import start, stop
 from synthetic import Synthetic, build
 
+from atlas.atlas import Atlas
 from atlas.edits.edit import Edit, EditOutcome
 from atlas.edits.stored import (
     delete_edit,
@@ -18,7 +19,6 @@ from atlas.edits.stored import (
     revert_edit,
 )
 from atlas.errors import NotFound
-from atlas.store.atlas_file import Atlas
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_an_edit_survives_kill_9_after_it_was_made(atlas: Atlas) -> None:
         """
         import sys, time
         from test_store_edit_records import OUTCOMES, _edit
-        from atlas.store.atlas_file import open_atlas
+        from atlas.atlas import open_atlas
         from atlas.edits.stored import record_edit
         with open_atlas(sys.argv[1]).writing() as con:
             record_edit(con, _edit(), OUTCOMES)

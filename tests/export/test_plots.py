@@ -8,11 +8,11 @@ import duckdb
 import pytest
 from synthetic import Synthetic, begin, build, synthetic_dataset
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NotFound, SettingsError
 from atlas.export.plot_queries import hub_points, layer_uses, suppression_effects
 from atlas.export.plots import DRAWINGS, plot
 from atlas.selection.chosen import ChosenSelection, choose_selection
-from atlas.store.atlas_file import Atlas, open_atlas
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_index import CHEAP, indexed, on, rows, tables, tiny_dataset
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.engine.probe import probe
 from atlas.interactions.examine import examine_facts, side_by_side
 from atlas.interactions.plan import (
@@ -32,7 +33,6 @@ from atlas.interactions.stored import (
 from atlas.models.load import load_model
 from atlas.prompts import cloze, encode
 from atlas.selection.chosen import choose_selection
-from atlas.store.atlas_file import Atlas, open_atlas
 
 Toy = Callable[[int, Subset], Reply]
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_index import CHEAP, indexed, on, rows, tables, tiny_dataset
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.engine.probe import probe
 from atlas.errors import NotFound
 from atlas.interference.measure import matched, measure_interference, separation
@@ -18,7 +19,6 @@ from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import cloze, encode
 from atlas.selection.chosen import choose_selection
-from atlas.store.atlas_file import Atlas, open_atlas
 
 
 def fact(fact_id: str, relation: str, p: float) -> MeasuredFact:

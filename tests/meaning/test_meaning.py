@@ -11,6 +11,7 @@ from test_suppression import encoded, loaded
 from tiny_index import CHEAP, indexed, on, rows, tiny_dataset
 from tiny_models import FAMILIES
 
+from atlas.atlas import open_atlas
 from atlas.errors import SettingsError
 from atlas.meaning.report import neuron_meaning
 from atlas.meaning.written import added_logits, store_meaning, written_tokens
@@ -18,7 +19,6 @@ from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import Target
 from atlas.selection.chosen import choose_selection
-from atlas.store.atlas_file import open_atlas
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

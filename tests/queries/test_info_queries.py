@@ -10,6 +10,7 @@ from synthetic import (
     Synthetic,
 )
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.queries.facts import fact_reports
 from atlas.queries.info import atlas_info
 from atlas.queries.neurons import hubs_report
@@ -17,7 +18,6 @@ from atlas.queries.relations import relation_report
 from atlas.selection.chosen import (
     choose_selection,
 )
-from atlas.store.atlas_file import Atlas, open_atlas
 from atlas.store.rows import fetch
 
 Connection = duckdb.DuckDBPyConnection

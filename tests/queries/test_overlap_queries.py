@@ -26,6 +26,7 @@ from store_of_neurons import (
 )
 from synthetic import Synthetic, neurons_of
 
+from atlas.atlas import open_atlas
 from atlas.queries.group_overlap import group_overlap
 from atlas.queries.overlap import (
     OverlapReport,
@@ -35,7 +36,6 @@ from atlas.queries.overlap import (
 )
 from atlas.selection.chosen import choose_selection
 from atlas.selection.overlaps import refresh_overlaps
-from atlas.store.atlas_file import open_atlas
 
 GROUPS: dict[str, Callable[[Known], str]] = {
     "relation": lambda fact: fact.relation_id,

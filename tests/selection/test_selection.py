@@ -17,10 +17,10 @@ from synthetic import (
     synthetic_run,
 )
 
-from atlas.index import records
+from atlas.atlas import Atlas, open_atlas
+from atlas.indexing import records
 from atlas.selection.select import Thresholds, select
 from atlas.store import connection as connections
-from atlas.store.atlas_file import Atlas, open_atlas
 
 DATASET = synthetic_dataset(relations=2, facts=3, templates=8)
 

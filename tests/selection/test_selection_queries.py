@@ -9,6 +9,7 @@ from synthetic import (
     build,
 )
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NotFound
 from atlas.selection.chosen import (
     choose_run,
@@ -16,7 +17,6 @@ from atlas.selection.chosen import (
     selection_report,
 )
 from atlas.selection.select import Thresholds, select
-from atlas.store.atlas_file import Atlas, open_atlas
 
 Connection = duckdb.DuckDBPyConnection
 

@@ -10,10 +10,10 @@ from atlas_content import content, rows
 from revision_assets import asset
 from synthetic import begin, build, synthetic_dataset, synthetic_results
 
-from atlas.index import records
+from atlas.atlas import Atlas, open_atlas
+from atlas.indexing import records
 from atlas.selection import masses as mass_records
 from atlas.selection.select import Thresholds, select
-from atlas.store.atlas_file import Atlas, open_atlas
 
 DATASET = synthetic_dataset(relations=3)
 

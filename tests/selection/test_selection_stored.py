@@ -7,10 +7,10 @@ import pytest
 from atlas_content import content
 from synthetic import build, neurons_of, synthetic_dataset, synthetic_results, synthetic_run
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NotFound, SettingsError
-from atlas.index import records
+from atlas.indexing import records
 from atlas.selection.select import Thresholds, select
-from atlas.store.atlas_file import Atlas, open_atlas
 
 TABLES = ("selections", "selection_relations", "knowledge_neurons")
 

@@ -211,7 +211,7 @@ CHECK = """
     from pathlib import Path
     from atlas.side_effects import check as side_effects
     from atlas.models.load import load_model
-    from atlas.store.atlas_file import open_atlas
+    from atlas.atlas import open_atlas
     from atlas.side_effects.scopes import Scope
 
     side_effects.COMMIT_EVERY = -1.0

@@ -5,15 +5,15 @@ import pytest
 from atlas_content import content, names, revision
 from processes import run, run_on_full_disk, run_without_privileges, start
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NewerAtlas, NotAnAtlas, StoreError
 from atlas.store import migrate
-from atlas.store.atlas_file import Atlas, open_atlas
 from atlas.store.connection import exclusive
 
 CREATE = """
     import sys
     from atlas.errors import AtlasError
-    from atlas.store.atlas_file import open_atlas
+    from atlas.atlas import open_atlas
     print(flush=True)
     try:
         open_atlas(sys.argv[1], create=True)
@@ -25,7 +25,7 @@ CREATE = """
 DIE_WHILE_CREATING = """
     import os, signal, sys
     from atlas.store import migrate
-    from atlas.store.atlas_file import open_atlas
+    from atlas.atlas import open_atlas
     upgrade = migrate.upgrade
     def upgrade_and_die(connection):
         upgrade(connection)
@@ -80,8 +80,8 @@ def test_opening_a_current_atlas_loads_no_heavy_library(tmp_path: Path) -> None:
     done = run(
         """
         import sys
-        import atlas.selection.select, atlas.store.user_sql, atlas.index.records
-        from atlas.store.atlas_file import open_atlas
+        import atlas.selection.select, atlas.store.user_sql, atlas.indexing.records
+        from atlas.atlas import open_atlas
         with open_atlas(sys.argv[1]).reading() as connection:
             connection.execute("SELECT * FROM runs").fetchall()
         print(sorted({name.split(".")[0] for name in sys.modules} & set(sys.argv[2:])))

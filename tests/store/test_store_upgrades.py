@@ -10,11 +10,11 @@ from processes import run, run_on_full_disk, run_without_privileges, start
 from revision_assets import asset, released
 from synthetic import build
 
+from atlas.atlas import open_atlas
 from atlas.errors import LockedAtlas
 from atlas.paths import MIGRATIONS
 from atlas.store import connection as connections
 from atlas.store import migrate
-from atlas.store.atlas_file import open_atlas
 from atlas.store.connection import exclusive, reading
 
 ADD_A_TABLE = """
@@ -36,7 +36,7 @@ OPEN_WITH = """
     from pathlib import Path
     from atlas.errors import AtlasError
     from atlas.store import migrate
-    from atlas.store.atlas_file import open_atlas
+    from atlas.atlas import open_atlas
     migrate.MIGRATIONS = Path(sys.argv[2])
     print(flush=True)
     try:

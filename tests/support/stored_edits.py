@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from tiny_index import CHEAP, indexed, on, tiny_dataset
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.edits.edit import Edit, EditOutcome
 from atlas.edits.stored import record_edit
 from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.chosen import choose_selection
-from atlas.store.atlas_file import Atlas, open_atlas
 
 
 @dataclass(frozen=True)

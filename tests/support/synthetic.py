@@ -12,10 +12,10 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.facts import Dataset, Fact, Relation, Template
-from atlas.index import records
+from atlas.indexing import records
 from atlas.selection.select import Thresholds, select
-from atlas.store.atlas_file import Atlas, open_atlas
 
 LAYERS = 4
 NEURONS = 64

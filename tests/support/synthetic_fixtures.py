@@ -14,14 +14,14 @@ from synthetic import (
     synthetic_run,
 )
 
-from atlas.index import records
+from atlas.atlas import Atlas, open_atlas
+from atlas.indexing import records
 from atlas.selection.chosen import (
     ChosenSelection,
     choose_run,
     choose_selection,
 )
 from atlas.selection.select import Thresholds, select
-from atlas.store.atlas_file import Atlas, open_atlas
 
 Connection = duckdb.DuckDBPyConnection
 

@@ -4,16 +4,17 @@ The dataset's words are in the tiny tokenizers' vocabularies.
 """
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from atlas.atlas import open_atlas
 from atlas.engine.integration import Integration
 from atlas.facts import Dataset, Fact, Relation, Template
-from atlas.index.indexer import IndexProgress, IndexSettings, index
-from atlas.store.atlas_file import open_atlas
+from atlas.indexing.indexer import IndexProgress, IndexSettings, indexing_on, measure
 
 PLACES = ("Ireland", "France", "Italy", "Germany", "Spain", "Japan", "Egypt", "Norway", "Peru")
 CITIES = ("Dublin", "Paris", "Rome", "Berlin", "Madrid", "Tokyo", "Cairo", "Oslo", "Lima")
@@ -81,7 +82,15 @@ def indexed(
     path: Path, settings: IndexSettings, dataset: Dataset, chosen: Dataset | None = None
 ) -> list[IndexProgress]:
     """Index to the end; everything unless a part of the dataset is chosen."""
-    return list(index(path, dataset, chosen or dataset, settings))
+    return list(steps(path, dataset, chosen or dataset, settings))
+
+
+def steps(
+    path: Path, dataset: Dataset, chosen: Dataset, settings: IndexSettings
+) -> Generator[IndexProgress, None, None]:
+    """What an index tells while it goes on, one event at a time."""
+    with indexing_on(path, settings) as (atlas, lm):
+        yield from measure(atlas, lm, dataset, chosen, settings)
 
 
 def rows(path: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -25,7 +25,7 @@ from atlas.edits.making.sources import EditedFact, MeasuredPrompt
 from atlas.errors import EditError, SettingsError
 from atlas.models.language_model import LanguageModel
 from atlas.selection.chosen import ChosenSelection, choose_selection
-from atlas.store.atlas_file import Atlas
+from atlas.store.atlas_file import AtlasFile
 
 METHODS = ("solve", "paper")
 WIDENED = 20  # neurons in place of knowledge neurons that are all common
@@ -87,7 +87,9 @@ class EditBasis:
     widened_because: str | None = None
 
 
-def read_basis(lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSettings) -> EditBasis:
+def read_basis(
+    lm: LanguageModel, atlas: AtlasFile, fact_id: str, settings: EditSettings
+) -> EditBasis:
     """Prompts and neurons for an edit of the fact; EditError or NotFound if there are none."""
     with atlas.reading() as con:
         selection = selection_of_model(con, lm, settings)
@@ -123,7 +125,7 @@ def read_basis(lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSett
 
 def update_deltas(
     lm: LanguageModel,
-    atlas: Atlas,
+    atlas: AtlasFile,
     basis: EditBasis,
     new_object: str,
     settings: EditSettings,
@@ -161,7 +163,7 @@ def update_deltas(
     }
 
 
-def _signs(lm: LanguageModel, atlas: Atlas, basis: EditBasis) -> Tensor:
+def _signs(lm: LanguageModel, atlas: AtlasFile, basis: EditBasis) -> Tensor:
     """-1 for neurons whose activation on the prompts is negative on average, else 1; [neuron].
 
     A neuron writes activation times value vector. The paper's models have activations that are

@@ -28,10 +28,10 @@ from atlas.edits.making.basis import (
     value_vectors,
 )
 from atlas.edits.making.outcomes import measured_outcomes
-from atlas.edits.stored import read_edits, record_edit
+from atlas.edits.stored import Held, held_before, read_edits, record_edit
 from atlas.errors import EditError, NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
-from atlas.store.atlas_file import Atlas
+from atlas.store.atlas_file import AtlasFile
 
 __all__ = [
     "EditSettings",
@@ -45,11 +45,16 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class MadeEdit:
-    """An edit as the atlas holds it, with its outcome; `new` is False if it held an equal one."""
+    """An edit as the atlas holds it, with its outcome, and what it held of it before."""
 
     edit: Edit
     outcomes: tuple[EditOutcome, ...]
-    new: bool
+    before: Held
+
+    @property
+    def new(self) -> bool:
+        """Whether the atlas held no equal edit."""
+        return self.before == "new"
 
     @property
     def success(self) -> float | None:
@@ -64,7 +69,7 @@ class MadeEdit:
 
 def make_update(
     lm: LanguageModel,
-    atlas: Atlas,
+    atlas: AtlasFile,
     fact_id: str,
     new_object: str,
     settings: EditSettings | None = None,
@@ -91,7 +96,7 @@ def make_update(
 
 
 def make_erase(
-    lm: LanguageModel, atlas: Atlas, fact_id: str, settings: EditSettings | None = None
+    lm: LanguageModel, atlas: AtlasFile, fact_id: str, settings: EditSettings | None = None
 ) -> MadeEdit:
     """Make, measure and store an edit that zeroes the value vectors of the fact's neurons."""
     settings, started = settings or EditSettings(), time.monotonic()
@@ -103,7 +108,7 @@ def make_erase(
 
 def make_scale(
     lm: LanguageModel,
-    atlas: Atlas,
+    atlas: AtlasFile,
     fact_id: str,
     factor: float,
     settings: EditSettings | None = None,
@@ -124,7 +129,7 @@ def make_scale(
 
 def make_relation_erase(
     lm: LanguageModel,
-    atlas: Atlas,
+    atlas: AtlasFile,
     relation_id: str,
     neurons: int = 20,
     settings: EditSettings | None = None,
@@ -200,18 +205,18 @@ def _shared(settings: EditSettings, basis: EditBasis) -> dict[str, Any]:
 
 
 def _stored(
-    lm: LanguageModel, atlas: Atlas, edit: Edit, basis: EditBasis, started: float
+    lm: LanguageModel, atlas: AtlasFile, edit: Edit, basis: EditBasis, started: float
 ) -> MadeEdit:
     outcomes = measured_outcomes(lm, edit, basis.prompts, basis.held_out)
     return _record(atlas, replace(edit, seconds=time.monotonic() - started), outcomes)
 
 
-def _record(atlas: Atlas, edit: Edit, outcomes: tuple[EditOutcome, ...]) -> MadeEdit:
+def _record(atlas: AtlasFile, edit: Edit, outcomes: tuple[EditOutcome, ...]) -> MadeEdit:
     with atlas.writing() as con:
-        before = {known.edit_id for known in read_edits(con)}
+        before = held_before(con, edit)
         edit_id = record_edit(con, edit, outcomes)
         (held,) = read_edits(con, [edit_id])
-    return MadeEdit(held, outcomes, new=edit_id not in before)
+    return MadeEdit(held, outcomes, before)
 
 
 def _success(outcomes: Sequence[EditOutcome]) -> float | None:

@@ -8,9 +8,9 @@ from tiny_index import CHEAP, TEMPLATES, alike, indexed, on, rows, tables, tiny_
 from atlas.datasets import choose
 from atlas.engine.integration import Integration
 from atlas.errors import LockedAtlas, ModelNotFound, NotAnAtlas, SettingsError, UnsafeCheckpoint
-from atlas.index import batches, indexer
-from atlas.index.index_lock import indexing
-from atlas.index.indexer import IndexProgress, IndexSettings, index
+from atlas.indexing import batches, indexer
+from atlas.indexing.index_lock import indexing
+from atlas.indexing.indexer import IndexProgress, IndexSettings, index
 
 FACTS = 3  # a relation
 DATASET = tiny_dataset(relations=2, facts=FACTS)

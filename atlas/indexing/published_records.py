@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from atlas.facts import Dataset
-from atlas.index import records
+from atlas.indexing import records
 from atlas.selection.overlaps import refresh_overlaps
 from atlas.selection.recorded import offer_default, record_selection
 from atlas.store import bulk

@@ -10,8 +10,8 @@ from tiny_index import CHEAP, TEMPLATES, Tables, alike, indexed, on, rows, table
 from atlas.datasets import choose
 from atlas.engine.attribution import attribute
 from atlas.facts import Dataset, Fact, Relation, Template
-from atlas.index import batches
-from atlas.index.indexer import IndexSettings
+from atlas.indexing import batches
+from atlas.indexing.indexer import IndexSettings
 from atlas.models.load import load_model
 from atlas.prompts import Prompt
 

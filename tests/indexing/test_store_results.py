@@ -14,9 +14,9 @@ from synthetic import (
     synthetic_dataset,
 )
 
-from atlas.index import records
+from atlas.atlas import Atlas, open_atlas
+from atlas.indexing import records
 from atlas.store import connection as connections
-from atlas.store.atlas_file import Atlas, open_atlas
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_the_status_of_a_run_follows_what_happens(atlas: Atlas) -> None:
 WRITE_BATCHES = """
     import sys
     from synthetic import attributions
-    from atlas.index import records
+    from atlas.indexing import records
     from atlas.store.connection import writing
     print(flush=True)
     for start in range(int(sys.argv[2]), 10**9, 10):

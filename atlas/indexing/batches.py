@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from atlas.engine.clean_pass import longest_beside
 from atlas.facts import Fact, Relation, Template
-from atlas.index.records import prompt_id
+from atlas.indexing.records import prompt_id
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target, UnusablePrompt, cloze, encode, fill
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from atlas.edits.in_force import RunModel
 from atlas.errors import ModelError, ModelNotFound
+from atlas.indexing.run_model import RunModel
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import EMBEDDED, load_model
 
@@ -22,10 +22,14 @@ def load_run_model(
             "its GGUF file",
             parameters=["model"],
         )
-    lm = load_model(name or wanted.name, wanted.dtype, device)
+    return require_weights(load_model(name or wanted.name, wanted.dtype, device), wanted)
+
+
+def require_weights(lm: LanguageModel, wanted: RunModel) -> LanguageModel:
+    """The model, if its weights are the run's; else ModelError."""
     if lm.model_id != wanted.model_id:
         raise ModelError(
-            f"'{name or wanted.name}' has weights {lm.model_id}, the atlas's '{wanted.name}' has "
+            f"'{lm.name}' has weights {lm.model_id}, the atlas's '{wanted.name}' has "
             f"{wanted.model_id}: name the model that was indexed",
             parameters=["model"],
         )

@@ -22,16 +22,14 @@ from atlas.engine.attribution import METHODS, Attribution, attribute_targets
 from atlas.engine.integration import Integration
 from atlas.errors import SettingsError
 from atlas.facts import Dataset
-from atlas.index import records
-from atlas.index.batches import AskedPrompt, relation_batches
-from atlas.index.index_lock import indexing
-from atlas.interactions.examine import examine_facts, side_by_side
-from atlas.interactions.stored import record_interactions, unexamined_facts
+from atlas.indexing import records
+from atlas.indexing.batches import AskedPrompt, relation_batches
+from atlas.indexing.index_lock import indexing
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.select import select
 from atlas.selection.thresholds import Thresholds
-from atlas.store.atlas_file import Atlas, open_atlas
+from atlas.store.atlas_file import AtlasFile, open_file
 
 COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
 COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
@@ -41,12 +39,12 @@ COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
 class IndexSettings:
     """Everything besides the facts that decides what an index holds.
 
-    model, dtype, device: as for `load_model`. score_floor: scores below this share of a prompt's
-    maximum (in absolute value) are not stored. memory_budget (bytes) changes no score.
-    interactions: also suppress every fact's neurons, each, in pairs and all, once it is selected.
+    model, dtype, device: as for `load_model`; a loaded model is taken as it is. score_floor: scores
+    below this share of a prompt's maximum (in absolute value) are not stored. memory_budget (bytes)
+    changes no score.
     """
 
-    model: str = "mini-bert"
+    model: str | LanguageModel = "mini-bert"
     dtype: str = "float32"
     device: str = "auto"
     method: str = "integrated-gradients"
@@ -54,7 +52,11 @@ class IndexSettings:
     score_floor: float = 0.05
     thresholds: Thresholds = field(default_factory=Thresholds)
     memory_budget: int | None = None
-    interactions: bool = False
+
+    @property
+    def name(self) -> str:
+        """The model's name, loaded or not."""
+        return self.model if isinstance(self.model, str) else self.model.name
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -87,25 +89,32 @@ class IndexProgress:
     complete: bool = False
 
 
-def index(
-    path: Path, dataset: Dataset, chosen: Dataset, settings: IndexSettings
+@contextlib.contextmanager
+def indexing_on(path: Path, settings: IndexSettings) -> Iterator[tuple[AtlasFile, LanguageModel]]:
+    """The atlas at `path`, with no other indexer at work on it, and the model to measure.
+
+    Raises LockedAtlas at once if another indexer works on the file, and whatever `load_model` and
+    `open_file` raise. There is no new file before the model is loaded.
+    """
+    with indexing(path):
+        if path.exists():  # a file that cannot be used is refused before minutes of loading
+            open_file(path, create=True)
+        lm = settings.model
+        if isinstance(lm, str):
+            lm = load_model(lm, settings.dtype, settings.device)
+        yield open_file(path, create=True), lm
+
+
+def measure(
+    atlas: AtlasFile, lm: LanguageModel, dataset: Dataset, chosen: Dataset, settings: IndexSettings
 ) -> Generator[IndexProgress, None, None]:
-    """Measure the chosen part of a dataset and select its knowledge neurons, into the atlas `path`.
+    """Measure the chosen part of a dataset and select its knowledge neurons.
 
     The run is identified by model, settings and the whole dataset, so that choosing more relations
     or facts later continues it. Yields before every relation, after every batch of it, and when it
     is complete.
-
-    Raises LockedAtlas at once if another indexer works on the file, and whatever `load_model` and
-    `open_atlas` raise. There is no new file before the model is loaded.
     """
-    with indexing(path):
-        if path.exists():  # a file that cannot be used is refused before minutes of loading
-            open_atlas(path, create=True)
-        lm = load_model(settings.model, settings.dtype, settings.device)
-        atlas = open_atlas(path, create=True)
-        job = _Job(atlas, lm, settings, _run_record(lm, dataset, settings))
-        yield from job.measure(chosen)
+    yield from _Job(atlas, lm, settings, _run_record(lm, dataset, settings)).measure(chosen)
 
 
 def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) -> records.RunRecord:
@@ -137,7 +146,7 @@ class _Job:
     """One call of `index`: what is measured but not committed yet, and when it last committed."""
 
     def __init__(
-        self, atlas: Atlas, lm: LanguageModel, settings: IndexSettings, run: records.RunRecord
+        self, atlas: AtlasFile, lm: LanguageModel, settings: IndexSettings, run: records.RunRecord
     ) -> None:
         self.atlas, self.lm, self.settings, self.run = atlas, lm, settings, run
         self.pending: list[records.PromptResults] = []
@@ -187,9 +196,6 @@ class _Job:
                 )
                 yield at
             self._commit(relation.relation_id)
-            if self.settings.interactions:
-                for _ in self._interactions(relation.relation_id):
-                    yield at
             at = replace(at, complete=True, seconds=time.monotonic() - started)
             yield at
 
@@ -197,17 +203,6 @@ class _Job:
         with self._writing_pending() as connection:
             if complete_relation is not None:
                 select(connection, self.run.run_id, self.settings.thresholds, [complete_relation])
-
-    def _interactions(self, relation_id: str) -> Iterator[None]:
-        """Examine what is missing of a relation, and record it some facts at a time."""
-        selection_id = self.settings.thresholds.selection_id(self.run.run_id)
-        with self.atlas.reading(COMMIT_WAIT) as connection:
-            facts = unexamined_facts(connection, selection_id, relation_id=relation_id)
-        for batch in side_by_side(facts):
-            found = examine_facts(self.lm, selection_id, batch)
-            with self.atlas.writing(COMMIT_WAIT) as connection:
-                record_interactions(connection, found.facts, found.pairs)
-            yield
 
     @contextlib.contextmanager
     def _writing_pending(self) -> Iterator[DuckDBPyConnection]:

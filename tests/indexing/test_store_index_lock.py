@@ -7,12 +7,12 @@ import pytest
 from processes import run, run_without_privileges, start, stop
 
 from atlas.errors import LockedAtlas
-from atlas.index.index_lock import indexing
+from atlas.indexing.index_lock import indexing
 from atlas.store.file_lock import Held, file_lock
 
 INDEX = """
     import sys
-    from atlas.index.index_lock import indexing
+    from atlas.indexing.index_lock import indexing
     with indexing(sys.argv[1]):
         print("indexing", flush=True)
         sys.stdin.readline()
@@ -20,7 +20,7 @@ INDEX = """
 TRY = """
     import sys
     from atlas.errors import AtlasError
-    from atlas.index.index_lock import indexing
+    from atlas.indexing.index_lock import indexing
     try:
         with indexing(sys.argv[1]):
             print("indexing")

@@ -12,11 +12,11 @@ from published_files import MODEL, SHARED, neurons, write_bags, write_dataset, w
 from tiny_index import rows, tables
 from tiny_models import save_tiny
 
+from atlas.atlas import open_atlas
 from atlas.errors import DataError, SettingsError
-from atlas.index.known_models import published_model
-from atlas.index.published import Imported, import_published
+from atlas.indexing.known_models import published_model
+from atlas.indexing.published import Imported, import_published
 from atlas.selection.select import Thresholds, select
-from atlas.store.atlas_file import open_atlas
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.errors import CorruptCheckpoint, SettingsError
-from atlas.index.records import ModelRecord
+from atlas.indexing.records import ModelRecord
 from atlas.models.checkpoint import read_json, sha256_of_files, weight_files
 
 

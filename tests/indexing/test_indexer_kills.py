@@ -13,9 +13,9 @@ import pytest
 from processes import run_on_full_disk, start, stop
 from tiny_index import CHEAP, indexed, on, tables, tiny_dataset
 
+from atlas.atlas import open_atlas
 from atlas.datasets import choose
-from atlas.index.indexer import IndexSettings
-from atlas.store.atlas_file import open_atlas
+from atlas.indexing.indexer import IndexSettings
 
 KILLS = 24
 MOST_BATCHES = 4  # measured between two kills, apart from the one under way
@@ -33,9 +33,9 @@ INDEX = """
     import alembic.command, duckdb_engine, torch
     from tiny_index import CHEAP, on, tiny_dataset
 
-    from atlas.index import batches
+    from atlas.indexing import batches
 
-    from atlas.index import indexer
+    from atlas.indexing import indexer
 
     torch.set_num_threads(1)
     batches.LARGEST_BATCH = 2
@@ -182,7 +182,7 @@ FILL = """
     from pathlib import Path
 
     from test_indexer_kills import LARGE, every_score
-    from atlas.index import indexer
+    from atlas.indexing import indexer
     from atlas.errors import AtlasError
 
     indexer.COMMIT_EVERY = -1.0

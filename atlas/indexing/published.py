@@ -17,15 +17,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from atlas.answers import Answer
 from atlas.datasets import read_dataset
 from atlas.datasets.layouts import find_layout
 from atlas.datasets.rows import FactRow, Place, Problem, parse_json, quoted, read_text
 from atlas.errors import DataError
 from atlas.facts import Dataset, Fact, derived_fact_id
-from atlas.index import published_records
-from atlas.index.known_models import published_model
-from atlas.index.records import ModelRecord, RunRecord
-from atlas.store.atlas_file import open_atlas
+from atlas.indexing import published_records
+from atlas.indexing.known_models import published_model
+from atlas.indexing.records import ModelRecord, RunRecord
+from atlas.store.atlas_file import open_file
 
 _BAGS = re.compile(r"(?:base_)?kn_bag-(?P<relation>[^.]+)\.json")
 _SHAPE = "expected is an object uuid → [[layer, neuron], …], or kn_bag-P36.json of the paper's code"
@@ -34,7 +35,7 @@ Neuron = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Imported:
+class Imported(Answer, rows="unknown"):
     """What an import put into the atlas, or found there already."""
 
     run_id: str
@@ -90,7 +91,7 @@ def import_published(
         )
     known = {fact.fact_id: neurons[fact.fact_id] for fact in facts}
     run = _run_record(record, dataset, known)
-    with open_atlas(path, create=True).writing() as connection:
+    with open_file(path, create=True).writing() as connection:
         selection_id = published_records.record_published(connection, part, record, run, known)
     distinct = {neuron for found in known.values() for neuron in found}
     return Imported(

@@ -11,10 +11,10 @@ from synthetic import (
     synthetic_run,
 )
 
+from atlas.atlas import Atlas, open_atlas
 from atlas.errors import StoreError
 from atlas.facts import Dataset, Fact, Relation, Template
-from atlas.index import records
-from atlas.store.atlas_file import Atlas, open_atlas
+from atlas.indexing import records
 
 
 @pytest.fixture

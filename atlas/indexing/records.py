@@ -1,7 +1,7 @@
 """What the indexer writes: dataset, model, run, results. Repeating a call changes no row.
 
-Every function takes a connection from `Atlas.writing()`; the rows are there for others once that
-block ends. Rows travel through Arrow, never one by one.
+Every function takes a connection from `AtlasFile.writing()`; the rows are there for others once
+that block ends. Rows travel through Arrow, never one by one.
 """
 
 import hashlib

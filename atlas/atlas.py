@@ -1,0 +1,680 @@
+"""An open atlas: every question and every job is one method that returns a frozen dataclass.
+
+    db = atlas.open("atlas.duckdb")
+    db.fact("Ireland:P36")
+    db.edit_update("France:P36", "London")
+
+Methods that ask about neurons take `selection` (a name, or an unambiguous beginning of an id) and
+`run`; left out, the default selection is meant. Methods that need the model take `lm`: a loaded
+model, a name or a path, or None for the run's model wherever that is found; weights other than the
+run's are refused. Methods that take a while take `progress`, see `atlas.progress`.
+
+What needs torch is imported where it is used: questions must not wait for it.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+
+import duckdb
+
+from atlas.answers import Listed
+from atlas.edits.diff import EditDiff, edit_diff
+from atlas.edits.edit import Edit, ImportedEdit, overlapping
+from atlas.edits.in_force import (
+    ExportedEdits,
+    edits_in_force,
+    interfering_edits,
+    require_models,
+)
+from atlas.edits.report import EditReport, edit_report
+from atlas.edits.stored import (
+    delete_edit,
+    edit_summaries,
+    held_before,
+    read_edits,
+    record_edit,
+    revert_edit,
+    set_edit_state,
+)
+from atlas.errors import NoScores, NotFound
+from atlas.export.run_export import RunExport, export_run
+from atlas.indexing.run_model import RunModel, run_model, selection_model
+from atlas.interactions.report import InteractionReport, interaction_report
+from atlas.interactions.stored import unexamined_facts
+from atlas.interference.predicted import InterferenceReport, interference_report
+from atlas.meaning.report import NeuronMeaning, neuron_meaning, remember_associations
+from atlas.progress import Loading, Progress, Reporter, Working, reported, reporting
+from atlas.queries.facts import (
+    FactReport,
+    FactsReport,
+    fact_reports,
+    one_fact,
+    require_known_name,
+)
+from atlas.queries.group_overlap import group_overlap
+from atlas.queries.info import AtlasInfo, atlas_info
+from atlas.queries.neurons import HubOrder, HubsReport, NeuronReport, hubs_report, neuron_report, require_neuron
+from atlas.queries.overlap import (
+    LayerOverlapReport,
+    OverlapReport,
+    layer_overlap,
+    relation_overlap,
+)
+from atlas.queries.relations import RelationReport, one_relation, relation_report
+from atlas.queries.sharing import NeighboursReport, SharedReport, neighbours_report, shared_report
+from atlas.selection.chosen import (
+    ChosenSelection,
+    SelectionReport,
+    choose_run,
+    choose_selection,
+    selection_report,
+)
+from atlas.selection.select import select
+from atlas.selection.thresholds import Thresholds
+from atlas.side_effects.scopes import Scope, checked_by, parse_scope
+from atlas.store.atlas_file import AtlasFile, open_file
+from atlas.store.dictionary import data_dictionary
+from atlas.store.user_sql import QueryResult, run_sql
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from atlas.edits.asking import AskedReport
+    from atlas.edits.live import LiveEdits
+    from atlas.facts import Dataset
+    from atlas.indexing.published import Imported
+    from atlas.interference.measure import MeasuredInterference
+    from atlas.jobs import IndexReport
+    from atlas.models.language_model import LanguageModel
+    from atlas.side_effects.checks import ChecksReport
+
+ModelOrName: TypeAlias = Union["LanguageModel", str, Path, None]
+
+
+def open_atlas(path: Path | str = "atlas.duckdb", *, create: bool = False) -> "Atlas":
+    """The atlas at `path`, upgraded first if an older version wrote it; also called `atlas.open`.
+
+    An older file is copied to `PATH.backup-REVISION` before it is touched. With `create`, a
+    missing file (or a DuckDB file without any table) becomes a new atlas.
+
+    Errors: StoreError (no such file), NotAnAtlas, NewerAtlas, LockedAtlas, ReadOnlyAtlas, DiskFull.
+    """
+    return Atlas(open_file(path, create=create).path)
+
+
+@dataclass(frozen=True)
+class Atlas(AtlasFile):
+    """An atlas at the newest revision; the file is open only while a method runs."""
+
+    # Questions about what is stored
+
+    def info(self) -> AtlasInfo:
+        """Models, runs, selections and counts."""
+        with self.reading() as connection:
+            return atlas_info(connection, self.path)
+
+    def fact(
+        self, name: str, *, selection: str | None = None, run: str | None = None
+    ) -> FactReport:
+        """A fact's prompts and knowledge neurons; `name` is an id, a subject or SUBJECT:RELATION.
+
+        Raises NotFound with near matches, AmbiguousFact for a name that several facts go by.
+        """
+        with self._opened(selection, run) as (connection, chosen):
+            fact = one_fact(connection, name)
+            return fact_reports(connection, chosen, fact.fact_id)[0].of(chosen)
+
+    def facts(
+        self,
+        name: str,
+        *,
+        limit: int | None = None,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> FactsReport:
+        """Every fact that the name leads to; `limit` bounds the prompts and neurons of each."""
+        with self._opened(selection, run) as (connection, chosen):
+            return FactsReport(tuple(fact_reports(connection, chosen, name, limit))).of(chosen)
+
+    def neuron(
+        self,
+        layer: int,
+        neuron: int,
+        *,
+        limit: int | None = None,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> NeuronReport:
+        """The facts that a neuron serves, highest score first."""
+        with self._opened(selection, run) as (connection, chosen):
+            return neuron_report(connection, chosen, layer, neuron, limit).of(chosen)
+
+    def relation(
+        self,
+        name: str,
+        *,
+        limit: int | None = None,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> RelationReport:
+        """A relation's neurons, layers and thresholds; `name` is its id or label."""
+        with self._opened(selection, run) as (connection, chosen):
+            return relation_report(connection, chosen, name, limit).of(chosen)
+
+    def hubs(
+        self,
+        *,
+        by: HubOrder = "facts",
+        limit: int | None = 20,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> HubsReport:
+        """The neurons that serve most facts, facts of most relations, or relations most evenly."""
+        with self._opened(selection, run) as (connection, chosen):
+            return hubs_report(connection, chosen, limit, by).of(chosen)
+
+    def shared(
+        self,
+        a: str,
+        b: str,
+        *,
+        limit: int | None = None,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> SharedReport:
+        """The neurons that two facts have in common."""
+        with self._opened(selection, run) as (connection, chosen):
+            return shared_report(connection, chosen, a, b, limit).of(chosen)
+
+    def neighbours(
+        self,
+        fact: str,
+        *,
+        limit: int | None = 20,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> NeighboursReport:
+        """The facts that share a fact's knowledge neurons, most shared first."""
+        with self._opened(selection, run) as (connection, chosen):
+            return neighbours_report(connection, chosen, fact, limit).of(chosen)
+
+    def overlap(
+        self,
+        *,
+        by: Literal["relation", "layer", "object", "subject"] = "relation",
+        limit: int | None = None,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> OverlapReport | LayerOverlapReport:
+        """How many knowledge neurons facts share, exactly, within groups and across them."""
+        with self._opened(selection, run) as (connection, chosen):
+            if by == "layer":
+                return layer_overlap(connection, chosen, limit).of(chosen)
+            if by == "relation":
+                return relation_overlap(connection, chosen, limit).of(chosen)
+            return group_overlap(connection, chosen, by, limit).of(chosen)
+
+    def sql(self, statement: str) -> QueryResult:
+        """The answer to one SQL statement that reads; BadQuery for anything else."""
+        return run_sql(self.path, statement)
+
+    def dictionary(self) -> Listed:
+        """Every view, table and column of the atlas with its meaning."""
+        with self.reading() as connection:
+            return Listed(tuple(data_dictionary(connection)))
+
+    def engine(self) -> "Engine":
+        """A read-only SQLAlchemy engine on the atlas, for pandas, polars and notebooks.
+
+        Dispose of it before anything writes to the atlas.
+        """
+        import sqlalchemy
+
+        return sqlalchemy.create_engine(
+            f"duckdb:///{self.path}",
+            connect_args={"read_only": True},
+            poolclass=sqlalchemy.NullPool,
+        )
+
+    # Questions that may need the model; what it answers is stored, and not asked again
+
+    def interference(
+        self,
+        fact: str,
+        *,
+        measure: ModelOrName | bool = None,
+        limit: int | None = 20,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> "InterferenceReport | MeasuredInterference":
+        """What a fact's neurons are to the other facts: predicted from scores, or measured.
+
+        measure: a model, its name, or True for the run's: suppress the neurons in it, ask the
+        `limit` facts predicted to suffer most and as many controls, and store what comes out.
+        """
+        with self._opened(selection, run) as (connection, chosen):
+            if measure is None or measure is False:
+                return interference_report(connection, chosen, fact, limit).of(chosen)
+            interference_report(connection, chosen, fact, 0)  # refused before the model is loaded
+            wanted = selection_model(connection, chosen.selection_id)
+        from atlas.interference.measure import measure_interference
+
+        with reporting(progress) as report:
+            lm = self._model(None if measure is True else measure, wanted, device, report)
+            return measure_interference(self, lm, chosen, fact, limit or 10**9).of(chosen)
+
+    def interactions(
+        self,
+        fact: str,
+        *,
+        lm: ModelOrName = None,
+        limit: int | None = 20,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> InteractionReport:
+        """What suppressing each of a fact's neurons, each pair and all of them does.
+
+        NotFound for a fact without knowledge neurons, NoScores for published neurons.
+        """
+        with self._opened(selection, run) as (connection, chosen):
+            if chosen.preset == "published":
+                raise NoScores(
+                    f"run {chosen.run_id} is of published neurons, without the prompts that "
+                    "interactions are measured on: ask a run that measured a model",
+                    parameters=("run",),
+                )
+            named = one_fact(connection, fact)
+            missing = unexamined_facts(connection, chosen.selection_id, fact_id=named.fact_id)
+            wanted = selection_model(connection, chosen.selection_id)
+        if missing:
+            from atlas.interactions.examine import examine_and_record
+
+            with reporting(progress) as report:
+                model = self._model(lm, wanted, device, report)
+                reported(examine_and_record(self, model, chosen.selection_id, missing), report)
+        with self.reading() as connection:
+            found = interaction_report(connection, chosen, named, limit)
+        if found is None:
+            raise NotFound(
+                f"{named.subject} {named.relation_id} has no knowledge neuron in selection "
+                f"{chosen.selection_id}: ask about another fact"
+            )
+        return found.of(chosen)
+
+    def meaning(
+        self,
+        layer: int,
+        neuron: int,
+        *,
+        lm: ModelOrName = None,
+        limit: int | None = 5,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> NeuronMeaning:
+        """Tokens that a neuron writes, prompts that excite it, what its facts have in common."""
+        with self._opened(selection, run) as (connection, chosen):
+            require_neuron(chosen, layer, neuron)
+            wanted = selection_model(connection, chosen.selection_id)
+        remember_associations(self, chosen.selection_id)
+        with self.reading() as connection:
+            found = neuron_meaning(connection, chosen, layer, neuron, limit)
+        if not found.tokens and chosen.preset != "published":
+            from atlas.meaning.written import store_meaning
+
+            with reporting(progress) as report:
+                model = self._model(lm, wanted, device, report)
+                found = replace(found, tokens=store_meaning(self, model, chosen, layer, neuron))
+        return found.of(chosen)
+
+    # Selections
+
+    def select(self, *, run: str | None = None, **thresholds: Any) -> SelectionReport:
+        """Choose knowledge neurons anew from the stored scores; thresholds as for `Thresholds`.
+
+        Without any, the preset `paper`; with some and no `preset`, these as they are.
+        """
+        if thresholds and "preset" not in thresholds:
+            thresholds["preset"] = "fixed"
+        with self.writing() as connection:
+            selection_id = select(connection, choose_run(connection, run), Thresholds(**thresholds))
+            report = selection_report(connection, selection_id)
+            return report.of(choose_selection(connection, selection_id))
+
+    # Filling the atlas
+
+    def index(
+        self,
+        model: "LanguageModel | str | Path" = "mini-bert",
+        data: "Dataset | Path | str | None" = None,
+        *,
+        progress: Progress = None,
+        **settings: Any,
+    ) -> "IndexReport":
+        """Measure facts on a model and select their neurons; see `atlas.jobs.index`."""
+        from atlas.jobs import index
+
+        return index(self.path, model, data, progress=progress, **settings)
+
+    def import_published(
+        self,
+        files: Sequence[Path | str],
+        model: str,
+        data: Path | str,
+        *,
+        layers: int | None = None,
+        neurons_per_layer: int | None = None,
+    ) -> "Imported":
+        """Store neurons that others published as a finished run with one selection."""
+        from atlas.indexing.published import import_published
+
+        return import_published(
+            self.path,
+            [Path(file) for file in files],
+            model,
+            Path(data),
+            layers=layers,
+            neurons_per_layer=neurons_per_layer,
+        )
+
+    # Edits
+
+    def edits(self, *ids: int) -> list[Edit]:
+        """The stored edits with these numbers, in that order; without numbers, all in force.
+
+        NotFound for a number that there is not.
+        """
+        with self.reading() as connection:
+            return read_edits(connection, ids or None)
+
+    def edit(self, number: int) -> EditReport:
+        """An edit in full but for its deltas: neurons, settings, outcome."""
+        with self.reading() as connection:
+            return edit_report(connection, number)
+
+    def edit_list(self) -> Listed:
+        """One row an edit, oldest first."""
+        with self.reading() as connection:
+            return Listed(tuple(edit_summaries(connection)))
+
+    def edit_diff(self, first: int, second: int) -> EditDiff:
+        """What sets two edits apart: settings, neurons, and how alike their changes are."""
+        with self.reading() as connection:
+            return edit_diff(*read_edits(connection, [first, second]))
+
+    def edit_revert(self, *ids: int, undo: bool = False) -> list[Edit]:
+        """Take edits out of force but keep them, or bring them back; returns them as they were."""
+        with self.writing() as connection:
+            found = read_edits(connection, ids)
+            for number in ids:
+                if undo:
+                    set_edit_state(connection, number, "stored")
+                else:
+                    revert_edit(connection, number)
+        return found
+
+    def edit_delete(self, *ids: int) -> list[Edit]:
+        """Delete edits with their measurements; returns them as they were."""
+        with self.writing() as connection:
+            found = read_edits(connection, list(dict.fromkeys(ids)))
+            for edit in found:
+                delete_edit(connection, edit.edit_id or 0)
+        return found
+
+    def edit_update(
+        self,
+        fact: str,
+        to: str,
+        *,
+        relation: str | None = None,
+        any_object: bool = False,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        progress: Progress = None,
+        **settings: Any,
+    ) -> EditReport:
+        """Give a fact a new object; settings as for `EditSettings`.
+
+        Raises NotFound for an object that no fact of the atlas knows unless `any_object`, EditError
+        for the object that it has; then nothing is stored.
+        """
+        with self._opened(selection, None) as (connection, chosen):
+            fact_id = one_fact(connection, fact, relation).fact_id
+            if not any_object:
+                require_known_name(connection, to)
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            report(Working(f"Editing {fact}"))
+            from atlas.edits.making.make import EditSettings, make_update
+
+            how = EditSettings(selection_id=chosen.selection_id, **settings)
+            made = make_update(model, self, fact_id, to, how)
+        return self._made(made)
+
+    def edit_erase(
+        self,
+        fact: str | None = None,
+        *,
+        relation: str | None = None,
+        neurons: int | None = None,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        progress: Progress = None,
+        **settings: Any,
+    ) -> EditReport:
+        """Set value vectors to zero: a fact's, or without one those of the relation's commonest."""
+        with self._opened(selection, None) as (connection, chosen):
+            if fact is not None:
+                target = one_fact(connection, fact, relation).fact_id
+            else:
+                target = one_relation(connection, relation or "")[0]
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            report(Working(f"Erasing {fact or relation}"))
+            from atlas.edits.making.make import EditSettings, make_erase, make_relation_erase
+
+            how = EditSettings(selection_id=chosen.selection_id, neurons=neurons, **settings)
+            if fact is not None:
+                made = make_erase(model, self, target, how)
+            else:
+                made = make_relation_erase(model, self, target, neurons or 20, how)
+        return self._made(made)
+
+    def edit_scale(
+        self,
+        fact: str,
+        factor: float,
+        *,
+        relation: str | None = None,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        progress: Progress = None,
+        **settings: Any,
+    ) -> EditReport:
+        """Multiply the value vectors of a fact's neurons: below 1 suppresses, above 1 amplifies."""
+        with self._opened(selection, None) as (connection, chosen):
+            fact_id = one_fact(connection, fact, relation).fact_id
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            report(Working(f"Editing {fact}"))
+            from atlas.edits.making.make import EditSettings, make_scale
+
+            how = EditSettings(selection_id=chosen.selection_id, **settings)
+            made = make_scale(model, self, fact_id, factor, how)
+        return self._made(made)
+
+    def ask(
+        self,
+        lm: ModelOrName,
+        *texts: str,
+        edits: Sequence[int] = (),
+        top: int = 5,
+        device: str = "auto",
+        progress: Progress = None,
+    ) -> "AskedReport":
+        """Top answers to the texts without the edits and with them; the model stays as it was.
+
+        Without texts, each edit's fact is asked once.
+        """
+        with self.reading() as connection:
+            found = edits_in_force(connection, edits)
+            wanted = run_model(connection, found[0].model_id) if found else self._latest(connection)
+            conflicts = interfering_edits(connection, found)
+            own = [edit_report(connection, number).outcomes[:1] for number in edits]
+        questions = texts or tuple(prompt.text for prompts in own for prompt in prompts)
+        from atlas.edits.asking import ask_all
+
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            return ask_all(model, found, questions, top, conflicts)
+
+    def live(
+        self,
+        *edits: int,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        progress: Progress = None,
+    ) -> "LiveEdits":
+        """A session in which the model is asked and edits are switched on and off."""
+        with self.reading() as connection:
+            found = edits_in_force(connection, edits)
+            wanted = run_model(connection, found[0].model_id)
+        from atlas.edits.live import LiveEdits
+
+        with reporting(progress) as report:
+            return LiveEdits(self, self._model(lm, wanted, device, report), found)
+
+    def check(
+        self,
+        *edits: int,
+        scope: str | Scope = "neighbours",
+        seed: int = 0,
+        fail_over: str | None = None,
+        worst: int = 10,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        progress: Progress = None,
+    ) -> "ChecksReport":
+        """Measure what edits did to the facts of the index; stored, and not measured again."""
+        from atlas.side_effects.limits import parse_limits
+
+        limits = None if fail_over is None else parse_limits(fail_over)
+        chosen = parse_scope(scope, seed) if isinstance(scope, str) else scope
+        with self.reading() as connection:
+            found = edits_in_force(connection, edits)
+            for number in edits:
+                checked_by(connection, number)  # refused before the model is loaded
+            wanted = run_model(connection, found[0].model_id)
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            from atlas.side_effects.checks import check_edits
+
+            return check_edits(self, model, edits, chosen, limits, worst, report)
+
+    def edit_export(
+        self,
+        *edits: int,
+        to: Path | str | None = None,
+        delta: Path | str | None = None,
+        force: bool = False,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        progress: Progress = None,
+    ) -> ExportedEdits:
+        """Write edits as a model directory (`to`) or as a file of the changes alone (`delta`)."""
+        if (to is None) == (delta is None):
+            raise ValueError("give either `to`, a directory, or `delta`, a file")
+        with self.reading() as connection:
+            found = edits_in_force(connection, edits)
+            interference = interfering_edits(connection, found) if to is not None else []
+            wanted = run_model(connection, found[0].model_id) if to is not None else None
+        if delta is not None:
+            from atlas.edits.delta_files import write_delta
+
+            return ExportedEdits(str(write_delta(Path(delta), found, force=force)), edits, (), ())
+        assert to is not None
+        assert wanted is not None
+        from atlas.edits.model_export import export_model, require_free
+
+        require_free(Path(to), force)
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            report(Working(f"Writing {to}"))
+            written = export_model(model, found, Path(to), force=force)
+        return ExportedEdits(str(written), edits, tuple(overlapping(found)), tuple(interference))
+
+    def edit_import(self, file: Path | str) -> Listed:
+        """Read edits from a delta file; one that the atlas holds already keeps its number.
+
+        Rows are `ImportedEdit`, in the file's order.
+        """
+        from atlas.edits.delta_files import read_delta
+
+        edits = read_delta(Path(file))
+        with self.writing() as connection:
+            require_models(connection, edits)
+            return Listed(tuple(_imported(connection, edit) for edit in edits))
+
+    # Files
+
+    def export_run(
+        self, to: Path | str, *, run: str | None = None, force: bool = False
+    ) -> RunExport:
+        """Write a run (the latest unless one is named) as Parquet files into a new directory."""
+        return export_run(self, run, Path(to), force=force)
+
+    # What the methods share
+
+    @contextlib.contextmanager
+    def _opened(
+        self, selection: str | None, run: str | None
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, ChosenSelection]]:
+        with self.reading() as connection:
+            yield connection, choose_selection(connection, selection, run)
+
+    def _latest(self, connection: duckdb.DuckDBPyConnection) -> RunModel:
+        return selection_model(connection, choose_selection(connection).selection_id)
+
+    def _model(
+        self, lm: ModelOrName | bool, wanted: RunModel, device: str, report: Reporter
+    ) -> "LanguageModel":
+        from atlas.indexing.load_run_model import load_run_model, require_weights
+        from atlas.models.language_model import LanguageModel
+
+        if isinstance(lm, LanguageModel):
+            return require_weights(lm, wanted)
+        name = None if lm is None else str(lm)
+        report(Loading(name or wanted.name))
+        return load_run_model(wanted, name, device)
+
+    def _made(self, made: Any) -> EditReport:
+        with self.reading() as connection:
+            return edit_report(connection, made.edit.edit_id, before=made.before)
+
+
+def _imported(connection: duckdb.DuckDBPyConnection, edit: Edit) -> ImportedEdit:
+    before = held_before(connection, edit)
+    return ImportedEdit(
+        edit_id=record_edit(connection, edit),
+        before=before,
+        kind=edit.kind,
+        method=edit.method,
+        relation_id=edit.relation_id,
+        subject=edit.subject,
+        old_object=edit.old_object,
+        new_object=edit.new_object,
+    )

@@ -1,0 +1,159 @@
+"""Work that joins several rooms: an index with its interactions and its report."""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas.datasets import choose, read_dataset
+from atlas.engine.integration import Integration
+from atlas.errors import SettingsError
+from atlas.facts import Dataset
+from atlas.indexing.indexer import (
+    COMMIT_WAIT,
+    IndexProgress,
+    IndexSettings,
+    indexing_on,
+    measure,
+)
+from atlas.interactions.examine import examine_and_record
+from atlas.interactions.stored import unexamined_facts
+from atlas.models.language_model import LanguageModel
+from atlas.progress import Advance, Loading, Progress, Reporter, reported, reporting
+from atlas.queries.info import RunSummary, SelectionSummary, atlas_info
+from atlas.queries.relations import SkipReason
+from atlas.selection.chosen import OfSelection, choose_selection
+from atlas.store.atlas_file import AtlasFile
+
+_GIB = 1 << 30
+_INTEGRATION = ("rule", "points", "tolerance", "max_evaluations")
+
+
+@dataclass(frozen=True)
+class IndexReport(OfSelection, rows="skipped"):
+    """What an index came to: its run, its selection, and what could not be asked."""
+
+    run: RunSummary
+    found: SelectionSummary | None  # what the selection found
+    few_templates: tuple[str, ...]  # relations with fewer templates than min_prompts
+    min_prompts: int  # that a knowledge neuron must pass in
+    relations: tuple[str, ...]  # ids of the relations asked for
+    skipped: tuple[SkipReason, ...]
+
+
+def index(
+    path: Path | str,
+    model: LanguageModel | str | Path = "mini-bert",
+    data: Dataset | Path | str | None = None,
+    *,
+    relations: Sequence[str] = (),
+    limit: int | None = None,
+    memory_budget: float | None = None,
+    interactions: bool = False,
+    progress: Progress = None,
+    **settings: Any,
+) -> IndexReport:
+    """Measure facts on a model and select their knowledge neurons, into the atlas at `path`.
+
+    data: a dataset or where one lies; None: the embedded one. relations: ids or labels; limit:
+    facts of each. memory_budget: GiB that a pass may keep; changes no score. interactions: also
+    suppress every fact's neurons, each, in pairs and all. Further settings are those of
+    `Integration` (rule, points, tolerance, max_evaluations) and `IndexSettings` (method, dtype,
+    device, score_floor, thresholds).
+
+    The same call again continues where it was stopped and changes nothing once it is done. There
+    is no new file before the model is loaded.
+    """
+    if memory_budget is not None and not (math.isfinite(memory_budget) and memory_budget > 0):
+        raise SettingsError(f"memory budget is {memory_budget}: give GiB, for example 0.5")
+    dataset = (
+        data if isinstance(data, Dataset) else read_dataset(None if data is None else Path(data))
+    )
+    chosen = choose(dataset, relations, limit)
+    integration = Integration(**{n: settings.pop(n) for n in _INTEGRATION if n in settings})
+    how = IndexSettings(
+        model=model if isinstance(model, LanguageModel) else str(model),
+        integration=integration,
+        memory_budget=None if memory_budget is None else int(memory_budget * _GIB),
+        **settings,
+    )
+    labels = {relation.relation_id: relation.label for relation in chosen.relations}
+    with reporting(progress) as report:
+        report(Loading(how.name))
+        with indexing_on(Path(path), how) as (atlas, lm):
+            run_id = _measured(atlas, lm, dataset, chosen, how, labels, report)
+            selection_id = how.thresholds.selection_id(run_id)
+            if interactions:
+                _examined(atlas, lm, selection_id, list(labels), report)
+    return _report(atlas, run_id, selection_id, chosen, how.thresholds.min_prompts)
+
+
+def _measured(
+    atlas: AtlasFile,
+    lm: LanguageModel,
+    dataset: Dataset,
+    chosen: Dataset,
+    settings: IndexSettings,
+    labels: Mapping[str, str],
+    report: Reporter,
+) -> str:
+    """Measure and select; returns the run's id."""
+    run_id = ""
+    # closing: if Ctrl-C comes while somebody draws, the indexer commits what it has
+    with contextlib.closing(measure(atlas, lm, dataset, chosen, settings)) as events:
+        for event in events:
+            run_id = event.run_id
+            report(_advance(event, labels))
+    return run_id
+
+
+def _advance(event: IndexProgress, labels: Mapping[str, str]) -> Advance:
+    return Advance(
+        "all relations",
+        event.done,
+        event.total,
+        event.computed,
+        event.seconds,
+        part=f"{event.relation_id} {labels[event.relation_id]}",
+        part_done=event.relation_done,
+        part_total=event.relation_total,
+        complete=event.complete,
+    )
+
+
+def _examined(
+    atlas: AtlasFile,
+    lm: LanguageModel,
+    selection_id: str,
+    relations: Sequence[str],
+    report: Reporter,
+) -> None:
+    """Examine the interactions that are missing of these relations' facts."""
+    with atlas.reading(COMMIT_WAIT) as connection:
+        facts = [
+            fact
+            for relation_id in relations
+            for fact in unexamined_facts(connection, selection_id, relation_id=relation_id)
+        ]
+    reported(examine_and_record(atlas, lm, selection_id, facts, COMMIT_WAIT), report)
+
+
+def _report(
+    atlas: AtlasFile, run_id: str, selection_id: str, chosen: Dataset, min_prompts: int
+) -> IndexReport:
+    with atlas.reading() as connection:
+        found = atlas_info(connection, atlas.path)
+        selection = choose_selection(connection, selection_id, run_id)
+    return IndexReport(
+        run=next(run for run in found.runs if run.run_id == run_id),
+        found=next((s for s in found.selections if s.selection_id == selection_id), None),
+        few_templates=tuple(
+            r.relation_id for r in chosen.relations if len(r.templates) < min_prompts
+        ),
+        min_prompts=min_prompts,
+        relations=tuple(r.relation_id for r in chosen.relations),
+        skipped=tuple(reason for reason in found.skipped if reason.run_id == run_id),
+        selection=selection,
+    )
