@@ -255,12 +255,12 @@ def _significant(
     if not len(found["layer"]):
         return {"layer": []}
     tests = Drawn(
-        int(found["total"][0]),
+        found["total"].item(0),
         *(np.asarray(found[name], np.int64) for name in ("marked", "drawn", "found")),
     )
     p = over_represented(tests)
     # The pairs left out lie at or below what is expected: their p is far above any that matters.
-    q = false_discovery_rates(p, int(found["tests"][0]))
+    q = false_discovery_rates(p, found["tests"].item(0))
     kept = np.flatnonzero(q <= SIGNIFICANT)
     return {
         "selection_id": [selection_id] * len(kept),

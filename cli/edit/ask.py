@@ -13,8 +13,8 @@ from ..tables import draw_line, draw_table
 from .model import edits_argument, model_options
 
 if TYPE_CHECKING:
-    from atlas.edits.in_force import ExportedEdits
     from atlas.edits.asking import Asked, AskedReport
+    from atlas.edits.in_force import ExportedEdits
 
 _NAMED = 5  # neurons that a note names
 

@@ -59,7 +59,8 @@ def export(
     note_conflicts(found)
     count = f"{len(edits)} edit{'' if len(edits) == 1 else 's'}"
     if delta is not None:
-        note(f"{count} in {found.path}; `atlas edit import {found.path}` reads it into another atlas.")
+        back = f"`atlas edit import {found.path}`"
+        note(f"{count} in {found.path}; {back} reads it into another atlas.")
     else:
         note(f"{count} in {found.path}: a model that loads with from_pretrained.")
 

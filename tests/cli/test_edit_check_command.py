@@ -156,22 +156,19 @@ def test_another_model_is_refused(edited: Edited, saved_gpt2: Path) -> None:
 
 INTERRUPTED = """
 from atlas.side_effects import check as side_effects
-from atlas_cli import edit_check
+from atlas import progress_bars
 
 side_effects.COMMIT_EVERY = 1000.0  # what is kept is kept because of the interrupt
-show = edit_check.show_check_progress
+show = progress_bars._Drawing.show
 
-def wait(events):
-    def first():
-        for event in events:
-            yield event
-            if event.computed:
-                print("measured", file=sys.stderr, flush=True)
-                import time
-                time.sleep(600)
-    show(first())
+def wait(drawing, event):
+    show(drawing, event)
+    if getattr(event, "computed", 0):
+        print("measured", file=sys.stderr, flush=True)
+        import time
+        time.sleep(600)
 
-edit_check.show_check_progress = wait
+progress_bars._Drawing.show = wait
 main()
 """
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from atlas_cli import progress
 from click.testing import Result
 from invocation import MAIN, run, start
 from tiny_index import TEMPLATES, tables, tiny_dataset, write_jsonl
+
+from atlas import progress_bars
 
 FACTS = 3  # a relation
 PROMPTS = FACTS * len(TEMPLATES)
@@ -159,7 +160,7 @@ def test_the_summary_counts_the_reasons_for_which_prompts_were_skipped(
 def test_a_log_does_not_stay_silent_during_a_long_relation(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "LONGEST_SILENCE", 0.0)
+    monkeypatch.setattr(progress_bars, "LONGEST_SILENCE", 0.0)
     lines = run(*command, "--relation", "P36").stderr.splitlines()
     assert re.fullmatch(rf"P36 capital: \d+ of {PROMPTS} prompts {PACE}", lines[1])
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from tiny_index import CHEAP, TEMPLATES, alike, indexed, on, rows, tables, tiny_dataset
+from tiny_index import CHEAP, TEMPLATES, alike, indexed, on, rows, steps, tables, tiny_dataset
 
 from atlas.datasets import choose
 from atlas.engine.integration import Integration
 from atlas.errors import LockedAtlas, ModelNotFound, NotAnAtlas, SettingsError, UnsafeCheckpoint
 from atlas.indexing import batches, indexer
 from atlas.indexing.index_lock import indexing
-from atlas.indexing.indexer import IndexProgress, IndexSettings, index
+from atlas.indexing.indexer import IndexProgress, IndexSettings
 
 FACTS = 3  # a relation
 DATASET = tiny_dataset(relations=2, facts=FACTS)
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 def stopped_after(path: Path, settings: IndexSettings, events: int) -> IndexProgress:
     """Index, and leave off after so many events as Ctrl-C does; returns the last event."""
-    job = index(path, DATASET, DATASET, settings)
+    job = steps(path, DATASET, DATASET, settings)
     for _ in range(events):
         event = next(job)
     with pytest.raises(KeyboardInterrupt):

@@ -31,7 +31,7 @@ INDEX = """
     os.environ["OMP_NUM_THREADS"] = "1"
 
     import alembic.command, duckdb_engine, torch
-    from tiny_index import CHEAP, on, tiny_dataset
+    from tiny_index import CHEAP, on, steps, tiny_dataset
 
     from atlas.indexing import batches
 
@@ -47,7 +47,7 @@ INDEX = """
 
     def index(path, limit):
         last = 0
-        for event in indexer.index(path, dataset, dataset, settings):
+        for event in steps(path, dataset, dataset, settings):
             if event.computed > last:
                 last = event.computed
                 limit -= 1
@@ -182,12 +182,13 @@ FILL = """
     from pathlib import Path
 
     from test_indexer_kills import LARGE, every_score
+    from tiny_index import steps
     from atlas.indexing import indexer
     from atlas.errors import AtlasError
 
     indexer.COMMIT_EVERY = -1.0
     try:
-        for event in indexer.index(Path(sys.argv[2]), LARGE, LARGE, every_score(sys.argv[1])):
+        for event in steps(Path(sys.argv[2]), LARGE, LARGE, every_score(sys.argv[1])):
             pass
         print("finished", event.done)
     except AtlasError as e:
