@@ -56,7 +56,14 @@ from atlas.queries.facts import (
 )
 from atlas.queries.group_overlap import group_overlap
 from atlas.queries.info import AtlasInfo, atlas_info
-from atlas.queries.neurons import HubOrder, HubsReport, NeuronReport, hubs_report, neuron_report, require_neuron
+from atlas.queries.neurons import (
+    HubOrder,
+    HubsReport,
+    NeuronReport,
+    hubs_report,
+    neuron_report,
+    require_neuron,
+)
 from atlas.queries.overlap import (
     LayerOverlapReport,
     OverlapReport,
@@ -67,12 +74,17 @@ from atlas.queries.relations import RelationReport, one_relation, relation_repor
 from atlas.queries.sharing import NeighboursReport, SharedReport, neighbours_report, shared_report
 from atlas.selection.chosen import (
     ChosenSelection,
-    SelectionReport,
     choose_run,
     choose_selection,
-    selection_report,
 )
-from atlas.selection.select import select
+from atlas.selection.selections import (
+    DefaultSelection,
+    MadeSelection,
+    delete_selection,
+    make_selection,
+    selections,
+    use_selection,
+)
 from atlas.selection.thresholds import Thresholds
 from atlas.side_effects.scopes import Scope, checked_by, parse_scope
 from atlas.store.atlas_file import AtlasFile, open_file
@@ -337,17 +349,40 @@ class Atlas(AtlasFile):
 
     # Selections
 
-    def select(self, *, run: str | None = None, **thresholds: Any) -> SelectionReport:
+    def select(
+        self,
+        *,
+        run: str | None = None,
+        name: str | None = None,
+        make_default: bool = True,
+        **thresholds: Any,
+    ) -> MadeSelection:
         """Choose knowledge neurons anew from the stored scores; thresholds as for `Thresholds`.
 
-        Without any, the preset `paper`; with some and no `preset`, these as they are.
+        Without any, the preset `paper`; with some and no `preset`, these as they are. The selection
+        becomes the default, unless that is not wanted or it has no neuron.
         """
         if thresholds and "preset" not in thresholds:
             thresholds["preset"] = "fixed"
+        how = Thresholds(**thresholds)
         with self.writing() as connection:
-            selection_id = select(connection, choose_run(connection, run), Thresholds(**thresholds))
-            report = selection_report(connection, selection_id)
-            return report.of(choose_selection(connection, selection_id))
+            run_id = choose_run(connection, run)
+            return make_selection(connection, run_id, how, name=name, make_default=make_default)
+
+    def selections(self) -> Listed:
+        """Every selection with its thresholds and what it found, the default first."""
+        with self.reading() as connection:
+            return Listed(tuple(selections(connection)))
+
+    def use_selection(self, wanted: str, *, run: str | None = None) -> DefaultSelection:
+        """Make a selection the default, also an empty one."""
+        with self.writing() as connection:
+            return use_selection(connection, wanted, run)
+
+    def delete_selection(self, wanted: str, *, run: str | None = None) -> ChosenSelection:
+        """Delete a selection, not the default one, with all that is derived from it."""
+        with self.writing() as connection:
+            return delete_selection(connection, wanted, run)
 
     # Filling the atlas
 

@@ -22,9 +22,10 @@ from atlas.interactions.examine import examine_and_record
 from atlas.interactions.stored import unexamined_facts
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance, Loading, Progress, Reporter, reported, reporting
-from atlas.queries.info import RunSummary, SelectionSummary, atlas_info
+from atlas.queries.info import RunSummary, atlas_info
 from atlas.queries.relations import SkipReason
 from atlas.selection.chosen import OfSelection, choose_selection
+from atlas.selection.selections import SelectionSummary
 from atlas.store.atlas_file import AtlasFile
 
 _GIB = 1 << 30

@@ -72,7 +72,7 @@ def select(
     }
     if preset is not None:
         named["preset"] = preset
-    _show(open_atlas(db).select(run=run, **named), format_)
+    _show(open_atlas(db).select(run=run, **named).selection, format_)
 
 
 def _show(report: SelectionReport, format_: str) -> None:
