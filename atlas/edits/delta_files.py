@@ -1,14 +1,13 @@
 """Edits in a file of their own: one safetensors file with every edit's deltas and what they are."""
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atlas.durability import appearing_file
 from atlas.edits.edit import Edit
 from atlas.errors import AtlasError, EditError
 from atlas.models.checkpoint import check_safetensors, one_line
@@ -52,17 +51,8 @@ def write_delta(path: Path | str, edits: Sequence[Edit], force: bool = False) ->
     metadata = {"format": FORMAT, "edits": json.dumps(described, sort_keys=True)}
     content = save(tensors, metadata)
     try:
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(number, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        with appearing_file(path) as unfinished:
+            unfinished.write_bytes(content)
     except OSError as error:
         raise EditError(f"{path} cannot be written: {one_line(error)}") from error
     return path
@@ -120,10 +110,3 @@ def _edit(file: Any, place: int, entry: dict[str, Any]) -> Edit:
 
 def _damaged(path: Path) -> str:
     return f"{path} is damaged, its content does not match what it says: export it again"
-
-
-def _umask() -> int:
-    """What a new file's permissions leave out; a temporary file's are narrower."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,10 +1,9 @@
 """An edited model as a Hugging Face directory that plain transformers loads."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlas.durability import flush
+from atlas.durability import appearing_directory
 from atlas.edits.applying import applied
 from atlas.edits.edit import Edit
 from atlas.errors import EditError
@@ -27,18 +26,9 @@ def export_model(
     directory = Path(directory)
     require_free(directory, force)
     try:
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.") as at:
-            fresh = Path(at) / "model"
-            fresh.mkdir()
-            with applied(lm, edits), quiet():
-                lm.model.save_pretrained(str(fresh))
-                lm.tokenizer.save_pretrained(str(fresh))
-            for file in fresh.iterdir():
-                flush(file)
-            if directory.exists():
-                directory.rename(Path(at) / "replaced")
-            fresh.rename(directory)
-            flush(directory.parent)
+        with appearing_directory(directory) as unfinished, applied(lm, edits), quiet():
+            lm.model.save_pretrained(str(unfinished))
+            lm.tokenizer.save_pretrained(str(unfinished))
     except OSError as error:
         raise EditError(f"{directory} cannot be written: {one_line(error)}") from error
     return directory

@@ -1,14 +1,13 @@
 """A run as Parquet files: its rows and what they refer to, one file a table."""
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from atlas.answers import Answer
+from atlas.durability import appearing_directory
 from atlas.errors import SettingsError
 from atlas.export.run_tables import EXPORTED, run_temporary_tables
 from atlas.queries.info import RunSummary, run_summary
@@ -58,7 +57,7 @@ def export_run(
     with atlas.reading() as connection:
         run_id = choose_run(connection, run_id)
         run = run_summary(connection, run_id)
-        with _appearing(directory) as unfinished:
+        with mapped_errors(directory), appearing_directory(directory) as unfinished:
             run_temporary_tables(connection, run_id)
             tables = tuple(_copy(connection, name, sql, unfinished) for name, sql in EXPORTED)
             columns = _columns(connection, [table.table for table in tables])
@@ -92,26 +91,6 @@ def _require_free(directory: Path, force: bool) -> None:
             "only those are replaced, name another directory",
             parameters=["directory"],
         )
-
-
-@contextmanager
-def _appearing(directory: Path) -> Iterator[Path]:
-    """A directory to write into, which takes the name `directory` once all is written."""
-    directory = directory.absolute()  # so that it has a name, also where it is given as ".."
-    unfinished = directory.with_name(f"{directory.name}.unfinished")
-    replaced = directory.with_name(f"{directory.name}.replaced")
-    with mapped_errors(directory):
-        for left in (unfinished, replaced):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        try:
-            unfinished.mkdir()
-            yield unfinished
-            if directory.exists():
-                directory.rename(replaced)
-            unfinished.rename(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _copy(

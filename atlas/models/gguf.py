@@ -7,7 +7,6 @@ and renamed into it when it is whole, so a reader sees all of it or nothing.
 import importlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import transformers
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from atlas.durability import appearing_directory
 from atlas.errors import AtlasError, ModelError, UnsupportedArchitecture
 from atlas.models.checkpoint import one_line, read_json, sha256_of_file, weight_files
 from atlas.models.gguf_header import check_gguf, check_magic
@@ -129,22 +129,13 @@ def _save(model: Any, directory: Path) -> None:
 
 def _build(path: Path, entry: Path) -> None:
     """Convert into `entry`; the caller holds the entry's lock."""
-    # What a killed converter left behind; the lock says that nobody works on it.
-    for stale in entry.parent.glob(f"{entry.name}.*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    building = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
-    try:
+    with appearing_directory(entry) as unfinished:  # in place of a damaged one
         model, tokenizer = read_gguf(path)
         with quiet():
-            _save(model, building)
-            tokenizer.save_pretrained(building)
-        sizes = {file.name: file.stat().st_size for file in sorted(building.iterdir())}
-        (building / _SIZES).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
-        if entry.exists():
-            shutil.rmtree(entry)  # a damaged one
-        building.rename(entry)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+            _save(model, unfinished)
+            tokenizer.save_pretrained(unfinished)
+        sizes = {file.name: file.stat().st_size for file in sorted(unfinished.iterdir())}
+        (unfinished / _SIZES).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
 
 
 def _whole(entry: Path) -> bool:

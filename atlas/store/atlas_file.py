@@ -5,13 +5,13 @@ another name and renamed, and upgraded in one transaction after a backup was mad
 """
 
 import contextlib
-import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from atlas.durability import flush
+from atlas.durability import appearing_file
 from atlas.errors import NewerAtlas, NotAnAtlas
 from atlas.store import connection as connections
 from atlas.store import migrate
@@ -77,7 +77,6 @@ def _recognised(path: Path, connection: duckdb.DuckDBPyConnection, create: bool)
 
 def _create(path: Path) -> None:
     """Make a new atlas at `path` unless there is a file."""
-    unfinished = path.with_name(f"{path.name}.creating")
     with connections.mapped_errors(path):
         if path.exists():
             return
@@ -87,24 +86,16 @@ def _create(path: Path) -> None:
     ):
         if path.exists():  # another process was faster: use its file
             return
-        _remove(unfinished)  # of a process that was killed while it created
         # Of a file that is gone; DuckDB would take it for the new file's and refuse to open that.
         _remove_wal(path)
-        try:
-            with contextlib.closing(duckdb.connect(str(unfinished))) as connection:
-                migrate.upgrade(connection)
-                # Closing does that too, but silently leaves a log behind if the disk is full.
-                connection.execute("CHECKPOINT")
-            flush(unfinished)
-            unfinished.rename(path)
-        finally:
-            _remove(unfinished)
-        flush(path.parent)
-
-
-def _remove(file: Path) -> None:
-    file.unlink(missing_ok=True)
-    _remove_wal(file)
+        with appearing_file(path) as unfinished:
+            try:
+                with contextlib.closing(duckdb.connect(str(unfinished))) as connection:
+                    migrate.upgrade(connection)
+                    # Closing does that too, but silently leaves a log behind if the disk is full.
+                    connection.execute("CHECKPOINT")
+            finally:
+                _remove_wal(unfinished)
 
 
 def _remove_wal(file: Path) -> None:
@@ -123,25 +114,9 @@ def _upgrade(path: Path, create: bool) -> None:
             migrate.upgrade(connection)
             return
         connection.execute("CHECKPOINT")  # so that the file alone, without its WAL, is everything
-        source = os.open(path, os.O_RDONLY)
-        descriptors.callback(os.close, source)
         with connections.mapped_errors(path):
-            _copy(source, path.with_name(f"{path.name}.backup-{found}"))
+            source = descriptors.enter_context(path.open("rb"))
+            backup = path.with_name(f"{path.name}.backup-{found}")
+            with appearing_file(backup) as unfinished, unfinished.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
         migrate.upgrade(connection)
-
-
-def _copy(source: int, backup: Path) -> None:
-    """Copy an open file to `backup`, which appears whole or not at all."""
-    unfinished = backup.with_name(f"{backup.name}.unfinished")
-    try:
-        with unfinished.open("wb") as target:
-            offset = 0
-            while chunk := os.pread(source, 1 << 20, offset):
-                target.write(chunk)
-                offset += len(chunk)
-            target.flush()
-            os.fsync(target.fileno())
-        unfinished.replace(backup)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    flush(backup.parent)

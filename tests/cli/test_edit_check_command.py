@@ -139,8 +139,8 @@ def test_a_model_that_is_not_where_it_was_is_asked_for(
     monkeypatch.chdir(tmp_path)
     result = run("edit", "check", "1", on=edited)
     assert result.stderr == (
-        "Error: the atlas's model 'bert' is not in this directory: say where it is with "
-        "--model DIRECTORY or --model FILE.gguf\n"
+        "Error: the atlas's model 'bert' is not in this directory: name its directory or its "
+        "GGUF file (--model PATH)\n"
     )
     (tmp_path / "bert").symlink_to(edited.directory)
     assert run("edit", "check", "1", "--scope", "own", on=edited).exit_code == 0

@@ -100,7 +100,8 @@ def test_a_truncated_cache_entry_is_built_again(tiny_gguf, cache, name):
 
 def test_what_a_killed_converter_left_behind_is_removed(tiny_gguf, cache):
     digest = sha256_of_file(tiny_gguf)
-    litter = cache / "gguf" / f"{digest}-1.abcdef"
+    nobody = 2**22 + 1  # more than any process's number
+    litter = cache / "gguf" / f".{digest}-1.{nobody}-0.unfinished"
     litter.mkdir(parents=True)
     (litter / "model.safetensors").write_bytes(b"half")
     load_model(str(tiny_gguf))
