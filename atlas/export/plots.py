@@ -31,8 +31,8 @@ from atlas.export.plot_queries import (
     overlap_cells,
     suppression_effects,
 )
-from atlas.rank_correlation import spearman
 from atlas.selection.chosen import ChosenSelection
+from atlas.statistics import spearman
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

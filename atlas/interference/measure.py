@@ -25,8 +25,8 @@ from atlas.interference.stored import (
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import cloze, encode
 from atlas.queries.facts import NamedFact
-from atlas.rank_correlation import spearman
 from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.statistics import separation, spearman
 from atlas.store.atlas_file import AtlasFile
 
 
@@ -55,7 +55,9 @@ class MeasuredInterference(OfSelection, rows="measurements"):
     neurons: tuple[tuple[int, int], ...]  # (layer, index), those suppressed
     measurements: tuple[Measurement, ...]  # itself, then predicted, then controls
     spearman: float | None  # of predicted with |Δ log P| over the other facts
+    spearman_facts: int  # those
     auc: float | None  # P(|Δ log P| of a predicted fact > that of a control), ties count half
+    auc_facts: tuple[int, int]  # predicted ones and controls
     prompts: int
     seconds: float  # in the model
 
@@ -109,7 +111,9 @@ def measure_interference(
         spearman=spearman(
             [row.predicted for row in others], [abs(row.delta_log_p) for row in others]
         ),
+        spearman_facts=len(others),
         auc=separation(sizes["predicted"], sizes["control"]),
+        auc_facts=(len(sizes["predicted"]), len(sizes["control"])),
         prompts=sum(row.prompts for row in measured),
         seconds=seconds,
     )
@@ -131,14 +135,6 @@ def matched(facts: Sequence[MeasuredFact], pool: Sequence[MeasuredFact]) -> list
         left.remove(best)
         found.append(best)
     return found
-
-
-def separation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """The share of pairs in which the first's value is larger, ties counting half (the AUC)."""
-    if not first or not second:
-        return None
-    wins = sum((a > b) + (a == b) / 2 for a in first for b in second)
-    return wins / (len(first) * len(second))
 
 
 def _measured(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from atlas.rank_correlation import spearman
 from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, CheckedBy
+from atlas.statistics import spearman
 from atlas.store.rows import fetch
 
 SMALLEST_P = 1e-30  # what log P is taken of where P is smaller; float32 holds no log of 0

@@ -1,10 +1,11 @@
-"""A lock that is a file: flock(2), which the system releases however the process ends."""
+"""A lock that is a file, which the system releases however the process ends."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+_PAUSE = 0.02  # seconds between two attempts of who waits
 
 
 class Held(Exception):
@@ -17,48 +18,36 @@ class Held(Exception):
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock `path`, a file with this process's id in it; Held at once without `wait`.
+    """Hold the lock `path`; Held at once without `wait`.
 
-    The file goes away on a clean exit; after a kill it stays, unlocked, and does no harm.
+    Beside it lies `PATH.pid` with this process's id: a lock file itself is emptied by whoever
+    tries to lock it. Both go away on a clean exit; after a kill they stay, unlocked, and do no
+    harm.
     """
-    descriptor = _acquire(path, wait)
+    from filelock import FileLock, Timeout  # no query needs them
+
+    path.parent.stat()  # filelock would make the directory
+    pid = path.with_name(f"{path.name}.pid")
+    lock = FileLock(path, timeout=-1 if wait else 0, poll_interval=_PAUSE)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        lock.acquire()
+    except Timeout as e:
+        raise Held(_holder(pid)) from e
+    try:
+        pid.write_text(str(os.getpid()))
         yield
     finally:
-        # Removed while still locked: who opened it in the meantime finds out in _acquire.
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        pid.unlink(missing_ok=True)
+        # While it is still locked: who opened it in the meantime finds that it has no name any
+        # more, and tries again. (Before filelock 4 releasing it would remove the next one's.)
+        with contextlib.suppress(PermissionError):  # Windows removes no open file
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
-def _acquire(path: Path, wait: bool) -> int:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if _is_current(descriptor, path):
-                return descriptor
-            # The former holder removed the file between our open and our flock: what we locked
-            # has no name any more, and a third process may be locking the new file of that name.
-            os.close(descriptor)
-        except BlockingIOError as e:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise Held(holder) from e
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-
-def _is_current(descriptor: int, path: Path) -> bool:
+def _holder(pid: Path) -> str:
     try:
-        named = path.stat()
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(os.fstat(descriptor), named)
-
-
-def _holder(descriptor: int) -> str:
-    pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-    return f"process {pid}" if pid.isdecimal() else "another process"
+        found = pid.read_text(errors="replace").strip()
+    except OSError:
+        found = ""
+    return f"process {found}" if found.isdecimal() else "another process"

@@ -43,8 +43,9 @@ def _show(measured: "MeasuredInterference", selection: "ChosenSelection", format
         for value in (measured.spearman, measured.auc)
     ]
     note(
-        f"Predicted against |Δ log P| of other facts: Spearman {said[0]}; "
-        f"predicted against control: AUC {said[1]}."
+        f"Predicted against |Δ log P| of {counted(measured.spearman_facts, 'other fact')}: "
+        f"Spearman {said[0]}; {measured.auc_facts[0]:,} predicted against "
+        f"{counted(measured.auc_facts[1], 'control')}: AUC {said[1]}."
     )
     rate = measured.prompts / max(measured.seconds, 1e-9)
     note(

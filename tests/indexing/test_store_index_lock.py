@@ -57,8 +57,9 @@ def test_a_second_indexer_is_told_who_the_first_one_is(tmp_path: Path) -> None:
 
 def test_the_lock_file_goes_away_on_a_clean_exit_and_on_an_error(tmp_path: Path) -> None:
     with indexing(tmp_path / "a.duckdb"):
-        assert [p.name for p in tmp_path.iterdir()] == ["a.duckdb.indexing"]
-        assert (tmp_path / "a.duckdb.indexing").read_text() == str(os.getpid())
+        names = sorted(p.name for p in tmp_path.iterdir())
+        assert names == ["a.duckdb.indexing", "a.duckdb.indexing.pid"]
+        assert (tmp_path / names[1]).read_text() == str(os.getpid())
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(KeyboardInterrupt), indexing(tmp_path / "a.duckdb"):
         raise KeyboardInterrupt
@@ -104,9 +105,11 @@ def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
 def test_a_holder_that_has_not_written_its_id_yet_is_just_another_process(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with file_lock(lock, wait=False):
-        lock.write_text("")
-        with pytest.raises(Held, match="another process"), file_lock(lock, wait=False):
-            pass
+        for unlink in (False, True):
+            pid = tmp_path / "lock.pid"
+            pid.unlink() if unlink else pid.write_text("")
+            with pytest.raises(Held, match="another process"), file_lock(lock, wait=False):
+                pass
 
 
 def test_who_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:

@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_index import CHEAP, indexed, on, rows, tables, tiny_dataset
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.engine.probe import probe
 from atlas.errors import NotFound
-from atlas.interference.measure import matched, measure_interference, separation
+from atlas.interference.measure import matched, measure_interference
 from atlas.interference.predicted import predicted_interference
 from atlas.interference.stored import MeasuredFact
 from atlas.models.language_model import LanguageModel
@@ -36,22 +33,6 @@ def test_a_control_is_of_the_same_relation_if_one_is_left_then_as_well_known() -
     assert [f.fact_id for f in matched(wanted, pool)] == ["near", "far", "other"]
     assert [f.fact_id for f in matched(wanted, pool[:1])] == ["near"]
     assert matched(wanted, []) == []
-
-
-@given(st.lists(st.integers(0, 5)), st.lists(st.integers(0, 5)))
-def test_the_separation_is_the_area_under_the_roc_curve(
-    first: list[int], second: list[int]
-) -> None:
-    found = separation(first, second)
-    if not first or not second:
-        assert found is None
-        return
-    # trapezia under the curve of true against false positive rates, threshold by threshold
-    thresholds = sorted({*first, *second}, reverse=True)
-    hits = [0.0, *(sum(a >= t for a in first) / len(first) for t in thresholds)]
-    alarms = [0.0, *(sum(b >= t for b in second) / len(second) for t in thresholds)]
-    area = np.trapezoid(hits, alarms)
-    assert found == pytest.approx(float(area))
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from naive_ranks import naive_spearman
 from stored_edits import ByHand, Edited, build
 from tiny_index import rows
 
 from atlas.errors import SettingsError
-from atlas.rank_correlation import spearman
 from atlas.side_effects.check import check
 from atlas.side_effects.implied import carried_over as judged
 from atlas.side_effects.implied import implied_effects
@@ -122,7 +122,7 @@ def test_the_correlation_is_spearmans_over_facts_that_are_not_the_edits_own(
     measured = [abs(sum(deltas[f]) / len(deltas[f])) for f in facts]
     assert report.facts == len(facts)
     assert report.correlation == pytest.approx(
-        _naive_spearman([predicted[f] for f in facts], measured)
+        naive_spearman([predicted[f] for f in facts], measured)
     )
 
 
@@ -137,32 +137,6 @@ def test_a_check_of_one_scope_reports_that_scope_alone(
         report = side_effect_report(con, checked_by(con, 1))
     assert [group.group for group in report.groups] == ["own"]
     assert (report.prompts, report.facts, report.worst, report.correlation) == (6, 0, (), None)
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "expected"),
-    [
-        ([1, 2, 3], [10, 20, 21], 1.0),
-        ([1, 2, 3], [3, 2, 1], -1.0),
-        ([1, 2, 2, 3], [1, 2, 3, 4], 3 / math.sqrt(10)),  # ranks 1 2.5 2.5 4 against 1 2 3 4
-        ([0, 0, 1, 1], [1, 2, 3, 4], 2 / math.sqrt(5)),  # ranks 1.5 1.5 3.5 3.5
-    ],
-)
-def test_spearman_of_small_samples_is_what_it_is_by_hand(
-    x: list[float], y: list[float], expected: float
-) -> None:
-    assert spearman(x, y) == pytest.approx(expected)
-
-
-def test_spearman_agrees_with_counting_ranks_pair_by_pair_also_with_many_ties() -> None:
-    x = [(7 * i) % 5 for i in range(60)]
-    y = [(i * i) % 11 - x[i] / 2 for i in range(60)]
-    assert spearman(x, y) == pytest.approx(_naive_spearman(x, y))
-
-
-@pytest.mark.parametrize(("x", "y"), [([], []), ([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3])])
-def test_spearman_of_too_few_pairs_or_of_equal_values_is_none(x: list[int], y: list[int]) -> None:
-    assert spearman(x, y) is None
 
 
 def test_limits_are_read_from_their_short_form() -> None:
@@ -294,16 +268,3 @@ def _flip(row: Row) -> str:
     if right_before != right_after:
         return "right to wrong" if right_before else "wrong to right"
     return "same" if row[6] == row[7] else "wrong to wrong"
-
-
-def _naive_spearman(x: list[float], y: list[float]) -> float:
-    """Ranks by counting: a value's rank is what is smaller, and half of what is equal."""
-
-    def ranks(values: list[float]) -> list[float]:
-        return [sum((b < a) + (b == a) / 2 for b in values) for a in values]
-
-    a, b = ranks(x), ranks(y)
-    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
-    top = sum((i - mean_a) * (j - mean_b) for i, j in zip(a, b, strict=True))
-    below = sum((i - mean_a) ** 2 for i in a) * sum((j - mean_b) ** 2 for j in b)
-    return top / math.sqrt(below)
