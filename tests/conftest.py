@@ -6,6 +6,7 @@ Helper modules lie in `tests/support`, which is on the import path: tests write
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,16 @@ import pytest
 
 pytest_plugins = ["synthetic_fixtures"]
 pytest.register_assert_rewrite("model_directories", "tiny_index", "refusals")
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C also where the runner ignores it (nohup, a background job).
+
+    Processes inherit that, and tests that interrupt themselves or a child would wait for ever.
+    `atlas` itself leaves it ignored: what is started with nohup shall survive a Ctrl-C.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ from revision_assets import asset
 from synthetic import build
 
 from atlas import durability
+from atlas.atlas import open_atlas
 from atlas.durability import appearing_directory, appearing_file
 from atlas.edits.delta_files import read_delta, write_delta
 from atlas.edits.model_export import export_model
 from atlas.export.run_export import export_run
-from atlas.store.atlas_file import open_atlas
 
 # Writes half of what it wants to write, says so, and waits for its end.
 HALF = """
@@ -52,7 +52,7 @@ KILLED = """
     from atlas.edits.delta_files import write_delta
     from atlas.edits.model_export import export_model
     from atlas.export.run_export import export_run
-    from atlas.store.atlas_file import open_atlas
+    from atlas.atlas import open_atlas
     from edit_models import language_model, random_edit
 
     def wait(path):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_suppression import encoded, loaded
 from tiny_index import CHEAP, indexed, on, rows, tiny_dataset
 from tiny_models import FAMILIES
+from tiny_questions import encoded, loaded
 
 from atlas.atlas import open_atlas
 from atlas.errors import SettingsError

@@ -1,6 +1,7 @@
 """Other processes for tests: they hold files, die at a chosen moment, or lack rights."""
 
 import ctypes
+import os
 import resource
 import subprocess
 import sys
@@ -9,6 +10,13 @@ from pathlib import Path
 
 Done = subprocess.CompletedProcess[str]
 _CAPSET_VERSION_3 = 0x20080522
+_SUPPORT = Path(__file__).parent
+# Their code imports helpers, and what the test modules hold.
+_ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join(
+        str(folder) for folder in (_SUPPORT, *sorted(_SUPPORT.parent.iterdir())) if folder.is_dir()
+    )
+}
 
 
 def run(code: str, *arguments: object, first: str = "") -> Done:
@@ -19,7 +27,8 @@ def run(code: str, *arguments: object, first: str = "") -> Done:
         text=True,
         timeout=60,
         check=False,
-        cwd=Path(__file__).parent,
+        cwd=_SUPPORT,
+        env=_ENVIRONMENT,
     )
 
 
@@ -41,7 +50,8 @@ def start(code: str, *arguments: object) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parent,
+        cwd=_SUPPORT,
+        env=_ENVIRONMENT,
     )
     assert process.stdout is not None
     process.stdout.readline()
