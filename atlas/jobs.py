@@ -24,8 +24,13 @@ from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance, Loading, Progress, Reporter, reported, reporting
 from atlas.queries.info import RunSummary, atlas_info
 from atlas.queries.relations import SkipReason
-from atlas.selection.chosen import OfSelection, choose_selection
-from atlas.selection.selections import SelectionSummary
+from atlas.selection.chosen import (
+    ChosenSelection,
+    OfSelection,
+    choose_selection,
+    default_selection,
+)
+from atlas.selection.selections import DefaultSelection, SelectionSummary, default_since
 from atlas.store.atlas_file import AtlasFile
 
 _GIB = 1 << 30
@@ -42,6 +47,7 @@ class IndexReport(OfSelection, rows="skipped"):
     min_prompts: int  # that a knowledge neuron must pass in
     relations: tuple[str, ...]  # ids of the relations asked for
     skipped: tuple[SkipReason, ...]
+    default: DefaultSelection  # the atlas's now, and what was before
 
 
 def index(
@@ -84,11 +90,13 @@ def index(
     with reporting(progress) as report:
         report(Loading(how.name))
         with indexing_on(Path(path), how) as (atlas, lm):
+            with atlas.reading(COMMIT_WAIT) as connection:
+                before = default_selection(connection)
             run_id = _measured(atlas, lm, dataset, chosen, how, labels, report)
             selection_id = how.thresholds.selection_id(run_id)
             if interactions:
                 _examined(atlas, lm, selection_id, list(labels), report)
-    return _report(atlas, run_id, selection_id, chosen, how.thresholds.min_prompts)
+    return _report(atlas, run_id, selection_id, chosen, how.thresholds.min_prompts, before)
 
 
 def _measured(
@@ -142,11 +150,17 @@ def _examined(
 
 
 def _report(
-    atlas: AtlasFile, run_id: str, selection_id: str, chosen: Dataset, min_prompts: int
+    atlas: AtlasFile,
+    run_id: str,
+    selection_id: str,
+    chosen: Dataset,
+    min_prompts: int,
+    before: ChosenSelection | None,
 ) -> IndexReport:
     with atlas.reading() as connection:
         found = atlas_info(connection, atlas.path)
         selection = choose_selection(connection, selection_id, run_id)
+        default = default_since(connection, before)
     return IndexReport(
         run=next(run for run in found.runs if run.run_id == run_id),
         found=next((s for s in found.selections if s.selection_id == selection_id), None),
@@ -156,5 +170,6 @@ def _report(
         min_prompts=min_prompts,
         relations=tuple(r.relation_id for r in chosen.relations),
         skipped=tuple(reason for reason in found.skipped if reason.run_id == run_id),
+        default=default,
         selection=selection,
     )

@@ -7,6 +7,7 @@ import click
 from atlas.indexing.published import import_published
 
 from .render import db_option, note, note_next
+from .selections import note_default
 
 
 @click.command(
@@ -70,4 +71,5 @@ def import_(
     if verbose:
         for fact_id in found.unknown:
             click.echo(fact_id)
+    note_default(found.default, db)
     note_next(db, "atlas query --hubs", "atlas info")

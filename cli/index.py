@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .render import db_option, note, note_next
+from atlas.selection.chosen import labelled
+
+from .render import db_option, note, note_next, pasted
+from .selections import note_default
 
 if TYPE_CHECKING:
     from atlas.jobs import IndexReport
@@ -130,6 +133,12 @@ def _summary(db: Path, found: "IndexReport") -> None:
         note(
             f"  {selected.mean_neurons:.2f} knowledge neurons a fact over "
             f"{selected.facts:,} facts, {selected.distinct_neurons:,} distinct"
+        )
+    note_default(found.default, db)
+    if selected is not None and not selected.is_default:
+        use = pasted(f"atlas selections use {selected.selection_id}", db)
+        note(
+            f"  {labelled(found.default.now)} is the default selection; `{use}` makes it this one."
         )
     about = f"atlas query --relation {shlex.quote(found.relations[0])}"
     note_next(db, "atlas query --hubs", about, "atlas info")

@@ -15,6 +15,7 @@ from atlas.queries.relations import SkipReason
 from atlas.selection.selections import SelectionSummary
 
 from .render import db_option, emit, emit_json, format_option, note
+from .selections import HEADERS
 from .tables import draw_line, draw_pairs
 
 _PARTS = {
@@ -79,16 +80,7 @@ def _tables(found: AtlasInfo) -> None:
             "table",
             title="Selections",
             hide=("created_at", "asked_at", *(["run_id", "model"] if len(found.runs) == 1 else [])),
-            headers={
-                "name": "selection",
-                "is_default": "default",
-                "selection_id": "id",
-                "run_id": "run",
-                "comparison": "by",
-                "min_prompts": "min",
-                "mean_neurons": "a fact",
-                "distinct_neurons": "neurons",
-            },
+            headers=HEADERS,
         )
     if not found.runs:
         note("No run yet: start one with `atlas index`.")

@@ -31,6 +31,9 @@ SUBCOMMANDS = {
     ),
     "overlap": Subcommand("overlap:overlap", "How many neurons facts share, exactly."),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
+    "selections": Subcommand(
+        "selections:selections", "List selections, choose the default, delete one."
+    ),
     "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
     "info": Subcommand("info:info", "Show models, runs, selections and counts."),
     "plot": Subcommand("plot:plot_", "Draw layers, overlap, hubs or effects."),

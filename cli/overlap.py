@@ -38,8 +38,8 @@ has one row per pair of groups (or layer), JSON everything."""
     show_default=True,
     help="How to group facts; by layer, facts are grouped by relation.",
 )
-@click.option("--selection", metavar="ID", help="The selection to ask. [default: the latest]")
-@click.option("--run", metavar="ID", help="Ask the latest selection of this run.")
+@click.option("--selection", metavar="NAME", help="The selection to ask: name or id.")
+@click.option("--run", metavar="ID", help="Ask this run's selection.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),

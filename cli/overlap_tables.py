@@ -7,7 +7,7 @@ from atlas.queries.overlap import (
     OverlapReport,
     PooledOverlap,
 )
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 
 from .heatmap import draw_heatmap
 from .query.scope import which
@@ -20,7 +20,7 @@ _UNDER = "Mean number of shared neurons between two facts"
 def show_groups(report: OverlapReport, selection: ChosenSelection, format_: str) -> None:
     """Overlap by relation, object or subject."""
     if not report.facts:
-        note(f"Selection {selection.selection_id} has no fact yet.")
+        note(f"Selection {labelled(selection)} has no fact yet.")
     if format_ == "json":
         emit_json(report)
     elif format_ == "csv":

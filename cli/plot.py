@@ -6,7 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 from atlas.export.plots import DRAWINGS, plot
-from atlas.selection.chosen import choose_selection
+from atlas.selection.chosen import choose_selection, labelled
 
 from .render import db_option, note
 
@@ -37,8 +37,8 @@ effects  measured change of log P against predicted interference, of what
     help="An .svg, .png or .pdf file; one of that name is replaced.",
 )
 @click.option("--edit", type=int, metavar="ID", help="With effects: of this edit alone.")
-@click.option("--selection", metavar="ID", help="The selection to draw. [default: the latest]")
-@click.option("--run", metavar="ID", help="Draw the latest selection of this run.")
+@click.option("--selection", metavar="NAME", help="The selection to draw: name or id.")
+@click.option("--run", metavar="ID", help="Draw this run's selection.")
 @db_option
 def plot_(
     what: str, file: Path, edit: int | None, selection: str | None, run: str | None, db: Path
@@ -47,5 +47,6 @@ def plot_(
     if edit is not None and what != "effects":
         raise click.UsageError("--edit goes with effects.")
     with open_atlas(db).reading() as con:
-        drawn = plot(con, choose_selection(con, selection, run), what, file, edit_id=edit)
-    note(f"Drew {drawn.what} of selection {drawn.selection_id} into {drawn.file}.")
+        chosen = choose_selection(con, selection, run)
+        drawn = plot(con, chosen, what, file, edit_id=edit)
+    note(f"Drew {drawn.what} of selection {labelled(chosen)} into {drawn.file}.")

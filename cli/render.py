@@ -63,9 +63,13 @@ def note(message: str) -> None:
 
 def note_next(db: Path, *commands: str) -> None:
     """What may be asked of this atlas next, as commands that work as they stand."""
+    note("Next: " + ", ".join(f"`{pasted(command, db)}`" for command in commands))
+
+
+def pasted(command: str, db: Path) -> str:
+    """The command as it works on this atlas when it is pasted."""
     named = db == DEFAULT_DB or os.environ.get("ATLAS_DB") == str(db)
-    where = "" if named else f" --db {shlex.quote(str(db))}"
-    note("Next: " + ", ".join(f"`{command}{where}`" for command in commands))
+    return command if named else f"{command} --db {shlex.quote(str(db))}"
 
 
 def emit(

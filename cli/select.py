@@ -6,9 +6,11 @@ from typing import Any, Literal
 import click
 
 from atlas.atlas import open_atlas
-from atlas.selection.chosen import SelectedRelation, SelectionReport
+from atlas.selection.chosen import SelectedRelation, SelectionReport, labelled
+from atlas.selection.selections import MadeSelection
 
-from .render import db_option, emit, emit_json, format_option, note
+from .render import db_option, emit, emit_json, format_option, note, pasted
+from .selections import note_default
 
 
 @click.command(
@@ -17,13 +19,15 @@ Examples:
   atlas select --ratio 0.2 --sharing 0.7
   atlas select --preset paper
   atlas select --preset paper --ratio 0.3 --comparison ">"
+  atlas select --ratio 0.3 --name strict --keep-default
 
 Preset "paper" moves the sharing threshold of each relation until its facts
 have 2 to 5 neurons on average; "fixed" applies the thresholds as they are.
 Without --preset, naming any threshold means "fixed", naming none "paper".
 
-Only SQL over stored scores: no model is loaded and nothing is deleted. The
-selection becomes the one that `atlas query` asks."""
+Only SQL over stored scores: no model is loaded and no selection is deleted. This
+one becomes the default, what questions and edits are about (unless it is empty);
+`atlas selections use NAME` goes back to another."""
 )
 @click.option("--preset", type=click.Choice(["paper", "fixed"]), help="How to use the thresholds.")
 @click.option(
@@ -47,6 +51,8 @@ selection becomes the one that `atlas query` asks."""
     help="The number of prompts in which it must reach that. [default: 3]",
 )
 @click.option("--run", metavar="ID", help="The run whose scores to use. [default: the latest]")
+@click.option("--name", help="What to call the selection. [default: after its thresholds]")
+@click.option("--keep-default", is_flag=True, help="Leave the default selection as it is.")
 @format_option
 @db_option
 def select(
@@ -56,13 +62,15 @@ def select(
     comparison: str | None,
     min_prompts: int | None,
     run: str | None,
+    name: str | None,
+    keep_default: bool,
     format_: str,
     db: Path,
 ) -> None:
     """Choose knowledge neurons anew from the stored scores."""
     named: dict[str, Any] = {
-        name: value
-        for name, value in (
+        threshold: value
+        for threshold, value in (
             ("ratio", ratio),
             ("sharing", sharing),
             ("comparison", comparison),
@@ -72,7 +80,19 @@ def select(
     }
     if preset is not None:
         named["preset"] = preset
-    _show(open_atlas(db).select(run=run, **named).selection, format_)
+    made = open_atlas(db).select(run=run, name=name, make_default=not keep_default, **named)
+    _show(made.selection, format_)
+    if made.selection.is_default:
+        note_default(made.default, db)
+    else:
+        _note_other_default(made, db)
+
+
+def _note_other_default(made: MadeSelection, db: Path) -> None:
+    """Why the selection is not the default, and what makes it that."""
+    use = pasted(f"atlas selections use {made.selection.selection_id}", db)
+    because = "" if made.selection.mean_neurons else "It has no knowledge neuron, so "
+    note(f"{because}{labelled(made.default.now)} stays the default; `{use}` makes it this one.")
 
 
 def _show(report: SelectionReport, format_: str) -> None:
@@ -83,7 +103,7 @@ def _show(report: SelectionReport, format_: str) -> None:
             report.relations,
             format_,
             kind=SelectedRelation,
-            title=f"Selection {report.selection_id} of run {report.run_id}",
+            title=f"Selection {report.name} ({report.selection_id}) of run {report.run_id}",
             headers={
                 "relation_id": "id",
                 "mean_neurons": "neurons a fact",
@@ -94,7 +114,7 @@ def _show(report: SelectionReport, format_: str) -> None:
         note(f"Run {report.run_id} has no measured prompt yet.")
     else:
         note(
-            f"Selection {report.selection_id} ({report.preset}: ratio {report.ratio:g}, "
+            f"Selection {report.name} ({report.preset}: ratio {report.ratio:g}, "
             f"sharing {report.sharing:g}, {report.comparison}, at least {report.min_prompts} "
             f"prompts): {report.mean_neurons:.2f} knowledge neurons a fact over "
             f"{report.facts:,} facts."

@@ -24,8 +24,10 @@ Examples:
   atlas sql --explain-views
 
 \b
-Most views and tables cover every selection; to ask only the latest:
-  ... JOIN latest_selection USING (selection_id)"""
+Views such as neuron_degrees speak of the default selection, all_neuron_degrees
+and the tables of every one:
+  ... FROM all_neuron_degrees JOIN selections USING (selection_id)
+      WHERE name = 'paper'"""
 )
 @click.argument("statement", metavar="SQL", required=False)
 @click.option(

@@ -61,7 +61,7 @@ def export_run(
             run_temporary_tables(connection, run_id)
             tables = tuple(_copy(connection, name, sql, unfinished) for name, sql in EXPORTED)
             columns = _columns(connection, [table.table for table in tables])
-            text = _readme(run, tables, columns)
+            text = _readme(run, _a_selection(connection, run_id), tables, columns)
             (unfinished / README).write_text(text, encoding="utf-8")
     return RunExport(run_id, str(directory), tables)
 
@@ -125,7 +125,27 @@ def _columns(connection: duckdb.DuckDBPyConnection, tables: Sequence[str]) -> li
     )
 
 
-def _readme(run: RunSummary, tables: Sequence[ExportedTable], columns: Sequence[_Column]) -> str:
+def _a_selection(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
+    """The name of the run's selection that was the default last; `paper` if it has none."""
+    found = connection.execute(
+        """
+        SELECT name
+        FROM selections
+        WHERE run_id = $run_id
+        ORDER BY asked_at DESC NULLS LAST, created_at DESC, selection_id
+        LIMIT 1
+        """,
+        {"run_id": run_id},
+    ).fetchone()
+    return "paper" if found is None else str(found[0])
+
+
+def _readme(
+    run: RunSummary,
+    selection: str,
+    tables: Sequence[ExportedTable],
+    columns: Sequence[_Column],
+) -> str:
     settings = {
         "method": run.method,
         "rule": run.rule,
@@ -146,10 +166,13 @@ def _readme(run: RunSummary, tables: Sequence[ExportedTable], columns: Sequence[
         "",
         *(f"- {name}: {value}" for name, value in settings.items() if value is not None),
         "",
-        "Any Parquet reader will do. With DuckDB, for instance:",
+        "Any Parquet reader will do. Rows of every selection lie side by side: name one. With DuckDB,",
+        "for instance:",
         "",
         "    SELECT layer, neuron, count(*) AS facts",
         "    FROM 'knowledge_neurons.parquet'",
+        "    JOIN 'selections.parquet' USING (selection_id)",
+        f"    WHERE name = '{selection}'",
         "    GROUP BY layer, neuron",
         "    ORDER BY facts DESC",
         "    LIMIT 10",

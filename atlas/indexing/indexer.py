@@ -27,6 +27,7 @@ from atlas.indexing.batches import AskedPrompt, relation_batches
 from atlas.indexing.index_lock import indexing
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
+from atlas.selection.chosen import choose_selection
 from atlas.selection.select import select
 from atlas.selection.thresholds import Thresholds
 from atlas.store.atlas_file import AtlasFile, open_file
@@ -151,6 +152,7 @@ class _Job:
         self.atlas, self.lm, self.settings, self.run = atlas, lm, settings, run
         self.pending: list[records.PromptResults] = []
         self.committed_at = time.monotonic()
+        self.was_default = False  # once, so that others can be made the default meanwhile
 
     def measure(self, chosen: Dataset) -> Iterator[IndexProgress]:
         """Record what is asked, measure what is missing, select relation by relation."""
@@ -202,7 +204,15 @@ class _Job:
     def _commit(self, complete_relation: str | None = None) -> None:
         with self._writing_pending() as connection:
             if complete_relation is not None:
-                select(connection, self.run.run_id, self.settings.thresholds, [complete_relation])
+                selection_id = select(
+                    connection,
+                    self.run.run_id,
+                    self.settings.thresholds,
+                    [complete_relation],
+                    make_default=not self.was_default,
+                )
+                default = choose_selection(connection).selection_id
+                self.was_default = self.was_default or default == selection_id
 
     @contextlib.contextmanager
     def _writing_pending(self) -> Iterator[DuckDBPyConnection]:

@@ -26,6 +26,8 @@ from atlas.facts import Dataset, Fact, derived_fact_id
 from atlas.indexing import published_records
 from atlas.indexing.known_models import published_model
 from atlas.indexing.records import ModelRecord, RunRecord
+from atlas.selection.chosen import default_selection
+from atlas.selection.selections import DefaultSelection, default_since
 from atlas.store.atlas_file import open_file
 
 _BAGS = re.compile(r"(?:base_)?kn_bag-(?P<relation>[^.]+)\.json")
@@ -46,6 +48,7 @@ class Imported(Answer, rows="unknown"):
     fact_neurons: int  # pairs of fact and neuron
     distinct_neurons: int
     without_neurons: int  # facts of the files with an empty list
+    default: DefaultSelection  # the atlas's now, and what was before
     unknown: tuple[str, ...]  # uuids of the files that the dataset lacks, which were left out
 
 
@@ -92,7 +95,9 @@ def import_published(
     known = {fact.fact_id: neurons[fact.fact_id] for fact in facts}
     run = _run_record(record, dataset, known)
     with open_file(path, create=True).writing() as connection:
+        before = default_selection(connection)
         selection_id = published_records.record_published(connection, part, record, run, known)
+        default = default_since(connection, before)
     distinct = {neuron for found in known.values() for neuron in found}
     return Imported(
         run_id=run.run_id,
@@ -103,6 +108,7 @@ def import_published(
         fact_neurons=sum(map(len, known.values())),
         distinct_neurons=len(distinct),
         without_neurons=sum(not found for found in known.values()),
+        default=default,
         unknown=tuple(sorted(neurons.keys() - known.keys())),
     )
 

@@ -128,7 +128,7 @@ def make_selection(
     """`select`, with what it found and what became of the default."""
     before = default_selection(con)
     selection_id = select(con, run_id, thresholds, relations, name=name, make_default=make_default)
-    return MadeSelection(selection_report(con, selection_id), _default(con, before))
+    return MadeSelection(selection_report(con, selection_id), default_since(con, before))
 
 
 def use_selection(
@@ -137,7 +137,7 @@ def use_selection(
     """Make the selection the default, also an empty one; found as `choose_selection` finds it."""
     before = default_selection(con)
     make_default(con, choose_selection(con, wanted, run_id).selection_id)
-    return _default(con, before)
+    return default_since(con, before)
 
 
 def delete_selection(
@@ -166,7 +166,10 @@ def delete_selection(
     return selection
 
 
-def _default(con: duckdb.DuckDBPyConnection, before: ChosenSelection | None) -> DefaultSelection:
+def default_since(
+    con: duckdb.DuckDBPyConnection, before: ChosenSelection | None
+) -> DefaultSelection:
+    """Which selection is the default now, of which `before` was the default before."""
     now = choose_selection(con)
     other = before is not None and before.selection_id != now.selection_id
     return DefaultSelection(

@@ -29,8 +29,8 @@ def _edit_options(command: _Command) -> _Command:
         ),
         click.option(
             "--selection",
-            metavar="ID",
-            help="The selection whose knowledge neurons to edit. [default: the latest]",
+            metavar="NAME",
+            help="The selection whose knowledge neurons to edit: name or id.",
         ),
     ):
         command = option(command)

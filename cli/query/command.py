@@ -87,8 +87,8 @@ neurons unless --show says otherwise."""
     type=click.Choice(["neurons", "prompts", "layers"]),
     help="Only this part: prompts or neurons of a fact, neurons or layers of a relation.",
 )
-@click.option("--selection", metavar="ID", help="The selection to ask. [default: the latest]")
-@click.option("--run", metavar="ID", help="Ask the latest selection of this run.")
+@click.option("--selection", metavar="NAME", help="The selection to ask: name or id.")
+@click.option("--run", metavar="ID", help="Ask this run's selection.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),

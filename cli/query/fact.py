@@ -8,7 +8,7 @@ from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, emit_json, emit_values, note
 from ..tables import draw_line
-from .scope import Scope
+from .scope import Scope, which
 
 _HEADERS = {
     "text": "prompt",
@@ -79,7 +79,7 @@ def _note_on_fact(report: FactReport, selection: ChosenSelection) -> None:
             f"of its {report.unmeasured + len(report.prompts)} prompts."
         )
     if not report.neurons:
-        note(f"{name}: no knowledge neuron in selection {selection.selection_id}.")
+        note(f"{name}: no knowledge neuron in {which(selection)}.")
 
 
 def _emit_joined(reports: Sequence[FactReport], part: str) -> None:

@@ -1,7 +1,7 @@
 """`atlas query --hubs`: the neurons that serve most."""
 
 from atlas.queries.neurons import Hub, HubOrder, HubsReport
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 
 from ..render import emit, note
 from .scope import Scope, say_cut, which
@@ -21,7 +21,7 @@ def ask_hubs(scope: Scope, by: HubOrder) -> None:
 
 def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_: str) -> None:
     if not report.neurons:
-        note(f"Selection {selection.selection_id} has no knowledge neuron.")
+        note(f"Selection {labelled(selection)} has no knowledge neuron.")
     emit(
         report.hubs,
         format_,

@@ -20,7 +20,7 @@ def ask_interference(scope: Scope, fact: str) -> None:
 def _show(report: InterferenceReport, selection: ChosenSelection, format_: str) -> None:
     name = fact_name(report.fact)
     if not report.neurons:
-        note(f"{name}: no knowledge neuron in selection {selection.selection_id}.")
+        note(f"{name}: no knowledge neuron in {which(selection)}.")
     elif report.on_itself is not None:
         own = counted(len(report.neurons), "knowledge neuron")
         note(f"{name}: its {own} hold {report.on_itself:.1%} of its own score mass.")

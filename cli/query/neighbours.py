@@ -16,9 +16,9 @@ def ask_neighbours(scope: Scope, fact: str) -> None:
 def _show(report: NeighboursReport, selection: ChosenSelection, format_: str) -> None:
     name = fact_name(report.fact)
     if not report.neurons:
-        note(f"{name}: no knowledge neuron in selection {selection.selection_id}.")
+        note(f"{name}: no knowledge neuron in {which(selection)}.")
     elif not report.facts:
-        note(f"{name} shares no neuron in selection {selection.selection_id}.")
+        note(f"{name} shares no neuron in {which(selection)}.")
     if format_ == "json":
         emit_json(report)
     elif report.neighbours or format_ == "csv":

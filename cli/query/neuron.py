@@ -16,7 +16,7 @@ def ask_neuron(scope: Scope, neuron: str) -> None:
 def _show(report: NeuronReport, selection: ChosenSelection, format_: str) -> None:
     name = f"{neuron_id(report)} of {selection.model}"
     if not report.facts:
-        note(f"Neuron {name} serves no fact in selection {selection.selection_id}.")
+        note(f"Neuron {name} serves no fact in {which(selection)}.")
     if report.facts or format_ != "table":
         emit(
             report.served,

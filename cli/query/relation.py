@@ -5,7 +5,7 @@ from atlas.queries.relations import (
     RelationNeuron,
     RelationReport,
 )
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 
 from ..render import emit, emit_json, note
 from ..tables import draw_bars, draw_line
@@ -22,7 +22,7 @@ def _show(
     report: RelationReport, selection: ChosenSelection, show: str | None, format_: str
 ) -> None:
     if report.mean_neurons is None:
-        note(f"Selection {selection.selection_id} has not reached {report.relation_id} yet.")
+        note(f"Selection {labelled(selection)} has not reached {report.relation_id} yet.")
     if format_ == "json":
         emit_json(report)
     elif format_ == "csv" and show == "layers":

@@ -6,7 +6,7 @@ from typing import Any
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.queries.facts import NamedFact
-from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
 
 from ..render import note
 
@@ -56,7 +56,7 @@ class Scope:
 
 def which(selection: ChosenSelection) -> str:
     """The selection in a title."""
-    return f"selection {selection.selection_id}, {selection.preset}"
+    return f"selection {labelled(selection)}"
 
 
 def fact_name(fact: NamedFact) -> str:

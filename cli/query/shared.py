@@ -27,5 +27,5 @@ def _show(report: SharedReport, selection: ChosenSelection, format_: str) -> Non
             title = f"{counted(report.both, 'neuron')} in common, Jaccard {report.jaccard:.3f}"
             emit(report.shared, "table", title=f"{title} ({which(selection)})")
     if not report.both:
-        note(f"{first} and {second} share no neuron in selection {selection.selection_id}.")
+        note(f"{first} and {second} share no neuron in {which(selection)}.")
     say_cut(len(report.shared), report.both, "neurons")

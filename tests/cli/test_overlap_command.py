@@ -14,7 +14,7 @@ from synthetic import Synthetic
 def test_overlap_by_relation_is_a_summary_and_a_heatmap(asked: Synthetic) -> None:
     result = run("overlap", on=asked)
     assert result.stdout == (
-        f"Shared knowledge neurons in synthetic (selection {asked.selection_id}, paper)\n"
+        f"Shared knowledge neurons in synthetic (selection paper ({asked.selection_id}))\n"
         "pairs of facts    number  shared neurons   mean  mean over relations\n"
         "────────────────────────────────────────────────────────────────────\n"
         "within relations      30              60  2.000                2.000\n"
@@ -71,7 +71,7 @@ def test_an_empty_selection_is_a_note(own: Synthetic) -> None:
             con.execute(f"DELETE FROM {table}")
     for by in ("relation", "object"):
         result = run("overlap", "--by", by, on=own)
-        assert result.stderr == f"Selection {own.selection_id} has no fact yet.\n"
+        assert result.stderr == f"Selection paper ({own.selection_id}) has no fact yet.\n"
         assert result.exit_code == 0
     assert run("overlap", "--by", "layer", on=own).exit_code == 0
 

@@ -10,7 +10,7 @@ def test_a_figure_is_drawn_and_named(asked: Synthetic, tmp_path: Path) -> None:
     file = tmp_path / "layers.svg"
     result = run("plot", "layers", "--to", str(file), on=asked)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == f"Drew layers of selection {asked.selection_id} into {file}.\n"
+    assert result.stderr == f"Drew layers of selection paper ({asked.selection_id}) into {file}.\n"
     assert file.read_text().startswith("<?xml")
 
 

@@ -21,7 +21,7 @@ def test_a_neuron_is_answered_with_the_facts_it_serves(asked: Synthetic) -> None
     result = run("query", "--neuron", f"{LAST}:1", "--limit", "2", on=asked)
     assert result.stdout == (
         f"Neuron 3:1 of synthetic serves 6 facts in 1 relation "
-        f"(selection {asked.selection_id}, paper)\n"
+        f"(selection paper ({asked.selection_id}))\n"
         "id   relation  subject  object  mean score  prompt share\n"
         "────────────────────────────────────────────────────────\n"
         "P36  capital   Land 0   Town 0       0.250         1.000\n"
@@ -49,7 +49,7 @@ def test_the_same_facts_come_as_json_and_csv_with_every_column(asked: Synthetic)
 
 
 def test_a_neuron_without_facts_is_an_empty_answer_with_a_note(asked: Synthetic) -> None:
-    note = f"Neuron 2:5 of synthetic serves no fact in selection {asked.selection_id}.\n"
+    note = f"Neuron 2:5 of synthetic serves no fact in selection paper ({asked.selection_id}).\n"
     header = "relation_id,relation,fact_id,subject,object,mean_score,prompt_share\n"
     for format_, stdout in (("table", ""), ("json", "[]\n"), ("csv", header)):
         result = run("query", "--neuron", "2:5", "--format", format_, on=asked)
@@ -181,7 +181,7 @@ def test_all_facts_of_a_subject_are_shown_one_after_the_other(own: Synthetic) ->
 def test_a_relation_is_answered_with_summary_neurons_and_histogram(asked: Synthetic) -> None:
     result = run("query", "--relation", "Capital", "--limit", "3", on=asked)
     assert result.stdout == (
-        f"capital (P36) in synthetic, selection {asked.selection_id}, paper\n"
+        f"capital (P36) in synthetic, selection paper ({asked.selection_id})\n"
         "  6 facts with 18 measured prompts; mean P(answer) 0.800, top answer right in 100.0%\n"
         "  6 prompts skipped: template does not end in [Y]\n"
         "  3.00 knowledge neurons a fact, 8 different ones\n"
@@ -221,7 +221,7 @@ def test_a_relation_as_json_is_one_object_and_as_csv_one_table(asked: Synthetic)
 def test_hubs_are_the_neurons_that_serve_most(asked: Synthetic) -> None:
     result = run("query", "--hubs", "--limit", "2", on=asked)
     assert result.stdout == (
-        f"Neurons of synthetic that serve most facts (selection {asked.selection_id}, paper)\n"
+        f"Neurons of synthetic that serve most facts (selection paper ({asked.selection_id}))\n"
         "neuron  facts  relations  mean score  id   top relation       top share  entropy\n"
         "────────────────────────────────────────────────────────────────────────────────\n"
         "   3:0     12          2       0.300  P37  official language      0.500    1.000\n"

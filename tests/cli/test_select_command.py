@@ -10,14 +10,14 @@ from synthetic import Synthetic
 def test_the_summary_has_a_row_a_relation(own: Synthetic) -> None:
     result = run("select", on=own)
     assert result.stdout == (
-        f"Selection {own.selection_id} of run {own.run_id}\n"
+        f"Selection paper ({own.selection_id}) of run {own.run_id}\n"
         "id   relation           facts  prompts  neurons a fact  sharing used  moves\n"
         "───────────────────────────────────────────────────────────────────────────\n"
         "P36  capital                6       18           3.000         0.700      0\n"
         "P37  official language      6       18           3.000         0.700      0\n"
     )
     assert result.stderr == (
-        f"Selection {own.selection_id} (paper: ratio 0.2, sharing 0.7, >=, at least 3 prompts): "
+        "Selection paper (paper: ratio 0.2, sharing 0.7, >=, at least 3 prompts): "
         "3.00 knowledge neurons a fact over 12 facts.\n"
     )
     assert result.exit_code == 0

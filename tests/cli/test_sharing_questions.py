@@ -14,7 +14,7 @@ def test_shared_neurons_come_with_both_scores(asked: Synthetic) -> None:
     assert result.stdout == (
         "a  Land 0 · capital (P36) · Town 0: 3 knowledge neurons\n"
         "b  Realm 0 · official language (P37) · Tongue 0: 3 knowledge neurons\n"
-        f"1 neuron in common, Jaccard 0.200 (selection {asked.selection_id}, paper)\n"
+        f"1 neuron in common, Jaccard 0.200 (selection paper ({asked.selection_id}))\n"
         "neuron  score a  score b  prompt share a  prompt share b  facts  relations\n"
         "──────────────────────────────────────────────────────────────────────────\n"
         "   3:0    0.300    0.300           1.000           1.000     12          2\n"
@@ -36,7 +36,7 @@ def test_neighbours_are_ranked_by_what_they_share(asked: Synthetic) -> None:
     result = run("query", "--neighbours", "Land 0:P36", "--limit", "2", on=asked)
     assert result.stdout == (
         "11 facts share some of the 3 neurons of Land 0 · capital (P36) · Town 0 "
-        f"(selection {asked.selection_id}, paper)\n"
+        f"(selection paper ({asked.selection_id}))\n"
         "id   relation  subject  object  shared neurons  jaccard  rarity\n"
         "───────────────────────────────────────────────────────────────\n"
         "P36  capital   Land 1   Town 1               2    0.500   1.000\n"
@@ -51,7 +51,7 @@ def test_interference_is_predicted_for_others_and_told_for_the_fact_itself(
     result = run("query", "--interference", "Land 0:P36", "--limit", "1", on=asked)
     assert result.stdout == (
         "Share of other facts' score mass on the neurons of Land 0 · capital (P36) · Town 0 "
-        f"(selection {asked.selection_id}, paper)\n"
+        f"(selection paper ({asked.selection_id}))\n"
         "id   relation  subject  object  predicted interference  neurons\n"
         "───────────────────────────────────────────────────────────────\n"
         "P36  capital   Land 1   Town 1                   0.714        2\n"
@@ -87,7 +87,7 @@ def test_an_ambiguous_fact_is_one_line_that_lists_its_relations(
 def test_a_fact_without_knowledge_neurons_is_an_empty_answer_with_a_note(own: Synthetic) -> None:
     with own.atlas.writing() as con:
         con.execute("DELETE FROM knowledge_neurons WHERE fact_id = 'P36-0'")
-    note = f"no knowledge neuron in selection {own.selection_id}.\n"
+    note = f"no knowledge neuron in selection paper ({own.selection_id}).\n"
     for question in ("--neighbours", "--interference"):
         result = run("query", question, "P36-0", on=own)
         assert (result.stdout, result.exit_code) == ("", 0)
