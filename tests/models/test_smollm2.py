@@ -1,7 +1,5 @@
 """SmolLM2 from its GGUF file: the conversion on a real model."""
 
-import time
-
 import pytest
 import torch
 
@@ -35,11 +33,10 @@ def test_smollm2_from_the_cache_equals_smollm2_read_directly(smollm2_path):
     assert lm.tokenizer.special_tokens_map == tokenizer.special_tokens_map
 
 
-def test_a_truncated_smollm2_is_refused_at_once(smollm2_path, tmp_path):
+def test_a_truncated_smollm2_is_refused_before_it_is_converted(smollm2_path, tmp_path, monkeypatch):
     half = tmp_path / "half.gguf"
     with smollm2_path.open("rb") as stream:
         half.write_bytes(stream.read(smollm2_path.stat().st_size // 2))
-    started = time.monotonic()
+    monkeypatch.delattr("atlas.models.gguf.read_gguf")
     with pytest.raises(CorruptCheckpoint, match="truncated"):
         load_model(str(half))
-    assert time.monotonic() - started < 5

@@ -4,9 +4,9 @@ import re
 import sqlite3
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -206,12 +206,16 @@ def test_a_file_of_a_newer_duckdb_is_refused() -> None:
         )
 
 
-def test_a_lock_is_reported_with_its_holder(file: Path, holder: "subprocess.Popen[str]") -> None:
-    started = time.monotonic()
+def test_a_lock_is_reported_with_its_holder_when_the_wait_is_over(
+    file: Path, holder: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = [0.0]
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses))
+    monkeypatch.setattr("atlas.store.connection.time", clock)
     with pytest.raises(LockedAtlas, match=f"process {holder.pid}\\b") as e, writing(file, wait=0.3):
         pass
     one_line(e)
-    assert 0.2 < time.monotonic() - started < 5
+    assert 0.2 < sum(pauses) <= 0.3
 
 
 def test_writing_waits_for_its_turn(file: Path, holder: "subprocess.Popen[str]") -> None:
