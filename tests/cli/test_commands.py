@@ -15,7 +15,7 @@ from synthetic import Synthetic
 
 from atlas.errors import SettingsError
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 # Those whose examples need nothing but an atlas.
 QUICK = ("query", "overlap", "select", "sql", "info")
 ASKS_THE_MODEL = {"--measure", "--interactions", "--meaning"}
@@ -68,8 +68,9 @@ def test_every_command_has_help_with_an_example_of_itself() -> None:
                 assert parameter.help, f"{words} {parameter.opts}"
 
 
-def test_every_command_is_in_the_readme() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_every_command_is_in_the_readme_or_the_docs() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     for path in _commands(atlas, ()):
         assert f"atlas {' '.join(path)}" in text
 
