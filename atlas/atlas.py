@@ -46,7 +46,7 @@ from atlas.interactions.report import InteractionReport, interaction_report
 from atlas.interactions.stored import unexamined_facts
 from atlas.interference.predicted import InterferenceReport, interference_report
 from atlas.meaning.report import NeuronMeaning, neuron_meaning, remember_associations
-from atlas.progress import Loading, Progress, Reporter, Working, reported, reporting
+from atlas.progress import Loading, Progress, Reporter, Working
 from atlas.queries.facts import (
     FactReport,
     FactsReport,
@@ -72,6 +72,7 @@ from atlas.queries.overlap import (
 )
 from atlas.queries.relations import RelationReport, one_relation, relation_report
 from atlas.queries.sharing import NeighboursReport, SharedReport, neighbours_report, shared_report
+from atlas.reporting import reported, reporting
 from atlas.selection.chosen import (
     ChosenSelection,
     choose_run,

@@ -21,9 +21,10 @@ from atlas.indexing.indexer import (
 from atlas.interactions.examine import examine_and_record
 from atlas.interactions.stored import unexamined_facts
 from atlas.models.language_model import LanguageModel
-from atlas.progress import Advance, Loading, Progress, Reporter, reported, reporting
+from atlas.progress import Advance, Loading, Progress, Reporter
 from atlas.queries.info import RunSummary, atlas_info
 from atlas.queries.relations import SkipReason
+from atlas.reporting import reported, reporting
 from atlas.selection.chosen import (
     ChosenSelection,
     OfSelection,

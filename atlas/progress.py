@@ -4,15 +4,12 @@ Work that takes a while has a parameter `progress`: a function that is called wi
 to have bars drawn on stderr, or None for silence.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 Reporter = Callable[[object], None]
 Progress = Reporter | bool | None
-Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
@@ -57,25 +54,3 @@ class Advance:
         rate = self.computed / max(self.seconds, 1e-9)
         left = timedelta(seconds=round((self.total - self.done) / rate))
         return f"{rate:,.1f} {self.unit}/s, ETA {left}"
-
-
-@contextmanager
-def reporting(progress: Progress) -> Iterator[Reporter]:
-    """The function to call with each event, whatever a caller gave as `progress`."""
-    if progress is True:
-        # Rich is slow to import, and silence needs none of it.
-        from atlas.progress_bars import bars
-
-        with bars() as report:
-            yield report
-    else:
-        yield progress or (lambda event: None)
-
-
-def reported(events: Iterable[Event], report: Reporter) -> Event | None:
-    """Go through the events of some work, telling each; returns the last one."""
-    last = None
-    for event in events:
-        report(event)
-        last = event
-    return last
