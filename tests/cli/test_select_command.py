@@ -1,6 +1,7 @@
 """`atlas select`: presets, thresholds and what is printed."""
 
 import json
+import re
 
 import pytest
 from invocation import run
@@ -94,3 +95,47 @@ def test_a_run_without_measured_prompts_is_noted(own: Synthetic) -> None:
     result = run("select", on=own)
     assert result.stderr == f"Run {own.run_id} has no measured prompt yet.\n"
     assert result.exit_code == 0
+
+
+def test_a_selection_that_becomes_the_default_says_so_and_how_to_go_back(own: Synthetic) -> None:
+    result = run("select", "--ratio", "0.9", "--name", "strict", on=own)
+    *_, said = result.stderr.splitlines()
+    assert re.fullmatch(
+        r"Selection strict \([0-9a-f]{12}\) is now the default, what questions and edits are "
+        r"about; `atlas selections use paper` goes back\.",
+        said,
+    )
+    assert "(selection strict (" in run("query", "--hubs", on=own).stdout
+    back = run("selections", "use", "paper", on=own)
+    assert back.exit_code == 0
+    assert "`atlas selections use strict` goes back" in back.stderr
+    assert "(selection paper (" in run("query", "--hubs", on=own).stdout
+
+
+def test_the_indexs_selection_stays_in_reach_by_its_name(own: Synthetic) -> None:
+    run("select", "--ratio", "0.9", on=own)
+    assert "serves no fact" in run("query", "--neuron", "3:1", on=own).stderr
+    by_name = run("query", "--neuron", "3:1", "--selection", "paper", on=own)
+    assert "serves 6 facts" in by_name.stdout
+    assert f"(selection paper ({own.selection_id}))" in by_name.stdout
+
+
+def test_keep_default_leaves_it_and_tells_how_to_use_the_new_one(own: Synthetic) -> None:
+    result = run("select", "--ratio", "0.9", "--keep-default", on=own)
+    assert f"paper ({own.selection_id}) stays the default; `atlas selections use" in result.stderr
+    assert "(selection paper (" in run("query", "--hubs", on=own).stdout
+
+
+def test_an_empty_selection_leaves_the_default_and_says_so(own: Synthetic) -> None:
+    result = run("select", "--min-prompts", "50", on=own)
+    assert (
+        f"It has no knowledge neuron, so paper ({own.selection_id}) stays the default"
+        in result.stderr
+    )
+    assert "(selection paper (" in run("query", "--hubs", on=own).stdout
+
+
+def test_a_name_that_is_taken_is_one_line(own: Synthetic) -> None:
+    result = run("select", "--ratio", "0.9", "--name", "paper", on=own)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "is called paper already" in result.stderr

@@ -10,6 +10,7 @@ from synthetic import Synthetic, build
 from atlas.errors import NotFound, SettingsError
 from atlas.export.run_export import export_run
 from atlas.export.run_tables import EXPORTED
+from atlas.selection.select import Thresholds, select
 
 
 @pytest.fixture
@@ -82,6 +83,18 @@ def test_the_readme_tells_the_settings_and_every_column(made: Synthetic, tmp_pat
         file = tmp_path / "out" / f"{table.table}.parquet"
         for column, *_ in duckdb.execute(f"DESCRIBE FROM '{file}'").fetchall():
             assert f"| {column} |" in text
+
+
+def test_the_example_in_the_readme_is_about_one_selection(
+    made: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with made.atlas.writing() as connection:
+        select(connection, made.run_id, Thresholds("fixed", ratio=0.9), make_default=False)
+    export_run(made.atlas, made.run_id, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    sql = "\n".join(line for line in text.splitlines() if line.startswith("    "))
+    monkeypatch.chdir(tmp_path / "out")
+    assert duckdb.execute(sql).fetchall()[0] == (3, 0, 12)
 
 
 def test_a_directory_that_is_there_is_replaced_with_force_alone(

@@ -1,16 +1,19 @@
 """The indexer: repeating, extending, interrupting, and what must not be indexed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_index import CHEAP, TEMPLATES, alike, indexed, on, rows, steps, tables, tiny_dataset
 
+from atlas.atlas import open_atlas
 from atlas.datasets import choose
 from atlas.engine.integration import Integration
 from atlas.errors import LockedAtlas, ModelNotFound, NotAnAtlas, SettingsError, UnsafeCheckpoint
 from atlas.indexing import batches, indexer
 from atlas.indexing.index_lock import indexing
 from atlas.indexing.indexer import IndexProgress, IndexSettings
+from atlas.selection.selections import use_selection
 
 FACTS = 3  # a relation
 DATASET = tiny_dataset(relations=2, facts=FACTS)
@@ -95,6 +98,18 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
+def test_an_index_makes_its_selection_the_default_once(path: Path, settings: IndexSettings) -> None:
+    indexed(path, replace(settings, score_floor=0.1), DATASET)
+    (earlier,) = rows(path, "SELECT selection_id FROM default_selection")
+    events = steps(path, DATASET, DATASET, settings)
+    next(event for event in events if event.complete)
+    assert rows(path, "SELECT selection_id FROM default_selection") != [earlier]
+    with open_atlas(path).writing() as connection:  # meanwhile, by somebody else
+        use_selection(connection, earlier[0])
+    list(events)
+    assert rows(path, "SELECT selection_id FROM default_selection") == [earlier]
+
+
 def test_an_interrupted_index_keeps_what_it_measured_and_the_next_one_finishes(
     tmp_path: Path, settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

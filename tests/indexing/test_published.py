@@ -6,6 +6,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+import duckdb
 import pytest
 from published_files import MODEL, SHARED, neurons, write_bags, write_dataset, write_dump
 from tiny_index import rows, tables
@@ -15,6 +16,7 @@ from atlas.atlas import open_atlas
 from atlas.errors import DataError, SettingsError
 from atlas.indexing.known_models import published_model
 from atlas.indexing.published import Imported, import_published
+from atlas.selection.overlaps import refresh_overlaps
 from atlas.selection.select import Thresholds, select
 
 
@@ -68,6 +70,28 @@ def test_an_earlier_import_becomes_the_latest_selection_again(tmp_path: Path, da
     imported(tmp_path, data, dump)
     latest = rows(tmp_path / "atlas.duckdb", "SELECT selection_id FROM latest_selection")
     assert latest == [(first.selection_id,)]
+
+
+def test_an_import_says_what_was_the_default_before(tmp_path: Path, data: Path) -> None:
+    dump = write_dump(tmp_path / "dump.json")
+    first = imported(tmp_path, data, dump)
+    assert (first.default.now.name, first.default.previous) == ("published", None)
+    second = imported(tmp_path, data, dump, model="bert-base-cased")
+    assert second.default.previous == first.selection_id  # both are called "published"
+
+
+def test_overlaps_are_made_once_an_import(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(connection: duckdb.DuckDBPyConnection, selection_id: str) -> None:
+        calls.append(selection_id)
+        refresh_overlaps(connection, selection_id)
+
+    monkeypatch.setattr("atlas.indexing.published_records.refresh_overlaps", counted)
+    found = imported(tmp_path, data, write_dump(tmp_path / "dump.json"))
+    assert calls == [found.selection_id]
 
 
 def test_uuids_that_the_dataset_lacks_are_left_out_and_named(tmp_path: Path, data: Path) -> None:

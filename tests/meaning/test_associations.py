@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from atlas_content import content
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import run_without_privileges
 from synthetic import build
 
 from atlas.meaning.associations import Drawn, false_discovery_rates, over_represented
+from atlas.meaning.report import remember_associations
 from atlas.meaning.stored import (
     associations_of,
     has_associations,
@@ -84,3 +87,48 @@ def test_a_relations_own_neuron_is_found_to_be_its_own(tmp_path: Path) -> None:
         assert (
             associations_of(connection, made.selection_id, 3, 0) == []
         )  # the hub has no favourite
+
+
+def test_that_nothing_is_significant_is_remembered(tmp_path: Path) -> None:
+    made = build(tmp_path / "atlas.duckdb", relations=1, facts=2)
+    remember_associations(made.atlas, made.selection_id)
+    assert content(made.atlas.path)["neuron_associations"] == []
+    with made.atlas.reading() as connection:
+        assert has_associations(connection, made.selection_id)
+    before = made.atlas.path.stat()
+    remember_associations(made.atlas, made.selection_id)
+    assert made.atlas.path.stat() == before
+
+
+def test_associations_that_are_not_stored_are_computed_at_a_look(tmp_path: Path) -> None:
+    made = build(tmp_path / "atlas.duckdb", relations=3, facts=8)
+    with made.atlas.reading() as connection:
+        computed = associations_of(connection, made.selection_id, 3, 1)
+    remember_associations(made.atlas, made.selection_id)
+    with made.atlas.reading() as connection:
+        assert associations_of(connection, made.selection_id, 3, 1) == computed != []
+
+
+def test_an_atlas_that_cannot_be_written_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    made = build(shelf / "atlas.duckdb", relations=3, facts=8)
+    made.atlas.path.chmod(0o444)
+    shelf.chmod(0o555)
+    done = run_without_privileges(
+        """
+        import sys
+        from atlas.meaning.report import neuron_meaning, remember_associations
+        from atlas.selection.chosen import choose_selection
+        from atlas.store.atlas_file import open_file
+        atlas = open_file(sys.argv[1])
+        with atlas.reading() as connection:
+            selection = choose_selection(connection)
+        remember_associations(atlas, selection.selection_id)
+        with atlas.reading() as connection:
+            print([a.value for a in neuron_meaning(connection, selection, 3, 1).associations])
+        """,
+        made.atlas.path,
+    )
+    shelf.chmod(0o755)
+    assert done.stdout == "['P36']\n", done.stderr

@@ -1,3 +1,4 @@
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from atlas_content import content, names, revision
+from atlas_content import content, names, revision, rows
 from processes import run, run_on_full_disk, run_without_privileges, start
 from revision_assets import asset, released
 from synthetic import build
@@ -13,6 +14,7 @@ from synthetic import build
 from atlas.atlas import open_atlas
 from atlas.errors import LockedAtlas
 from atlas.paths import MIGRATIONS
+from atlas.selection.thresholds import Thresholds
 from atlas.store import connection as connections
 from atlas.store import migrate
 from atlas.store.connection import exclusive, reading
@@ -258,6 +260,66 @@ def test_an_atlas_of_every_past_revision_can_be_upgraded(tmp_path: Path, old: st
     assert len(after["knowledge_neurons"]) == 36
     build(path)  # the same again, through today's code: nothing new to write
     assert content(path) == after
+
+
+@pytest.mark.parametrize("old", released())
+def test_upgrading_names_every_selection_as_selecting_would(tmp_path: Path, old: str) -> None:
+    path = tmp_path / "old.duckdb"
+    shutil.copyfile(asset(old), path)
+    run_id = rows(path, "SELECT run_id FROM runs")[0][0]
+    made = [
+        Thresholds("fixed"),
+        Thresholds("fixed", ratio=0.3, comparison=">", min_prompts=1),
+        Thresholds("paper", ratio=0.3, target_high=7, step=0.1),
+    ]
+    with exclusive(path) as connection:
+        for i, thresholds in enumerate([*made, made[0]]):
+            connection.execute(
+                """
+                INSERT INTO selections
+                SELECT $id, run_id, $preset, 0.3, 0.7, '>=', 3, now()::TIMESTAMP + INTERVAL 1 HOUR,
+                       TIMESTAMP '2020-01-01' + to_days($day::INTEGER), $settings
+                FROM runs
+                """,
+                {
+                    "id": f"{i}{thresholds.selection_id(run_id)}"[:12],
+                    "preset": thresholds.preset,
+                    "day": i,
+                    "settings": json.dumps(thresholds.settings()),
+                },
+            )
+        if old != "0001":
+            connection.execute(
+                """
+                INSERT INTO neuron_associations
+                SELECT selection_id, 0, 0, 'relation', 'P36', 1, 0.5, 0.01, 0.01
+                FROM latest_selection
+                """
+            )
+    latest = rows(path, "SELECT selection_id FROM latest_selection")
+    open_atlas(path)
+    names = rows(path, "SELECT name FROM selections ORDER BY created_at, selection_id")
+    assert names == [("paper",), *((t.name,) for t in made), (f"{made[0].name}-2",)]
+    default = "SELECT selection_id, name, associated FROM default_selection"
+    assert rows(path, default) == [(*latest[0], "paper", old != "0001")]
+    assert rows(path, "SELECT selection_id FROM latest_selection") == latest
+    assert rows(path, "SELECT DISTINCT selection_id FROM neuron_facts") == latest
+
+
+def test_the_dictionary_says_how_long_ids_are(tmp_path: Path) -> None:
+    build(tmp_path / "a.duckdb")
+    for table, column in (("runs", "dataset_digest"), ("models", "model_id")):
+        (length,) = rows(tmp_path / "a.duckdb", f"SELECT max(length({column})) FROM {table}")[0]
+        said = rows(
+            tmp_path / "a.duckdb",
+            f"""
+            SELECT comment
+            FROM duckdb_columns()
+            WHERE table_name = '{table}'
+              AND column_name = '{column}'
+            """,
+        )
+        assert f"{length} hex digits" in said[0][0]
 
 
 def test_a_directory_name_may_hold_a_percent_sign(tmp_path: Path) -> None:
