@@ -7,7 +7,7 @@ import duckdb
 from atlas.errors import AmbiguousFact, NotFound
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.near import near_matches
-from atlas.store.rows import fetch
+from atlas.store.rows import fetch, fetch_one
 
 
 @dataclass(frozen=True)
@@ -216,20 +216,26 @@ def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) 
 
 def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """NotFound, with near matches, unless some fact has the name as its subject or object."""
-    rows = con.execute(
-        """
-        SELECT subject AS name
-        FROM facts
-        UNION
-        SELECT object
-        FROM facts
-        ORDER BY name
-        """
-    ).fetchall()
-    names = [str(row[0]) for row in rows]
-    if name.strip().casefold() in {known.casefold() for known in names}:
+    names = """
+            SELECT subject AS name
+            FROM facts
+            UNION
+            SELECT object
+            FROM facts
+            """
+    (known,) = fetch_one(
+        con,
+        f"""
+        SELECT EXISTS (
+            FROM ({names})
+            WHERE lower(name) = lower(trim($name))
+        )
+        """,
+        {"name": name},
+    )
+    if known:
         return
-    near = near_matches(name, names)
+    near = near_matches(con, name, names)
     asked = f"did you mean {' or '.join(near)}? If not, " if near else ""
     raise NotFound(
         f"no fact of this atlas has '{name}' as its subject or object: {asked}allow any object",
@@ -244,19 +250,16 @@ def _not_found(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
         return (
             f"no fact '{wanted}': the atlas has {elsewhere[0].subject} in {_relations(elsewhere)}"
         )
-    rows = con.execute(
-        """
-        SELECT DISTINCT subject
-        FROM facts
-        ORDER BY subject
-        """
-    ).fetchall()
-    subjects = [str(row[0]) for row in rows]
-    near = near_matches(wanted, subjects) or near_matches(subject, subjects)
+    names = """
+            SELECT DISTINCT subject AS name
+            FROM facts
+            """
+    near = near_matches(con, wanted, names) or near_matches(con, subject, names)
     if near:
         return f"no fact with subject or id '{wanted}'; near: {', '.join(near)}"
+    (subjects,) = fetch_one(con, "SELECT count(DISTINCT subject) FROM facts")
     return (
-        f"no fact with subject or id '{wanted}' among the {len(subjects)} subjects of this atlas; "
+        f"no fact with subject or id '{wanted}' among the {subjects} subjects of this atlas; "
         'list them with `atlas sql "SELECT DISTINCT subject FROM facts ORDER BY subject"`'
     )
 

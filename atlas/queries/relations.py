@@ -252,7 +252,14 @@ def one_relation(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]
     if found:
         ids = ", ".join(relation_id for relation_id, _ in found)
         raise NotFound(f"{len(found)} relations are called '{wanted}': name one of {ids}")
-    near = near_matches(name, [word for relation in relations for word in relation])
+    near = near_matches(
+        con,
+        name,
+        """
+            SELECT unnest([relation_id, label]) AS name
+            FROM relations
+            """,
+    )
     if near:
         relations = [r for r in relations if r[0] in near or r[1] in near]
     if near or len(relations) <= _FEW:

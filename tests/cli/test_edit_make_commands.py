@@ -171,7 +171,8 @@ def test_a_causal_model_is_edited_too(saved_gpt2: Path, tmp_path: Path) -> None:
 REFUSED = {
     "unknown object": (
         ("update", "Ireland:P36", "--to", "Dublinn"),
-        "no fact of this atlas has 'Dublinn' as its subject or object: did you mean Dublin or ",
+        "no fact of this atlas has 'Dublinn' as its subject or object: did you mean Dublin? "
+        "If not, allow any object (--any-object)",
     ),
     "unknown fact": (("update", "Atlantis", "--to", "Lima"), "no fact with subject or id 'Atlan"),
     "several facts": (
