@@ -105,6 +105,12 @@ class Answer:
                 parts.append(f"selection={value.selection_id!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
+    def _cells(self) -> tuple[list[str], list[list[Any]]]:
+        """Names and values of the main table."""
+        rows = self.table()
+        names = columns_of(rows)
+        return names, [[getattr(row, name) for name in names] for row in rows]
+
     def _repr_html_(self) -> str:
         """A notebook's view: what is single above, then the first rows of the main table."""
         rows = self.table()
@@ -114,11 +120,11 @@ class Answer:
             if isinstance(getattr(self, f.name), str | bool | int | float)
         }
         said = ", ".join(f"{_words(name)} {_cell(value)}" for name, value in single.items())
-        names = columns_of(rows)
+        names, cells = self._cells()
         head = "".join(f"<th>{_words(name)}</th>" for name in names)
         body = "".join(
-            "<tr>" + "".join(f"<td>{_cell(getattr(row, n))}</td>" for n in names) + "</tr>"
-            for row in rows[:_SHOWN]
+            "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
+            for row in cells[:_SHOWN]
         )
         more = f"<p>{len(rows) - _SHOWN:,} more rows</p>" if len(rows) > _SHOWN else ""
         return (

@@ -1,15 +1,20 @@
 """SQL that a user typed: it reads this one file, and nothing else of the machine."""
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from atlas.answers import Answer, plain
 from atlas.errors import BadQuery
 from atlas.store.connection import reading
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _CONFIG = {"enable_external_access": "false", "lock_configuration": "true"}
 _READING = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI"}  # MULTI is what PIVOT becomes
@@ -18,11 +23,29 @@ _EXCERPT = re.compile(r"\n\s*LINE \d+:.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class QueryResult:
+class QueryResult(Answer):
     """A query's answer: column names, and one tuple per row in the query's order."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+
+    def to_arrow(self, part: str | None = None) -> "pyarrow.Table":
+        """The rows as an Arrow table; `part` is for answers of several tables."""
+        import pyarrow
+
+        values = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.columns)
+        return pyarrow.Table.from_arrays(
+            [pyarrow.array(list(column)) for column in values], list(self.columns)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The one shape of all answers; rows are objects, `_1`, `_2`, … behind a name that returns."""
+        names = _distinct(self.columns)
+        records = [dict(zip(names, row, strict=True)) for row in self.rows]
+        return {**super().to_json(), "rows": plain(records)}
+
+    def _cells(self) -> tuple[list[str], list[list[Any]]]:
+        return list(self.columns), [list(row) for row in self.rows]
 
 
 def run_sql(path: Path | str, sql: str, wait: float = 10.0) -> QueryResult:
@@ -67,3 +90,15 @@ def _hint(text: str) -> str:
     if "'pytz'" in text:
         return "times with a zone cannot be shown: cast them, for example now()::TIMESTAMP"
     return " ".join(_KIND.sub("", _EXCERPT.sub("", text)).split())
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Column names, none twice, so that no value of a JSON row is lost."""
+    names: list[str] = []
+    for column in columns:
+        name, again = column, 0
+        while name in names:
+            again += 1
+            name = f"{column}_{again}"
+        names.append(name)
+    return names
