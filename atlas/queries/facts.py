@@ -6,6 +6,7 @@ import duckdb
 
 from atlas.errors import AmbiguousFact, NotFound
 from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
 
@@ -181,7 +182,7 @@ def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) 
     return fetch(
         con,
         FactNeuron,
-        """
+        f"""
         WITH own AS MATERIALIZED (
             SELECT fact_id, layer, neuron, mean_score, prompt_share
             FROM knowledge_neurons
@@ -189,15 +190,7 @@ def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) 
               AND fact_id IN $ids
         ),
         degrees AS (
-            SELECT k.layer,
-                   k.neuron,
-                   count(*) AS facts,
-                   count(DISTINCT f.relation_id) AS relations
-            FROM knowledge_neurons AS k
-            SEMI JOIN own USING (layer, neuron)
-            JOIN facts AS f USING (fact_id)
-            WHERE k.selection_id = $selection_id
-            GROUP BY k.layer, k.neuron
+            {neuron_degrees("own")}
         )
         SELECT o.fact_id,
                o.layer,

@@ -8,6 +8,7 @@ import duckdb
 
 from atlas.errors import NotFound, SettingsError
 from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.degrees import relation_degrees
 from atlas.store.rows import fetch, fetch_one
 
 HubOrder = Literal["facts", "relations", "entropy"]
@@ -146,17 +147,9 @@ def hubs_report(
     hubs = fetch(
         con,
         Hub,
-        """
+        f"""
         WITH degrees AS (
-            SELECT k.layer,
-                   k.neuron,
-                   f.relation_id,
-                   count(*) AS facts,
-                   sum(k.mean_score) AS score
-            FROM knowledge_neurons AS k
-            JOIN facts AS f USING (fact_id)
-            WHERE k.selection_id = $selection_id
-            GROUP BY k.layer, k.neuron, f.relation_id
+            {relation_degrees()}
         ),
         hubs AS (
             SELECT layer,

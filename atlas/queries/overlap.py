@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.degrees import relation_degrees
 from atlas.store.rows import fetch
 
 
@@ -158,13 +159,9 @@ def layer_overlap(
     asked = {"selection_id": selection.selection_id}
     # The degrees are what takes time; two questions are asked of them.
     con.execute(
-        """
+        f"""
         CREATE OR REPLACE TEMPORARY TABLE relation_degrees AS
-        SELECT f.relation_id, k.layer, k.neuron, count(*) AS facts
-        FROM knowledge_neurons AS k
-        JOIN facts AS f USING (fact_id)
-        WHERE k.selection_id = $selection_id
-        GROUP BY f.relation_id, k.layer, k.neuron
+        {relation_degrees()}
         """,
         asked,
     )

@@ -6,6 +6,7 @@ import duckdb
 
 from atlas.errors import NotFound
 from atlas.selection.chosen import ChosenSelection, OfSelection, selected_relations
+from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
 
@@ -155,7 +156,7 @@ def _neurons(
     return fetch(
         con,
         RelationNeuron,
-        """
+        f"""
         WITH own AS MATERIALIZED (
             SELECT k.layer,
                    k.neuron,
@@ -174,14 +175,7 @@ def _neurons(
             LIMIT $limit
         ),
         served AS (
-            SELECT k.layer,
-                   k.neuron,
-                   count(DISTINCT f.relation_id) AS relations
-            FROM knowledge_neurons AS k
-            SEMI JOIN shown USING (layer, neuron)
-            JOIN facts AS f USING (fact_id)
-            WHERE k.selection_id = $selection_id
-            GROUP BY k.layer, k.neuron
+            {neuron_degrees("shown")}
         )
         SELECT s.layer,
                s.neuron,

@@ -9,6 +9,7 @@ import duckdb
 
 from atlas.queries.facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.degrees import neuron_degrees
 from atlas.store.rows import fetch, fetch_one
 
 
@@ -83,7 +84,7 @@ def shared_report(
     shared = fetch(
         con,
         SharedNeuron,
-        """
+        f"""
         WITH common AS (
             SELECT a.layer,
                    a.neuron,
@@ -99,15 +100,7 @@ def shared_report(
               AND b.fact_id = $fact_b
         ),
         degrees AS (
-            SELECT k.layer,
-                   k.neuron,
-                   count(*) AS facts,
-                   count(DISTINCT f.relation_id) AS relations
-            FROM knowledge_neurons AS k
-            SEMI JOIN common USING (layer, neuron)
-            JOIN facts AS f USING (fact_id)
-            WHERE k.selection_id = $selection_id
-            GROUP BY k.layer, k.neuron
+            {neuron_degrees("common")}
         )
         SELECT layer,
                neuron,

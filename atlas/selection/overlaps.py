@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import duckdb
 
+from atlas.selection.degrees import relation_degrees
+
 
 def refresh_overlaps(
     con: duckdb.DuckDBPyConnection, selection_id: str, relations: Sequence[str] | None = None
@@ -38,20 +40,13 @@ def refresh_overlaps(
         changed,
     )
     con.execute(
-        """
+        f"""
         INSERT INTO relation_overlaps (
             selection_id, relation_a, relation_b, fact_pairs, shared_by_fact_pairs,
             mean_shared_neurons, neurons_a, neurons_b, neurons_both, jaccard
         )
         WITH degrees AS (
-            SELECT f.relation_id,
-                   k.layer,
-                   k.neuron,
-                   count(*) AS facts
-            FROM knowledge_neurons AS k
-            JOIN facts AS f USING (fact_id)
-            WHERE k.selection_id = $selection_id
-            GROUP BY f.relation_id, k.layer, k.neuron
+            {relation_degrees()}
         ),
         common AS (
             SELECT a.relation_id AS relation_a,
