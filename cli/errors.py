@@ -20,6 +20,7 @@ OPTIONS = {
     "path": "--db FILE or ATLAS_DB",
     "run": "--run RUN",
     "selection": "--selection SELECTION",
+    "texts": "--ask TEXT",
     "to": "--to OBJECT",
     "undo": "`atlas edit revert EDIT --undo`",
 }

@@ -52,14 +52,21 @@ def ask_all(
     interference: Sequence[EditInterference] = (),
 ) -> AskedReport:
     """`ask` for each question. PromptError where there is none."""
-    if not questions:
-        raise PromptError("these edits have no prompt of their own here: say what to ask")
+    require_questions(questions)
     return AskedReport(
         tuple(ask(lm, edits, question, count) for question in questions),
         tuple(edit.edit_id or 0 for edit in edits),
         tuple(overlapping(edits)),
         tuple(interference),
     )
+
+
+def require_questions(questions: Sequence[str]) -> None:
+    """PromptError where there is nothing to ask."""
+    if not questions:
+        raise PromptError(
+            "these edits have no prompt of their own here: say what to ask", parameters=["texts"]
+        )
 
 
 def ask(lm: LanguageModel, edits: Edit | Sequence[Edit], question: str, count: int = 5) -> Asked:

@@ -1,11 +1,11 @@
 """`atlas edit apply` and `atlas edit live`: questions without edits and with them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from answers import rows_of
 from invocation import run
 from stored_edits import ByHand, Edited, build
 from tiny_index import rows
@@ -86,7 +86,7 @@ def test_apply_shows_the_likeliest_answers_before_and_after(indexed_bert: Edited
         indexed_bert, "apply", "1", "3", "--ask", QUESTION, "--top", "4", "--format", "json"
     )
     assert result.exit_code == 0, result.output
-    (found,) = json.loads(result.stdout)["answers"]
+    (found,) = rows_of(result.stdout)
     edits = indexed_bert.atlas.edits(1, 3)
     for when, applied in (("before", []), ("after", edits)):
         expected = _likeliest(indexed_bert, QUESTION, applied, 4)
@@ -155,8 +155,10 @@ def test_edits_far_apart_are_not_reported(indexed_bert: Edited) -> None:
 
 def test_apply_without_a_question_needs_an_edit_with_prompts(indexed_bert: Edited) -> None:
     result = _edit(indexed_bert, "apply", "1")
-    assert result.exit_code == 2
-    assert "Say what to ask with --ask" in result.stderr
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert result.stderr == (
+        "Error: these edits have no prompt of their own here: say what to ask (--ask TEXT)\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """`atlas edit list`, `show`, `diff`, `revert`, `delete`: no model is needed."""
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
+from answers import merged_of, rows_of, summary_of
 from invocation import run, start
 from stored_edits import outcome
 from synthetic import MODEL, Synthetic
@@ -70,18 +70,22 @@ def edited(own: Synthetic) -> Synthetic:
     return own
 
 
-def _json(*arguments: str, on: Synthetic) -> Any:
+def _json(*arguments: str, on: Synthetic) -> str:
     result = run(*arguments, "--format", "json", on=on)
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return result.stdout
+
+
+def _list(on: Synthetic) -> list[Any]:
+    return rows_of(_json("edit", "list", on=on))
 
 
 def test_list_has_one_row_an_edit_with_its_outcome_and_side_effects(edited: Synthetic) -> None:
-    first, second = _json("edit", "list", on=edited)
-    assert (first["edit_id"], first["success"], first["held_out_success"]) == (1, 1.0, 0.0)
+    first, second = _list(edited)
+    assert (first["edit_id"], first["success"], first["held_out_success"]) == ("1", 1.0, 0.0)
     assert (first["checked_prompts"], first["right_to_wrong"], first["wrong_to_right"]) == (2, 1, 1)
     assert first["mean_delta_log_p"] == pytest.approx(0, abs=1e-6)  # halved and doubled
-    assert (second["edit_id"], second["kind"], second["success"]) == (2, "suppress", None)
+    assert (second["edit_id"], second["kind"], second["success"]) == ("2", "suppress", None)
     table = run("edit", "list", on=edited).stdout.splitlines()
     assert table[2].split()[:7] == ["1", "update", "solve", "P36", "Land", "0", "Town"]
     assert "state" not in table[0]
@@ -91,12 +95,12 @@ def test_list_of_an_atlas_without_edits_says_how_to_make_one(own: Synthetic) -> 
     result = run("edit", "list", on=own)
     assert (result.stdout, result.exit_code) == ("", 0)
     assert result.stderr == "No edit yet: make one with `atlas edit update FACT --to OBJECT`.\n"
-    assert _json("edit", "list", on=own) == []
+    assert _list(own) == []
     assert run("edit", "list", "--format", "csv", on=own).stdout.startswith("edit_id,kind,method,")
 
 
 def test_show_tells_what_an_edit_changes_and_what_it_came_to(edited: Synthetic) -> None:
-    found = _json("edit", "show", "1", on=edited)
+    found = merged_of(_json("edit", "show", "1", on=edited), "neurons")
     assert [(n["layer"], n["neuron"], n["norm"]) for n in found["neurons"]] == [
         (3, 0, 5.0),
         (3, 1, 2.0),
@@ -143,7 +147,7 @@ def test_show_of_an_edit_without_outcomes_has_no_empty_tables(edited: Synthetic)
 
 
 def test_diff_tells_properties_and_neurons_apart(edited: Synthetic) -> None:
-    found = _json("edit", "diff", "1", "2", on=edited)
+    found = merged_of(_json("edit", "diff", "1", "2", on=edited), "neurons")
     differences = {d["name"]: (d["first"], d["second"]) for d in found["differences"]}
     assert differences["kind"] == ("update", "suppress")
     assert differences["new_object"] == ("Town 5", None)
@@ -160,7 +164,7 @@ def test_diff_tells_properties_and_neurons_apart(edited: Synthetic) -> None:
 
 
 def test_an_edit_does_not_differ_from_itself(edited: Synthetic) -> None:
-    assert _json("edit", "diff", "1", "1", on=edited)["differences"] == []
+    assert summary_of(_json("edit", "diff", "1", "1", on=edited))["differences"] == []
     text = run("edit", "diff", "1", "1", on=edited).stdout
     assert text.startswith("The same properties and settings.\n")
 
@@ -169,7 +173,7 @@ def test_a_reverted_edit_stays_with_its_measurements_and_can_come_back(edited: S
     result = run("edit", "revert", "1", on=edited)
     assert (result.stdout, result.exit_code) == ("", 0)
     assert result.stderr == ("Edit 1 is reverted; `atlas edit revert 1 --undo` brings it back.\n")
-    assert [(e["state"], e["checked_prompts"]) for e in _json("edit", "list", on=edited)] == [
+    assert [(e["state"], e["checked_prompts"]) for e in _list(edited)] == [
         ("reverted", 2),
         ("stored", None),
     ]
@@ -177,7 +181,7 @@ def test_a_reverted_edit_stays_with_its_measurements_and_can_come_back(edited: S
     assert "reverted already" in run("edit", "revert", "1", on=edited).stderr
     assert run("edit", "revert", "1", "--undo", on=edited).stderr == "Edit 1 is back in force.\n"
     assert run("edit", "revert", "1", "--undo", on=edited).stderr == "Edit 1 is in force.\n"
-    assert _json("edit", "list", on=edited)[0]["state"] == "stored"
+    assert _list(edited)[0]["state"] == "stored"
 
 
 @pytest.mark.parametrize("command", ["apply", "live", "check", "export"])
@@ -193,7 +197,7 @@ def test_a_reverted_edit_is_not_applied(edited: Synthetic, command: str) -> None
 
 def test_a_deleted_edit_is_gone_with_its_deltas_and_its_number(edited: Synthetic) -> None:
     assert run("edit", "delete", "2", on=edited).stderr == "Edit 2 is deleted.\n"
-    assert [edit["edit_id"] for edit in _json("edit", "list", on=edited)] == [1]
+    assert [edit["edit_id"] for edit in _list(edited)] == ["1"]
     assert run("edit", "show", "2", on=edited).exit_code == 1
     assert rows(edited.atlas.path, "SELECT count(*) FROM edit_deltas WHERE edit_id = 2") == [(0,)]
     with edited.atlas.writing() as con:
@@ -212,9 +216,9 @@ def test_a_number_that_there_is_not_is_refused_with_those_there_are(
 def test_several_edits_are_reverted_or_deleted_all_or_none(edited: Synthetic) -> None:
     for command in ("revert", "delete"):
         assert run("edit", command, "1", "7", on=edited).exit_code == 1
-    assert [edit["state"] for edit in _json("edit", "list", on=edited)] == ["stored", "stored"]
+    assert [edit["state"] for edit in _list(edited)] == ["stored", "stored"]
     assert run("edit", "delete", "1", "2", "1", on=edited).exit_code == 0
-    assert _json("edit", "list", on=edited) == []
+    assert _list(edited) == []
 
 
 def test_a_number_that_is_none_is_a_wrong_command_line(edited: Synthetic) -> None:

@@ -137,6 +137,7 @@ def test_an_edit_survives_kill_9_after_it_was_made(atlas: Atlas) -> None:
     process = start(
         """
         import sys, time
+        sys.path.append(sys.argv[2])
         from test_store_edit_records import OUTCOMES, _edit
         from atlas.atlas import open_atlas
         from atlas.edits.stored import record_edit
@@ -146,6 +147,7 @@ def test_an_edit_survives_kill_9_after_it_was_made(atlas: Atlas) -> None:
         time.sleep(60)
         """,
         atlas.path,
+        Path(__file__).parent,
     )
     stop(process)
     (found,) = atlas.edits()

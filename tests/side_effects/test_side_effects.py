@@ -270,7 +270,7 @@ def test_an_edit_that_came_without_a_run_is_checked_on_the_latest_run_of_its_mod
 def test_an_edit_whose_model_has_no_run_cannot_be_checked(edited: Edited) -> None:
     number = edited.store(run_id=None, selection_id=None, weights_sha256="ab" * 32)
     with edited.atlas.reading() as con:
-        with pytest.raises(NotFound, match="no run: index that model first"):
+        with pytest.raises(NotFound, match="no run: index that model with `atlas index` first"):
             checked_by(con, number)
         with pytest.raises(NotFound, match="no edit 99"):
             checked_by(con, 99)
