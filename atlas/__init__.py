@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from atlas.edits.applying import applied
     from atlas.edits.delta_files import read_delta, write_delta
     from atlas.edits.edit import Edit, EditOutcome
-    from atlas.edits.making.basis import EditSettings
     from atlas.edits.making.make import (
         MadeEdit,
         make_erase,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
         make_scale,
         make_update,
     )
+    from atlas.edits.making.settings import EditSettings
     from atlas.edits.model_export import export_model
     from atlas.engine.attribution import Attribution, attribute
     from atlas.engine.interventions import scaled
@@ -85,7 +85,7 @@ _HOME = {
     "Dataset": "facts",
     "Edit": "edits.edit",
     "EditOutcome": "edits.edit",
-    "EditSettings": "edits.making.basis",
+    "EditSettings": "edits.making.settings",
     "Fact": "facts",
     "IndexReport": "jobs",
     "IndexSettings": "indexing.indexer",

@@ -22,12 +22,20 @@ import duckdb
 
 from atlas.answers import Listed
 from atlas.edits.diff import EditDiff, edit_diff
-from atlas.edits.edit import Edit, ImportedEdit, overlapping
+from atlas.edits.edit import ChangedEdit, Edit, ImportedEdit, overlapping
 from atlas.edits.in_force import (
     ExportedEdits,
     edits_in_force,
     interfering_edits,
     require_models,
+    selection_of,
+)
+from atlas.edits.making.settings import (
+    fact_settings,
+    relation_settings,
+    require_factor,
+    require_other_object,
+    update_settings,
 )
 from atlas.edits.report import EditReport, edit_report
 from atlas.edits.stored import (
@@ -39,7 +47,7 @@ from atlas.edits.stored import (
     revert_edit,
     set_edit_state,
 )
-from atlas.errors import NoScores, NotFound
+from atlas.errors import EditError, NoScores, NotFound
 from atlas.export.run_export import RunExport, export_run
 from atlas.indexing.run_model import RunModel, run_model, selection_model
 from atlas.interactions.report import InteractionReport, interaction_report
@@ -444,10 +452,11 @@ class Atlas(AtlasFile):
     def edit_diff(self, first: int, second: int) -> EditDiff:
         """What sets two edits apart: settings, neurons, and how alike their changes are."""
         with self.reading() as connection:
-            return edit_diff(*read_edits(connection, [first, second]))
+            found = read_edits(connection, [first, second])
+            return replace(edit_diff(*found), selection=selection_of(connection, found))
 
-    def edit_revert(self, *ids: int, undo: bool = False) -> list[Edit]:
-        """Take edits out of force but keep them, or bring them back; returns them as they were."""
+    def edit_revert(self, *ids: int, undo: bool = False) -> Listed:
+        """Take edits out of force but keep them, or bring them back; rows are `ChangedEdit`."""
         with self.writing() as connection:
             found = read_edits(connection, ids)
             for number in ids:
@@ -455,15 +464,15 @@ class Atlas(AtlasFile):
                     set_edit_state(connection, number, "stored")
                 else:
                     revert_edit(connection, number)
-        return found
+        return Listed(tuple(_changed(edit, "stored" if undo else "reverted") for edit in found))
 
-    def edit_delete(self, *ids: int) -> list[Edit]:
-        """Delete edits with their measurements; returns them as they were."""
+    def edit_delete(self, *ids: int) -> Listed:
+        """Delete edits with their measurements; rows are `ChangedEdit`."""
         with self.writing() as connection:
             found = read_edits(connection, list(dict.fromkeys(ids)))
             for edit in found:
                 delete_edit(connection, edit.edit_id or 0)
-        return found
+        return Listed(tuple(_changed(edit, "deleted") for edit in found))
 
     def edit_update(
         self,
@@ -481,20 +490,23 @@ class Atlas(AtlasFile):
         """Give a fact a new object; settings as for `EditSettings`.
 
         Raises NotFound for an object that no fact of the atlas knows unless `any_object`, EditError
-        for the object that it has; then nothing is stored.
+        for the object that it has, SettingsError for settings that are unknown or would be ignored;
+        all that before the model is loaded. Then nothing is stored.
         """
         with self._opened(selection, None) as (connection, chosen):
-            fact_id = one_fact(connection, fact, relation).fact_id
+            how = update_settings(chosen.selection_id, settings)
+            found = one_fact(connection, fact, relation)
             if not any_object:
                 require_known_name(connection, to)
+            name = f"{found.subject} ({found.relation_id} {found.relation})"
+            require_other_object(name, found.object, to)
             wanted = selection_model(connection, chosen.selection_id)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
             report(Working(f"Editing {fact}"))
-            from atlas.edits.making.make import EditSettings, make_update
+            from atlas.edits.making.make import make_update
 
-            how = EditSettings(selection_id=chosen.selection_id, **settings)
-            made = make_update(model, self, fact_id, to, how)
+            made = make_update(model, self, found.fact_id, to, how)
         return self._made(made)
 
     def edit_erase(
@@ -502,30 +514,33 @@ class Atlas(AtlasFile):
         fact: str | None = None,
         *,
         relation: str | None = None,
-        neurons: int | None = None,
         lm: ModelOrName = None,
         device: str = "auto",
         selection: str | None = None,
         progress: Progress = None,
         **settings: Any,
     ) -> EditReport:
-        """Set value vectors to zero: a fact's, or without one those of the relation's commonest."""
+        """Set value vectors to zero: a fact's, or without one those of the relation's commonest.
+
+        settings: `neurons`, and of a fact `common` and `held_out`, see `EditSettings`.
+        """
         with self._opened(selection, None) as (connection, chosen):
             if fact is not None:
+                how = fact_settings(chosen.selection_id, settings)
                 target = one_fact(connection, fact, relation).fact_id
             else:
+                how = relation_settings(chosen.selection_id, settings)
                 target = one_relation(connection, relation or "")[0]
             wanted = selection_model(connection, chosen.selection_id)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
             report(Working(f"Erasing {fact or relation}"))
-            from atlas.edits.making.make import EditSettings, make_erase, make_relation_erase
+            from atlas.edits.making.make import make_erase, make_relation_erase
 
-            how = EditSettings(selection_id=chosen.selection_id, neurons=neurons, **settings)
             if fact is not None:
                 made = make_erase(model, self, target, how)
             else:
-                made = make_relation_erase(model, self, target, neurons or 20, how)
+                made = make_relation_erase(model, self, target, how.neurons or 20, how)
         return self._made(made)
 
     def edit_scale(
@@ -540,16 +555,20 @@ class Atlas(AtlasFile):
         progress: Progress = None,
         **settings: Any,
     ) -> EditReport:
-        """Multiply the value vectors of a fact's neurons: below 1 suppresses, above 1 amplifies."""
+        """Multiply the value vectors of a fact's neurons: below 1 suppresses, above 1 amplifies.
+
+        settings: `neurons`, `common` and `held_out`, see `EditSettings`.
+        """
+        require_factor(factor)
         with self._opened(selection, None) as (connection, chosen):
+            how = fact_settings(chosen.selection_id, settings)
             fact_id = one_fact(connection, fact, relation).fact_id
             wanted = selection_model(connection, chosen.selection_id)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
             report(Working(f"Editing {fact}"))
-            from atlas.edits.making.make import EditSettings, make_scale
+            from atlas.edits.making.make import make_scale
 
-            how = EditSettings(selection_id=chosen.selection_id, **settings)
             made = make_scale(model, self, fact_id, factor, how)
         return self._made(made)
 
@@ -559,38 +578,50 @@ class Atlas(AtlasFile):
         *texts: str,
         edits: Sequence[int] = (),
         top: int = 5,
+        tokens: int = 0,
         device: str = "auto",
         progress: Progress = None,
     ) -> "AskedReport":
         """Top answers to the texts without the edits and with them; the model stays as it was.
 
-        Without texts, each edit's fact is asked once.
+        Without texts, each edit's fact is asked once. tokens: how many a causal model writes on
+        behind each text, at most.
         """
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
             wanted = run_model(connection, found[0].model_id) if found else self._latest(connection)
             conflicts = interfering_edits(connection, found)
             own = [edit_report(connection, number).outcomes[:1] for number in edits]
+            selection = selection_of(connection, found)
         questions = texts or tuple(prompt.text for prompts in own for prompt in prompts)
-        from atlas.edits.asking import ask_all
+        from atlas.edits.asking import ask_all, require_questions, require_writer
 
+        require_questions(questions)
+        require_writer(wanted.objective, tokens)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
-            return ask_all(model, found, questions, top, conflicts)
+            return ask_all(model, found, questions, top, tokens, conflicts, selection)
 
     def live(
         self,
         *edits: int,
+        tokens: int = 0,
         lm: ModelOrName = None,
         device: str = "auto",
         progress: Progress = None,
     ) -> "LiveEdits":
-        """A session in which the model is asked and edits are switched on and off."""
+        """A session in which the model is asked and edits are switched on and off.
+
+        tokens: that will be asked of it to write; refused of a masked model before it is loaded.
+        """
+        _require_edits(edits)
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
             wanted = run_model(connection, found[0].model_id)
+        from atlas.edits.asking import require_writer
         from atlas.edits.live import LiveEdits
 
+        require_writer(wanted.objective, tokens)
         with reporting(progress) as report:
             return LiveEdits(self, self._model(lm, wanted, device, report), found)
 
@@ -605,11 +636,17 @@ class Atlas(AtlasFile):
         device: str = "auto",
         progress: Progress = None,
     ) -> "ChecksReport":
-        """Measure what edits did to the facts of the index; stored, and not measured again."""
-        from atlas.side_effects.limits import parse_limits
+        """Measure what edits did to the facts of the index; stored, and not measured again.
 
+        The report, and the limits of `fail_over`, are about this call's scope alone. One that holds
+        no prompt but the edit's own is widened to `all`.
+        """
+        from atlas.side_effects.limits import parse_limits, require_others
+
+        _require_edits(edits)
         limits = None if fail_over is None else parse_limits(fail_over)
         chosen = parse_scope(scope, seed) if isinstance(scope, str) else scope
+        require_others(chosen, limits)
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
             for number in edits:
@@ -634,14 +671,17 @@ class Atlas(AtlasFile):
         """Write edits as a model directory (`to`) or as a file of the changes alone (`delta`)."""
         if (to is None) == (delta is None):
             raise ValueError("give either `to`, a directory, or `delta`, a file")
+        _require_edits(edits)
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
+            selection = selection_of(connection, found)
             interference = interfering_edits(connection, found) if to is not None else []
             wanted = run_model(connection, found[0].model_id) if to is not None else None
         if delta is not None:
             from atlas.edits.delta_files import write_delta
 
-            return ExportedEdits(str(write_delta(Path(delta), found, force=force)), edits, (), ())
+            file = write_delta(Path(delta), found, force=force)
+            return ExportedEdits(str(file), edits, (), (), selection=selection)
         assert to is not None
         assert wanted is not None
         from atlas.edits.model_export import export_model, require_free
@@ -651,7 +691,13 @@ class Atlas(AtlasFile):
             model = self._model(lm, wanted, device, report)
             report(Working(f"Writing {to}"))
             written = export_model(model, found, Path(to), force=force)
-        return ExportedEdits(str(written), edits, tuple(overlapping(found)), tuple(interference))
+        return ExportedEdits(
+            str(written),
+            edits,
+            tuple(overlapping(found)),
+            tuple(interference),
+            selection=selection,
+        )
 
     def edit_import(self, file: Path | str) -> Listed:
         """Read edits from a delta file; one that the atlas holds already keeps its number.
@@ -700,6 +746,25 @@ class Atlas(AtlasFile):
     def _made(self, made: Any) -> EditReport:
         with self.reading() as connection:
             return edit_report(connection, made.edit.edit_id, before=made.before)
+
+
+def _require_edits(edits: Sequence[int]) -> None:
+    if not edits:
+        raise EditError("no edit: name one or more by their numbers, as `edit_list` shows them")
+
+
+def _changed(edit: Edit, state: str) -> ChangedEdit:
+    return ChangedEdit(
+        edit_id=edit.edit_id or 0,
+        before=edit.state,
+        kind=edit.kind,
+        method=edit.method,
+        relation_id=edit.relation_id,
+        subject=edit.subject,
+        old_object=edit.old_object,
+        new_object=edit.new_object,
+        state=state,
+    )
 
 
 def _imported(connection: duckdb.DuckDBPyConnection, edit: Edit) -> ImportedEdit:

@@ -42,6 +42,12 @@ class Relation:
     templates: tuple[Template, ...]
     facts: tuple[Fact, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"Relation({self.relation_id!r}, {self.label!r}, templates=<{len(self.templates)}>, "
+            f"facts=<{len(self.facts)}>)"
+        )
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -49,6 +55,10 @@ class Dataset:
 
     name: str
     relations: tuple[Relation, ...]
+
+    def __repr__(self) -> str:
+        facts = sum(len(relation.facts) for relation in self.relations)
+        return f"Dataset({self.name!r}, relations=<{len(self.relations)}>, facts=<{facts}>)"
 
     @cached_property
     def digest(self) -> str:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from atlas.answers import Answer
 from atlas.edits.applying import applied
 from atlas.edits.edit import Edit, Overlap, overlapping
 from atlas.edits.in_force import EditInterference
 from atlas.errors import PromptError
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import MASK, cloze, encode
+from atlas.selection.chosen import ChosenSelection, OfSelection
 
 LONGEST_WORD = 8  # tokens
 _ANY = "a"  # an answer to encode a causal question with; its tokens come after the question's
@@ -27,18 +27,29 @@ class TopAnswer:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question's top answers before and after some edits, likeliest first."""
+    """A question's top answers before and after some edits, likeliest first.
+
+    continued_before, continued_after: what a causal model goes on to write behind the question,
+    taking the likeliest token every time; None unless tokens were asked for.
+    """
 
     question: str
     before: Sequence[TopAnswer]
     after: Sequence[TopAnswer]
+    continued_before: str | None = None
+    continued_after: str | None = None
 
 
 @dataclass(frozen=True)
-class AskedReport(Answer, rows="answers"):
-    """Questions with their answers, and what the edits are to each other."""
+class AskedReport(OfSelection, rows="answers"):
+    """Questions with their answers, and what the edits are to each other.
+
+    `selection` is the one whose neurons the edits change, if it is one.
+    """
 
     answers: tuple[Asked, ...]
+    model: str
+    model_id: str
     edits: tuple[int, ...]
     overlaps: tuple[Overlap, ...]  # edits that change the same value vectors
     interference: tuple[EditInterference, ...]  # edits that disturb another's fact
@@ -49,15 +60,20 @@ def ask_all(
     edits: Sequence[Edit],
     questions: Sequence[str],
     count: int = 5,
+    tokens: int = 0,
     interference: Sequence[EditInterference] = (),
+    selection: ChosenSelection | None = None,
 ) -> AskedReport:
     """`ask` for each question. PromptError where there is none."""
     require_questions(questions)
     return AskedReport(
-        tuple(ask(lm, edits, question, count) for question in questions),
-        tuple(edit.edit_id or 0 for edit in edits),
-        tuple(overlapping(edits)),
-        tuple(interference),
+        answers=tuple(ask(lm, edits, question, count, tokens) for question in questions),
+        model=lm.name,
+        model_id=lm.model_id,
+        edits=tuple(edit.edit_id or 0 for edit in edits),
+        overlaps=tuple(overlapping(edits)),
+        interference=tuple(interference),
+        selection=selection,
     )
 
 
@@ -69,16 +85,64 @@ def require_questions(questions: Sequence[str]) -> None:
         )
 
 
-def ask(lm: LanguageModel, edits: Edit | Sequence[Edit], question: str, count: int = 5) -> Asked:
+def ask(
+    lm: LanguageModel,
+    edits: Edit | Sequence[Edit],
+    question: str,
+    count: int = 5,
+    tokens: int = 0,
+) -> Asked:
     """Ask without the edits and with them; the weights are the model's own again after.
+
+    tokens: how many a causal model writes on behind the question, at most.
 
     PromptError for a question that the model cannot be asked, EditError for an edit that does not
     fit the model.
     """
+    require_writer(lm.objective, tokens)
     before = top_answers(lm, question, count)
+    text_before = continued(lm, question, tokens) if tokens else None
     with applied(lm, edits):
         after = top_answers(lm, question, count)
-    return Asked(question, before, after)
+        text_after = continued(lm, question, tokens) if tokens else None
+    return Asked(question, before, after, text_before, text_after)
+
+
+def require_writer(objective: str, tokens: int) -> None:
+    """PromptError unless a model of this objective can write so many tokens."""
+    if tokens < 0:
+        raise PromptError(f"tokens is {tokens}: use 0 or more", parameters=["tokens"])
+    if tokens and objective != "causal":
+        raise PromptError(
+            f"a masked model fills in a {MASK} and writes no text: ask it without tokens to write",
+            parameters=["tokens"],
+        )
+
+
+def continued(lm: LanguageModel, question: str, tokens: int) -> str:
+    """What a causal model writes behind the question: its likeliest next token, again and again.
+
+    It stops after `tokens` of them, where the model ends its text, and where its context does.
+    """
+    ids, _ = _encoded(lm, question.strip())
+    asked, ends = len(ids), _end_tokens(lm)
+    with lm.frozen(), torch.no_grad():
+        for _ in range(min(tokens, lm.context - asked)):
+            inputs = torch.tensor([ids], device=lm.model.device)
+            following = int(lm.model(input_ids=inputs).logits[0, -1].argmax())
+            if following in ends:
+                break
+            ids = [*ids, following]
+    text: str = lm.tokenizer.decode(ids)
+    return text[len(lm.tokenizer.decode(ids[:asked])) :]
+
+
+def _end_tokens(lm: LanguageModel) -> set[int]:
+    """The tokens with which the model ends a text."""
+    config = getattr(lm.model, "generation_config", None)
+    ends = getattr(config, "eos_token_id", None)
+    several = ends if isinstance(ends, list | tuple) else [ends]
+    return {token for token in (*several, lm.tokenizer.eos_token_id) if token is not None}
 
 
 def top_answers(lm: LanguageModel, question: str, count: int = 5) -> tuple[TopAnswer, ...]:

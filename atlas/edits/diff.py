@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.answers import Answer
 from atlas.edits.edit import Edit
+from atlas.selection.chosen import OfSelection
 
 _FACTS = ("kind", "method", "model_id", "run_id", "selection_id", "relation_id", "fact_id")
 _LISTED = 4  # values of a setting that are written out
@@ -35,8 +35,8 @@ class NeuronDifference:
 
 
 @dataclass(frozen=True)
-class EditDiff(Answer, rows="neurons"):
-    """In what two edits differ."""
+class EditDiff(OfSelection, rows="neurons"):
+    """In what two edits differ; `selection` is the one that both are of, if it is one."""
 
     first: int | None
     second: int | None

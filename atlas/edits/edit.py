@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from atlas.errors import EditError
 
 KINDS = ("update", "erase", "suppress", "amplify")
+MEASURED = ("kept_prompts", "kept_right_before", "kept_right_after")
+"""Settings that say what came of the edit; they are no part of what it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,19 @@ class Edit:
         if not np.isfinite(self.deltas).all():
             raise EditError("an edit has deltas that are not finite: make it again")
 
+    def __repr__(self) -> str:
+        number = "" if self.edit_id is None else f"{self.edit_id}: "
+        neurons = f"{len(self.neurons)} neuron{'' if len(self.neurons) == 1 else 's'}"
+        return (
+            f"Edit({number}{self.kind} by {self.method}, {self.about}, {neurons}, "
+            f"norm {self.norm:.3g}, {self.state if self.edit_id is not None else 'not stored'})"
+        )
+
+    @property
+    def about(self) -> str:
+        """What it is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
+        return about(self.subject, self.relation_id, self.old_object, self.new_object)
+
     @property
     def model_id(self) -> str:
         """The first twelve hex digits of the weights' SHA-256."""
@@ -86,8 +101,10 @@ class Edit:
     def digest(self) -> str:
         """Twelve hex digits of SHA-256 over model, what it is for, settings, neurons and deltas.
 
-        Edits with one digest are one edit. The number, the state and the clocks stay out.
+        Edits with one digest are one edit. The number, the state, the clocks and what was measured
+        of it stay out.
         """
+        settings = {n: value for n, value in self.settings.items() if n not in MEASURED}
         identity = [
             self.weights_sha256,
             self.kind,
@@ -97,7 +114,7 @@ class Edit:
             self.subject,
             self.old_object,
             self.new_object,
-            dict(self.settings),
+            settings,
         ]
         order = np.lexsort((self.neurons, self.layers))
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
@@ -140,13 +157,25 @@ class ImportedEdit:
     old_object: str | None
     new_object: str | None
 
+    @property
+    def about(self) -> str:
+        """What it is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
+        return about(self.subject, self.relation_id, self.old_object, self.new_object)
+
+
+@dataclass(frozen=True)
+class ChangedEdit(ImportedEdit):
+    """An edit that was reverted, brought back or deleted, with its state before and now."""
+
+    state: str  # stored | reverted | deleted
+
 
 @dataclass(frozen=True)
 class Overlap:
     """Two edits that change the same value vectors."""
 
-    first: Edit
-    second: Edit
+    first: int | None  # its number; None: not stored
+    second: int | None
     neurons: tuple[tuple[int, int], ...]  # (layer, neuron) in both
     cosine: float  # of the two edits' deltas on those neurons, 1 = the same direction
 
@@ -164,5 +193,14 @@ def overlapping(edits: Sequence[Edit]) -> list[Overlap]:
             b = second.deltas[[row for _, _, row in both]].astype(np.float64).ravel()
             norms = float(np.linalg.norm(a) * np.linalg.norm(b))
             cosine = float(a @ b) / norms if norms else 0.0
-            found.append(Overlap(first, second, tuple(sorted(n for n, _, _ in both)), cosine))
+            named = tuple(sorted(neuron for neuron, _, _ in both))
+            found.append(Overlap(first.edit_id, second.edit_id, named, cosine))
     return found
+
+
+def about(
+    subject: str | None, relation: str | None, old_object: str | None, new_object: str | None
+) -> str:
+    """What an edit is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
+    what = " · ".join(part for part in (subject, relation, old_object) if part)
+    return (what or "unknown") + (f" → {new_object}" if new_object is not None else "")

@@ -9,6 +9,7 @@ from atlas.edits.edit import Edit, Overlap
 from atlas.edits.stored import read_edits
 from atlas.errors import EditError, NoScores
 from atlas.interference.predicted import predicted_interference
+from atlas.selection.chosen import ChosenSelection, OfSelection, find_selection
 
 INTERFERES = 0.05  # share of a fact's score mass from which applying says so
 
@@ -25,7 +26,7 @@ class EditInterference:
 
 
 @dataclass(frozen=True)
-class ExportedEdits:
+class ExportedEdits(OfSelection, rows="overlaps"):
     """Edits that were written to a directory or a file, and how they get in each other's way."""
 
     path: str
@@ -55,6 +56,12 @@ def edits_in_force(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[E
                 f"for {edit.model_id}: name edits of one model"
             )
     return edits
+
+
+def selection_of(con: duckdb.DuckDBPyConnection, edits: Sequence[Edit]) -> ChosenSelection | None:
+    """The one selection whose neurons all these edits change; None where there is no such one."""
+    ids = {edit.selection_id for edit in edits}
+    return find_selection(con, ids.pop()) if len(ids) == 1 else None
 
 
 def interfering_edits(

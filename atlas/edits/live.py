@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from atlas.edits.asking import Asked, AskedReport, ask
 from atlas.edits.edit import Edit, overlapping
-from atlas.edits.in_force import edits_in_force, interfering_edits
+from atlas.edits.in_force import edits_in_force, interfering_edits, selection_of
 from atlas.models.language_model import LanguageModel
 from atlas.store.atlas_file import AtlasFile
 
@@ -20,9 +20,12 @@ class LiveEdits:
     def __repr__(self) -> str:
         return f"LiveEdits({self._lm.name}, on={self.on})"
 
-    def ask(self, text: str, top: int = 5) -> Asked:
-        """The text's top answers without edits and with those that are on."""
-        return ask(self._lm, [self.known[number] for number in self.on], text, top)
+    def ask(self, text: str, top: int = 5, tokens: int = 0) -> Asked:
+        """The text's top answers without edits and with those that are on.
+
+        tokens: how many a causal model writes on behind the text, at most.
+        """
+        return ask(self._lm, [self.known[number] for number in self.on], text, top, tokens)
 
     def switch_on(self, number: int) -> bool:
         """Switch an edit on, any of this model; False if it was on. Raises NotFound, EditError."""
@@ -45,4 +48,13 @@ class LiveEdits:
         edits = [self.known[number] for number in self.on]
         with self._atlas.reading() as connection:
             interference = interfering_edits(connection, edits)
-        return AskedReport((), tuple(self.on), tuple(overlapping(edits)), tuple(interference))
+            selection = selection_of(connection, edits)
+        return AskedReport(
+            answers=(),
+            model=self._lm.name,
+            model_id=self._lm.model_id,
+            edits=tuple(self.on),
+            overlaps=tuple(overlapping(edits)),
+            interference=tuple(interference),
+            selection=selection,
+        )

@@ -9,10 +9,12 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from atlas.answers import Answer
-from atlas.edits.edit import Edit
+from atlas.edits.edit import MEASURED, Edit
 from atlas.edits.stored import Held, read_edits
+from atlas.selection.chosen import OfSelection, find_selection
 from atlas.store.rows import fetch
+
+HARDLY = 0.1  # share of P(old object) whose change is hardly one, where every top answer stayed
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,23 @@ class OutcomeSummary:
 
 
 @dataclass(frozen=True)
-class EditReport(Answer, rows="neurons"):
-    """An edit with all that the atlas holds of it but the deltas and the side effects."""
+class KeptPrompts:
+    """Prompts of other facts that making the edit was told to leave in place, one a fact.
+
+    Method solve knew them; the index answered all of them right.
+    """
+
+    prompts: int
+    right_before: int  # with their right answer on top
+    right_after: int
+
+
+@dataclass(frozen=True)
+class EditReport(OfSelection, rows="neurons"):
+    """An edit with all that the atlas holds of it but the deltas and the side effects.
+
+    `selection` is the one whose neurons it changes, where the atlas still has that.
+    """
 
     edit_id: int
     kind: str
@@ -86,6 +103,8 @@ class EditReport(Answer, rows="neurons"):
     summary: Sequence[OutcomeSummary]  # the prompts it was made from, then those held out
     outcomes: Sequence[PromptOutcome]  # likewise
     checked_prompts: int  # by `atlas edit check`
+    kept: KeptPrompts | None = None  # None: it was told to keep none, or by an older version
+    hardly_changed: str | None = None  # what shows that it has hardly any effect on its own prompts
     before: Held | None = None  # of an edit just made: what the atlas held of it
 
 
@@ -104,6 +123,8 @@ def edit_report(
     ).fetchall()
     model, relation, checked = names[0]
     outcomes = _outcomes(con, edit_id)
+    settings = json.loads(json.dumps(dict(edit.settings)))
+    measured = [settings.pop(name, None) for name in MEASURED]
     return EditReport(
         edit_id=edit_id,
         kind=edit.kind,
@@ -123,13 +144,29 @@ def edit_report(
         seconds=edit.seconds,
         created_at=edit.created_at,
         atlas_version=edit.atlas_version,
-        settings=json.loads(json.dumps(dict(edit.settings))),
+        settings=settings,
         neurons=_neurons(con, edit),
         summary=_summary(con, edit_id),
         outcomes=outcomes,
         checked_prompts=int(checked),
+        kept=None if None in measured else KeptPrompts(*measured),
+        hardly_changed=_hardly_changed(edit, outcomes),
         before=before,
+        selection=find_selection(con, edit.selection_id),
     )
+
+
+def _hardly_changed(edit: Edit, outcomes: Sequence[PromptOutcome]) -> str | None:
+    """`P(Dublin) fell from 0.896 to 0.889 and all 9 top answers stayed`; None if more happened."""
+    if not outcomes or any(o.predicted_before != o.predicted_after for o in outcomes):
+        return None
+    before = float(np.mean([o.p_old_before for o in outcomes]))
+    after = float(np.mean([o.p_old_after for o in outcomes]))
+    if abs(after - before) > HARDLY * before:
+        return None
+    went = "fell" if after < before else "rose"
+    answers = "the top answer" if len(outcomes) == 1 else f"all {len(outcomes)} top answers"
+    return f"P({edit.old_object}) {went} from {before:.3g} to {after:.3g} and {answers} stayed"
 
 
 def _neurons(con: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:

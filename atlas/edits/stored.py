@@ -21,7 +21,11 @@ from atlas.store.rows import fetch, fetch_one
 
 @dataclass(frozen=True)
 class EditSummary:
-    """A row of the view `edit_summary`: an edit, its outcome and its side effects so far."""
+    """An edit, its outcome on its own prompts, and its side effects on others so far.
+
+    What is broken, mended and lost is of checked prompts that are not the edit's own: those it was
+    meant to change. Own are the prompts of its fact or, without one, of its relation.
+    """
 
     edit_id: int
     kind: str
@@ -43,9 +47,15 @@ class EditSummary:
     p_new_before: float | None
     p_new_after: float | None
     checked_prompts: int | None  # None: `atlas edit check` has not run
-    right_to_wrong: int | None
+    other_prompts: int | None  # of those, not its own; None: it was checked on no other
+    right_to_wrong: int | None  # of other_prompts, as what follows
     wrong_to_right: int | None
     mean_delta_log_p: float | None
+    model: str  # its name in the atlas, else its id
+    model_id: str
+    run_id: str | None  # None: it came from a file
+    selection_id: str | None
+    selection: str | None  # its name, where the atlas still has it
 
 
 Held = Literal["new", "stored", "reverted"]  # what an atlas held of an edit before it got it
@@ -212,14 +222,59 @@ def edit_outcomes(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[EditOutc
 
 def edit_summaries(con: duckdb.DuckDBPyConnection) -> list[EditSummary]:
     """One row per edit that is not deleted, oldest first."""
-    names = ", ".join(f.name for f in fields(EditSummary))
     return fetch(
         con,
         EditSummary,
-        f"""
-        SELECT {names}
-        FROM edit_summary
-        ORDER BY edit_id
+        """
+        WITH others AS (
+            SELECT s.edit_id,
+                   count(*) AS other_prompts,
+                   count(*) FILTER (s.rank_before = 1 AND s.rank_after > 1) AS right_to_wrong,
+                   count(*) FILTER (s.rank_before > 1 AND s.rank_after = 1) AS wrong_to_right,
+                   avg(ln(greatest(s.p_after, 1e-30)) - ln(greatest(s.p_before, 1e-30)))
+                       AS mean_delta_log_p
+            FROM side_effects AS s
+            JOIN edits AS e USING (edit_id)
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f ON f.fact_id = p.fact_id
+            WHERE NOT coalesce(f.fact_id = e.fact_id, f.relation_id = e.relation_id, FALSE)
+            GROUP BY s.edit_id
+        )
+        SELECT v.edit_id,
+               v.kind,
+               v.method,
+               v.relation_id,
+               v.subject,
+               v.old_object,
+               v.new_object,
+               v.neurons,
+               v.norm,
+               v.state,
+               v.created_at,
+               v.prompts,
+               v.success,
+               v.held_out_success,
+               v.old_gone,
+               v.p_old_before,
+               v.p_old_after,
+               v.p_new_before,
+               v.p_new_after,
+               v.checked_prompts,
+               o.other_prompts,
+               o.right_to_wrong,
+               o.wrong_to_right,
+               o.mean_delta_log_p,
+               coalesce(m.name, e.model_id) AS model,
+               e.model_id,
+               e.run_id,
+               e.selection_id,
+               s.name AS selection
+        FROM edit_summary AS v
+        JOIN edits AS e USING (edit_id)
+        LEFT JOIN others AS o USING (edit_id)
+        LEFT JOIN models AS m ON m.model_id = e.model_id
+        LEFT JOIN selections AS s ON s.selection_id = e.selection_id
+        ORDER BY v.edit_id
         """,
     )
 

@@ -46,6 +46,14 @@ class Attribution:
     predicted: tuple[str, ...]  # [prompt] the model's top answer
     answer_tokens: NDArray[np.int64]  # [prompt]
 
+    def __repr__(self) -> str:
+        prompts, layers, neurons = self.scores.shape
+        top = int((self.answer_rank == 1).sum())
+        return (
+            f"Attribution(prompts={prompts}, layers={layers}, neurons_per_layer={neurons}, "
+            f"answer_on_top={top}, over_tolerance={int(self.over_tolerance.sum())})"
+        )
+
 
 def attribute(
     lm: LanguageModel,

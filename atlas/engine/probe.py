@@ -37,6 +37,10 @@ class Probed:
     predicted: tuple[str, ...]  # [prompt] the model's top answer
     answer_tokens: NDArray[np.int64]  # [prompt]
 
+    def __repr__(self) -> str:
+        top = int((self.answer_rank == 1).sum())
+        return f"Probed(prompts={len(self.answer_rank)}, answer_on_top={top})"
+
 
 @dataclass(frozen=True)
 class _Row:

@@ -15,6 +15,7 @@ class RunModel:
     model_id: str
     name: str  # as the user named it: mini-bert, a path's stem, a hub id
     dtype: str
+    objective: str  # masked | causal
 
 
 def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
@@ -25,7 +26,8 @@ def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
         """
         SELECT m.model_id,
                m.name,
-               coalesce(r.dtype, 'float32') AS dtype
+               coalesce(r.dtype, 'float32') AS dtype,
+               m.objective
         FROM models AS m
         LEFT JOIN runs AS r USING (model_id)
         WHERE m.model_id = $model_id
@@ -48,7 +50,7 @@ def selection_model(con: duckdb.DuckDBPyConnection, selection_id: str) -> RunMod
         con,
         RunModel,
         """
-        SELECT m.model_id, m.name, r.dtype
+        SELECT m.model_id, m.name, r.dtype, m.objective
         FROM selections AS s
         JOIN runs AS r USING (run_id)
         JOIN models AS m USING (model_id)

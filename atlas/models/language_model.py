@@ -40,6 +40,13 @@ class LanguageModel:
     blocks_return_tuples: bool
     discovered: bool = False  # not in the table: the blocks were found by looking
 
+    def __repr__(self) -> str:
+        return (
+            f"LanguageModel({self.name!r}, {self.model_id}, {self.architecture} {self.objective}, "
+            f"layers={self.layers}, neurons_per_layer={self.neurons_per_layer}, {self.dtype} on "
+            f"{self.device})"
+        )
+
     @property
     def layers(self) -> int:
         """Number of blocks."""

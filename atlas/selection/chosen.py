@@ -123,6 +123,13 @@ def choose_selection(
     return _named(selections, wanted, default_run=everything[0].run_id)
 
 
+def find_selection(
+    con: duckdb.DuckDBPyConnection, selection_id: str | None
+) -> ChosenSelection | None:
+    """The selection with this id; None where the atlas has it no longer."""
+    return next((s for s in _selections(con) if s.selection_id == selection_id), None)
+
+
 def default_selection(con: duckdb.DuckDBPyConnection) -> ChosenSelection | None:
     """What questions are about unless another selection is named; None without any selection."""
     return next(iter(_selections(con)), None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from atlas.edits.applying import applied, check_fits
 from atlas.edits.edit import Edit
-from atlas.edits.stored import read_edits
+from atlas.edits.in_force import edits_in_force
 from atlas.engine.probe import Probed, probe
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target, cloze, encode
@@ -49,16 +49,26 @@ def check(
     them; what is measured is committed every few seconds, at the end, and when the generator is
     closed or fails.
 
-    Raises NotFound for the edit or its run, and what `read_edits` and `applied` raise: for an edit
-    that is reverted, or made for other weights.
+    Raises NotFound for the edit or its run, and what `edits_in_force` and `applied` raise: for an
+    edit that is reverted, or made for other weights.
     """
     with atlas.reading() as connection:
-        (edit,) = read_edits(connection, [edit_id])
+        (edit,) = edits_in_force(connection, [edit_id])
         check_fits(lm, edit)
         prompts = scoped_prompts(connection, checked_by(connection, edit_id), scope or Scope())
-        known = checked_prompts(connection, edit_id)
+    yield from check_prompts(atlas, lm, edit, prompts)
+
+
+def check_prompts(
+    atlas: AtlasFile, lm: LanguageModel, edit: Edit, prompts: Sequence[ScopedPrompt]
+) -> Generator[CheckProgress, None, None]:
+    """`check` of a stored edit on these prompts, in their order."""
+    check_fits(lm, edit)
+    assert edit.edit_id is not None
+    with atlas.reading() as connection:
+        known = checked_prompts(connection, edit.edit_id)
     left = [prompt for prompt in prompts if prompt.prompt_id not in known]
-    yield from _Check(atlas, lm, edit, edit_id).measure(left, len(prompts))
+    yield from _Check(atlas, lm, edit, edit.edit_id).measure(left, len(prompts))
 
 
 class _Check:

@@ -4,33 +4,46 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atlas.answers import Answer
 from atlas.edits.in_force import edits_in_force
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance, Reporter
-from atlas.side_effects.check import CheckProgress, check
+from atlas.selection.chosen import OfSelection, find_selection
+from atlas.side_effects.check import CheckProgress, check_prompts
 from atlas.side_effects.implied import implied_effects
 from atlas.side_effects.implied_facts import ImpliedEffect, implied_facts
-from atlas.side_effects.limits import Limits
-from atlas.side_effects.report import SideEffectReport, side_effect_report
-from atlas.side_effects.scopes import Scope, checked_by
+from atlas.side_effects.limits import Limits, require_others
+from atlas.side_effects.report import GroupEffect, SideEffectReport, side_effect_report
+from atlas.side_effects.scopes import Scope, checked_by, checked_scope
 from atlas.store.atlas_file import AtlasFile
 
 
 @dataclass(frozen=True)
 class CheckedEdit:
-    """What a check of one edit found; `exceeded` has a phrase for every limit that it is over."""
+    """What a check of one edit found in its scope, also what earlier checks measured of that.
 
+    widened_because: why the scope is `all` and not the one asked for, in words; None where it is.
+    held: the groups over all that is stored of the edit, where earlier checks looked also outside
+        this scope; else empty. No limit is held against these.
+    exceeded: a phrase for every limit that the edit is over in this scope.
+    """
+
+    scope: str  # that was looked at
+    widened_because: str | None
     report: SideEffectReport
+    held: tuple[GroupEffect, ...]
     implied: Sequence[ImpliedEffect]
     exceeded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class ChecksReport(Answer, rows="checks"):
-    """What checks of edits found, in the order in which they were named."""
+class ChecksReport(OfSelection, rows="checks"):
+    """What checks of edits found, in the order in which they were named.
+
+    `selection` is the one that says which facts are neighbours, if it is the same for all edits.
+    """
 
     checks: tuple[CheckedEdit, ...]
+    model: str
 
 
 def check_edits(
@@ -43,9 +56,12 @@ def check_edits(
     report: Reporter,
 ) -> ChecksReport:
     """Check each edit; what is measured is stored, also when the work is interrupted."""
-    return ChecksReport(
-        tuple(_checked(atlas, lm, edit, scope, limits, worst, report) for edit in edits)
-    )
+    require_others(scope, limits)
+    checks = tuple(_checked(atlas, lm, edit, scope, limits, worst, report) for edit in edits)
+    ids = {checked.report.selection_id for checked in checks}
+    with atlas.reading() as connection:
+        selection = find_selection(connection, ids.pop()) if len(ids) == 1 else None
+    return ChecksReport(checks, lm.name, selection=selection)
 
 
 def _checked(
@@ -57,16 +73,27 @@ def _checked(
     worst: int,
     report: Reporter,
 ) -> CheckedEdit:
-    # closing: if Ctrl-C comes while somebody draws, the check commits what it has
-    with contextlib.closing(check(atlas, lm, edit_id, scope)) as events:
-        for event in events:
-            report(_advance(event))
     with atlas.reading() as connection:
         (edit,) = edits_in_force(connection, [edit_id])
-        found = side_effect_report(connection, checked_by(connection, edit_id), worst)
+        by = checked_by(connection, edit_id)
+        looked_at = checked_scope(connection, by, scope)
+    # closing: if Ctrl-C comes while somebody draws, the check commits what it has
+    with contextlib.closing(check_prompts(atlas, lm, edit, looked_at.prompts)) as events:
+        for event in events:
+            report(_advance(event))
+    prompts = [prompt.prompt_id for prompt in looked_at.prompts]
+    with atlas.reading() as connection:
+        found = side_effect_report(connection, by, worst, prompts)
+        everything = side_effect_report(connection, by, 0)
         implied = implied_facts(connection, edit_id)
-    exceeded = () if limits is None else tuple(limits.exceeded(found))
-    return CheckedEdit(found, implied_effects(lm, edit, implied), exceeded)
+    return CheckedEdit(
+        scope=looked_at.scope.name,
+        widened_because=looked_at.widened_because,
+        report=found,
+        held=everything.groups if everything.prompts > found.prompts else (),
+        implied=implied_effects(lm, edit, implied),
+        exceeded=() if limits is None else tuple(limits.exceeded(found)),
+    )
 
 
 def _advance(event: CheckProgress) -> Advance:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from atlas.errors import SettingsError
 from atlas.side_effects.report import SideEffectReport
+from atlas.side_effects.scopes import Scope
 
 _EXAMPLE = "write for example flips=3,ppl=5%"
 
@@ -22,10 +23,10 @@ class Limits:
     perplexity: float | None = None
 
     def exceeded(self, report: SideEffectReport) -> list[str]:
-        """One phrase for every limit that the report is over."""
+        """One phrase for every limit that the report is over; none holds where nobody was asked."""
         found = report.group("all but own")
         if found is None:
-            return []
+            return ["no prompt but its own was looked at, so nothing shows that the limits hold"]
         over = []
         if self.flips is not None and found.flips > self.flips:
             over.append(f"{found.flips} flips, over {self.flips}")
@@ -34,6 +35,16 @@ class Limits:
         if self.perplexity is not None and found.perplexity_change > self.perplexity:
             over.append(f"perplexity {found.perplexity_change:+.2%}, over {self.perplexity:.2%}")
         return over
+
+
+def require_others(scope: Scope, limits: Limits | None) -> None:
+    """SettingsError for limits on a scope that holds nothing that they are about."""
+    if limits is not None and scope.kind == "own":
+        raise SettingsError(
+            "limits are about prompts that are not the edit's own, and the scope 'own' has no "
+            "other: choose another scope, or leave the limits out",
+            parameters=["scope", "fail_over"],
+        )
 
 
 def parse_limits(text: str) -> Limits:

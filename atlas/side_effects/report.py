@@ -1,5 +1,6 @@
 """What an edit did to the prompts that it was checked on."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -34,7 +35,24 @@ _EFFECTS = f"""
         JOIN prompts AS p USING (prompt_id)
         JOIN facts_and_the_edit AS f USING (fact_id)
         WHERE s.edit_id = $edit_id
+          AND s.prompt_id IN (
+              SELECT unnest(coalesce($prompts, list(prompt_id)))
+              FROM side_effects
+              WHERE edit_id = $edit_id
+          )
     )
+"""
+
+# The groups that a fact is in, by place in the report; none is NULL.
+_GROUPS = """
+    list_filter([
+        CASE WHEN own THEN {'place': 0, 'name': 'own'} END,
+        CASE WHEN NOT own AND shares_neuron THEN {'place': 1, 'name': 'neighbours'} END,
+        CASE WHEN NOT own AND same_relation THEN {'place': 2, 'name': 'same relation'} END,
+        CASE WHEN NOT own AND NOT same_relation THEN {'place': 3, 'name': 'other relations'} END,
+        CASE WHEN NOT own AND kept THEN {'place': 4, 'name': 'told to keep'} END,
+        CASE WHEN NOT own THEN {'place': 5, 'name': 'all but own'} END
+    ], lambda member: member IS NOT NULL)
 """
 
 
@@ -48,8 +66,10 @@ class GroupEffect:
     """
 
     group: str  # own | neighbours | same relation | other relations | told to keep | all but own
-    facts: int
+    facts: int  # looked at
+    of_facts: int  # that the group has in the index
     prompts: int
+    of_prompts: int
     mean_delta_log_p: float
     perplexity_before: float
     perplexity_after: float
@@ -78,12 +98,12 @@ class FactEffect:
 
 @dataclass(frozen=True)
 class SideEffectReport:
-    """What all checks of an edit so far have found."""
+    """What checks of an edit have found, on the prompts that the report is about."""
 
     edit_id: int
     run_id: str
     selection_id: str | None
-    prompts: int
+    prompts: int  # looked at, its own too
     groups: tuple[GroupEffect, ...]  # those with a checked prompt
     worst: tuple[FactEffect, ...]  # largest loss of log P first; own facts are not among them
     facts: int  # not own, with a checked prompt: what the correlation is over
@@ -95,11 +115,23 @@ class SideEffectReport:
 
 
 def side_effect_report(
-    con: duckdb.DuckDBPyConnection, by: CheckedBy, worst: int = 10
+    con: duckdb.DuckDBPyConnection,
+    by: CheckedBy,
+    worst: int = 10,
+    prompts: Sequence[int] | None = None,
 ) -> SideEffectReport:
-    """The report over every stored side effect of the edit, whichever scope it was checked in."""
-    groups = _groups(con, by)
-    facts = _facts(con, by)
+    """The report over the edit's stored side effects on these prompts.
+
+    Without `prompts`, over all that are stored, whichever scope they were checked in.
+    """
+    bound = {
+        "edit_id": by.edit_id,
+        "run_id": by.run_id,
+        "selection_id": by.selection_id,
+        "prompts": None if prompts is None else list(prompts),
+    }
+    groups = _groups(con, bound)
+    facts = _facts(con, bound)
     return SideEffectReport(
         edit_id=by.edit_id,
         run_id=by.run_id,
@@ -114,53 +146,54 @@ def side_effect_report(
     )
 
 
-def _bound(by: CheckedBy) -> dict[str, object]:
-    return {"edit_id": by.edit_id, "run_id": by.run_id, "selection_id": by.selection_id}
-
-
-def _groups(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[GroupEffect]:
+def _groups(con: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list[GroupEffect]:
     return fetch(
         con,
         GroupEffect,
         f"""
         WITH {_EFFECTS},
+        sizes AS (
+            SELECT unnest({_GROUPS}) AS member,
+                   fact_id,
+                   prompts
+            FROM facts_and_the_edit
+        ),
+        in_the_index AS (
+            SELECT member.place AS place,
+                   count(*) AS facts,
+                   sum(prompts)::BIGINT AS prompts
+            FROM sizes
+            GROUP BY member.place
+        ),
         members AS (
-            SELECT unnest([
-                       CASE WHEN own THEN {{'place': 0, 'name': 'own'}} END,
-                       CASE WHEN NOT own AND shares_neuron
-                            THEN {{'place': 1, 'name': 'neighbours'}} END,
-                       CASE WHEN NOT own AND same_relation
-                            THEN {{'place': 2, 'name': 'same relation'}} END,
-                       CASE WHEN NOT own AND NOT same_relation
-                            THEN {{'place': 3, 'name': 'other relations'}} END,
-                       CASE WHEN NOT own AND kept
-                            THEN {{'place': 4, 'name': 'told to keep'}} END,
-                       CASE WHEN NOT own THEN {{'place': 5, 'name': 'all but own'}} END
-                   ]) AS member,
+            SELECT unnest({_GROUPS}) AS member,
                    *
             FROM effects
         )
-        SELECT member.name AS group,
-               count(DISTINCT fact_id) AS facts,
+        SELECT m.member.name AS group,
+               count(DISTINCT m.fact_id) AS facts,
+               any_value(i.facts) AS of_facts,
                count(*) AS prompts,
-               avg(log_after - log_before) AS mean_delta_log_p,
-               exp(-avg(log_before)) AS perplexity_before,
-               exp(-avg(log_after)) AS perplexity_after,
-               count(*) FILTER (right_to_wrong) AS right_to_wrong,
-               count(*) FILTER (wrong_to_right) AS wrong_to_right,
-               count(*) FILTER (wrong_to_wrong) AS wrong_to_wrong,
-               count(*) FILTER (right_to_wrong OR wrong_to_right OR wrong_to_wrong) AS flips,
-               exp(avg(log_before - log_after)) - 1 AS perplexity_change
-        FROM members
-        WHERE member IS NOT NULL
-        GROUP BY member.name, member.place
-        ORDER BY member.place
+               any_value(i.prompts) AS of_prompts,
+               avg(m.log_after - m.log_before) AS mean_delta_log_p,
+               exp(-avg(m.log_before)) AS perplexity_before,
+               exp(-avg(m.log_after)) AS perplexity_after,
+               count(*) FILTER (m.right_to_wrong) AS right_to_wrong,
+               count(*) FILTER (m.wrong_to_right) AS wrong_to_right,
+               count(*) FILTER (m.wrong_to_wrong) AS wrong_to_wrong,
+               count(*) FILTER (m.right_to_wrong OR m.wrong_to_right OR m.wrong_to_wrong)
+                   AS flips,
+               exp(avg(m.log_before - m.log_after)) - 1 AS perplexity_change
+        FROM members AS m
+        JOIN in_the_index AS i ON i.place = m.member.place
+        GROUP BY m.member.name, m.member.place
+        ORDER BY m.member.place
         """,
-        _bound(by),
+        bound,
     )
 
 
-def _facts(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[FactEffect]:
+def _facts(con: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list[FactEffect]:
     return fetch(
         con,
         FactEffect,
@@ -193,5 +226,5 @@ def _facts(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[FactEffect]:
         GROUP BY e.fact_id, e.relation_id, e.subject, e.object
         ORDER BY delta_log_p, e.fact_id
         """,
-        _bound(by),
+        bound,
     )

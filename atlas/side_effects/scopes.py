@@ -25,17 +25,20 @@ FACTS_AND_THE_EDIT = """
         WHERE k.selection_id = $selection_id
     ),
     measured AS (
-        SELECT DISTINCT p.fact_id
+        SELECT p.fact_id,
+               count(*) AS prompts
         FROM prompt_results AS r
         JOIN prompts AS p USING (prompt_id)
         WHERE r.run_id = $run_id
           AND r.skipped_because IS NULL
+        GROUP BY p.fact_id
     ),
     facts_and_the_edit AS (
         SELECT f.fact_id,
                f.relation_id,
                f.subject,
                f.object,
+               m.prompts,
                coalesce(f.fact_id = d.fact_id,
                         f.relation_id = d.relation_id,
                         FALSE) AS own,
@@ -54,6 +57,14 @@ FACTS_AND_THE_EDIT = """
         ) AS d
     )
 """
+
+# Why a scope holds no prompt but the edit's own.
+_EMPTY = {
+    "neighbours": "no other fact has one of the edited neurons as a knowledge neuron",
+    "relation": "the index has no other fact of the edit's relation",
+    "others": "the index has no fact of another relation",
+    "sample": "the sample holds no prompt but the edit's own",
+}
 
 _CONDITIONS = {
     "own": "own",
@@ -78,6 +89,11 @@ class Scope:
     prompts: int | None = None
     seed: int = 0
 
+    @property
+    def name(self) -> str:
+        """As `parse_scope` reads it."""
+        return self.kind if self.prompts is None else f"{self.kind}:{self.prompts}"
+
 
 @dataclass(frozen=True)
 class CheckedBy:
@@ -99,6 +115,20 @@ class ScopedPrompt:
     text: str  # subject filled in, the object still [Y]
     answer: str
     interference: float  # share of its fact's score mass on the edited neurons
+    own: bool  # of the edit's fact or, without one, of its relation
+
+
+@dataclass(frozen=True)
+class CheckedScope:
+    """What a check looks at.
+
+    widened_because: why that is the scope `all` and not the one asked for, in words; None where
+    it is the one asked for.
+    """
+
+    scope: Scope
+    prompts: list[ScopedPrompt]
+    widened_because: str | None = None
 
 
 def parse_scope(text: str, seed: int = 0) -> Scope:
@@ -198,9 +228,24 @@ def scoped_prompts(
     predicted = _predicted(con, by)
     ordered = sorted((row[0], -predicted.get(row[1], 0.0), *row[1:]) for row in rows)
     return [
-        ScopedPrompt(prompt_id, text, answer, -interference)
-        for _, interference, _, prompt_id, text, answer in ordered
+        ScopedPrompt(prompt_id, text, answer, -interference, not other)
+        for other, interference, _, prompt_id, text, answer in ordered
     ]
+
+
+def checked_scope(con: duckdb.DuckDBPyConnection, by: CheckedBy, scope: Scope) -> CheckedScope:
+    """The scope with its prompts; `all` in place of one that holds the edit's own prompts alone.
+
+    The scope `own` is never widened: whoever names it asks about nothing else.
+    """
+    prompts = scoped_prompts(con, by, scope)
+    if scope.kind in ("own", "all") or not all(prompt.own for prompt in prompts):
+        return CheckedScope(scope, prompts)
+    return CheckedScope(
+        Scope("all", seed=scope.seed),
+        scoped_prompts(con, by, Scope("all")),
+        _EMPTY[scope.kind],
+    )
 
 
 def _predicted(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> dict[str, float]:

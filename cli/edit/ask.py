@@ -10,7 +10,7 @@ from atlas.atlas import open_atlas
 
 from ..render import db_option, emit_json, emit_values, format_option, note
 from ..tables import draw_line, draw_table
-from .model import edits_argument, model_options
+from .model import edits_argument, model_options, tokens_option
 
 if TYPE_CHECKING:
     from atlas.edits.asking import Asked, AskedReport
@@ -24,10 +24,12 @@ _NAMED = 5  # neurons that a note names
 Examples:
   atlas edit apply 1 --ask "The capital of Ireland is [MASK]."
   atlas edit apply 1 3 --ask "The capital of Ireland is [MASK]." --top 10
+  atlas edit apply 1 --ask "The capital of Ireland is" --tokens 20
 
 A causal model is asked with a text that ends where the answer begins. Edits
 are applied in the order given, in memory: the model's files stay as they are.
-Without --ask, each edit's fact is asked once."""
+Without --ask, each edit's fact is asked once. With --tokens, a causal model
+also writes on behind the text, taking its likeliest token every time."""
 )
 @edits_argument
 @click.option(
@@ -40,6 +42,7 @@ Without --ask, each edit's fact is asked once."""
 @click.option(
     "--top", type=click.IntRange(min=1), default=5, show_default=True, help="Answers to show."
 )
+@tokens_option
 @model_options
 @format_option
 @db_option
@@ -47,6 +50,7 @@ def apply(
     edits: tuple[int, ...],
     questions: tuple[str, ...],
     top: int,
+    tokens: int,
     model: str | None,
     device: str,
     format_: str,
@@ -54,7 +58,7 @@ def apply(
 ) -> None:
     """Apply edits to the model and ask it, before and after."""
     found = open_atlas(db).ask(
-        model, *questions, edits=edits, top=top, device=device, progress=True
+        model, *questions, edits=edits, top=top, tokens=tokens, device=device, progress=True
     )
     note_conflicts(found)
     show_answers(found, format_)
@@ -66,7 +70,7 @@ def note_conflicts(asked: "AskedReport | ExportedEdits") -> None:
         named = ", ".join(f"{layer}:{neuron}" for layer, neuron in pair.neurons[:_NAMED])
         more = ", …" if len(pair.neurons) > _NAMED else ""
         note(
-            f"Edits {pair.first.edit_id} and {pair.second.edit_id} both change {named}{more} "
+            f"Edits {pair.first} and {pair.second} both change {named}{more} "
             f"(cosine of their changes there {pair.cosine:.2f}): their changes add up."
         )
     for found in asked.interference:
@@ -82,12 +86,21 @@ def show_answers(report: "AskedReport", format_: str) -> None:
         emit_json(report)
         return
     answered = report.answers
-    columns = ["rank", "before", "p_before", "after", "p_after"]
     if format_ == "csv":
+        columns = ["question", "rank", "before", "p_before", "after", "p_after"]
         rows = [[a.question, *row] for a in answered for row in _rows(a)]
-        emit_values(["question", *columns], rows, "csv")
+        if any(a.continued_before is not None for a in answered):
+            columns += ["continued_before", "continued_after"]
+            rows = [
+                [a.question, *row, a.continued_before, a.continued_after]
+                for a in answered
+                for row in _rows(a)
+            ]
+        emit_values(columns, rows, "csv")
         return
     draw_answers(answered)
+    edits = ", ".join(map(str, report.edits)) or "none"
+    note(f"before: {report.model} as it is; after: with {_plural(report.edits)} {edits}.")
 
 
 def draw_answers(answered: "Sequence[Asked]") -> None:
@@ -96,6 +109,13 @@ def draw_answers(answered: "Sequence[Asked]") -> None:
         if i:
             draw_line()
         draw_table(["", "before", "P", "after", "P"], _rows(one), one.question, grouped=True)
+        for when, text in (("before", one.continued_before), ("after", one.continued_after)):
+            if text is not None:
+                draw_line(f"{when:>6}: …{text}")
+
+
+def _plural(edits: "Sequence[int]") -> str:
+    return "edit" if len(edits) == 1 else "edits"
 
 
 def _rows(asked: "Asked") -> list[list[object]]:

@@ -23,12 +23,16 @@ Examples:
 
 Scopes: own (the fact's own prompts), neighbours (facts of which an edited
 neuron is a knowledge neuron), relation, others (other relations), all, or
-sample:N prompts. All but a sample include the own prompts. The report covers
-everything that was checked so far; what was measured is not measured again.
+sample:N prompts. All but a sample include the own prompts. A scope that holds
+no others is widened to all. The report and the limits are about this scope
+alone; what was measured is not measured again.
 
 Limits hold for prompts that are not the edit's own: flips (top answers that
 changed), broken (of those, right to wrong), ppl (rise of the perplexity).
-Exit code 3: a limit is exceeded."""
+Exit code 3: a limit is exceeded, or nothing was there to judge it by.
+
+Columns: broken (right to wrong), mended (wrong to right), flips (all top
+answers that changed), ppl (perplexity before) and its rise."""
 )
 @edits_argument
 @click.option(

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from atlas.selection.chosen import labelled
 from atlas.side_effects.implied_facts import ImpliedEffect
 from atlas.side_effects.report import FactEffect, GroupEffect
 
@@ -29,43 +30,39 @@ def show_checks(answer: "ChecksReport", show: str, format_: str) -> None:
         if i:
             draw_line()
         _draw(one)
+    about = answer.selection
+    chosen = f", selection {labelled(about)}, run {about.run_id}" if about is not None else ""
+    draw_line(f"Measured on {answer.model}{chosen}.")
 
 
 def _draw(checked: "CheckedEdit") -> None:
     report = checked.report
+    if checked.widened_because is not None:
+        note(
+            f"Edit {report.edit_id}: {checked.widened_because}, so all prompts of the index were "
+            "looked at."
+        )
     if not report.prompts:
         note(f"Edit {report.edit_id}: no prompt of this scope is in the index.")
-    headers = ["", "facts", "prompts", "Δ log P", "perplexity", "after", "change"]
-    headers += ["right→wrong", "wrong→right", "wrong→wrong"]
-    draw_table(
-        headers,
-        [
-            [
-                g.group,
-                g.facts,
-                g.prompts,
-                g.mean_delta_log_p,
-                g.perplexity_before,
-                g.perplexity_after,
-                f"{g.perplexity_change:+.1%}",
-                g.right_to_wrong,
-                g.wrong_to_right,
-                g.wrong_to_wrong,
-            ]
-            for g in report.groups
-        ],
-        title=f"Edit {report.edit_id}: side effects on {report.prompts:,} prompts",
-        grouped=True,
+    facts = sum(g.facts for g in report.groups if g.group in ("own", "all but own"))
+    _draw_groups(
+        report.groups,
+        f"Edit {report.edit_id}: side effects on {report.prompts:,} prompts of {facts:,} "
+        f"facts (scope {checked.scope})",
     )
+    if checked.held:
+        draw_line()
+        _draw_groups(checked.held, "With what earlier checks measured outside this scope")
     if report.worst:
         draw_line()
         emit(
             report.worst,
             "table",
             title="Other facts that lost most",
-            hide=("fact_id", "right_to_wrong"),
+            hide=("fact_id", "right_to_wrong", "prompts"),
             headers={
                 "relation_id": "relation",
+                "interference": "predicted",
                 "delta_log_p": "Δ log P",
                 "predicted_after": "top answer now",
             },
@@ -73,43 +70,65 @@ def _draw(checked: "CheckedEdit") -> None:
     if report.correlation is not None:
         draw_line()
         draw_line(
-            f"Predicted interference against measured |Δ log P|: Spearman {report.correlation:.2f} "
-            f"over {report.facts:,} facts."
+            f"Predicted interference against measured |Δ log P|: "
+            f"Spearman {report.correlation:.2f} over {report.facts:,} facts."
         )
     if checked.implied:
         draw_line()
         _draw_implied(checked.implied)
 
 
+def _draw_groups(groups: Sequence[GroupEffect], title: str) -> None:
+    draw_table(
+        ["", "facts", "prompts", "broken", "mended", "flips", "ppl", "rise"],
+        [
+            [
+                g.group,
+                f"{g.facts:,}" if g.facts == g.of_facts else f"{g.facts:,} of {g.of_facts:,}",
+                g.prompts,
+                g.right_to_wrong,
+                g.wrong_to_right,
+                g.flips,
+                g.perplexity_before,
+                f"{g.perplexity_change:+.1%}",
+            ]
+            for g in groups
+        ],
+        title=title,
+        grouped=True,
+    )
+
+
 def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
     draw_table(
-        ["", "relation", "subject", "object", "should", "P", "after", "on top", "after", "it did"],
+        ["", "", "subject", "object", "should", "P", "after", "on top", "it did"],
         [
             [
                 one.way,
-                f"{one.relation_id} ({one.relation})",
+                one.relation_id,
                 one.subject,
                 one.object,
                 {"falls": "fall", "rises": "rise"}[one.wanted],
                 one.p_before,
                 one.p_after,
-                f"{one.top_before} of {one.prompts}",
-                f"{one.top_after} of {one.prompts}",
-                {True: "yes", False: "no", None: "was so before"}[one.carried_over],
+                f"{one.top_before} → {one.top_after} of {one.prompts}",
+                {True: "yes", False: "no", None: "before"}[one.carried_over],
             ]
             for one in implied
         ],
         title="What the edited fact implies",
         grouped=True,
     )
-    for way, relation_id, mirrored, facts in dict.fromkeys(
-        (one.way, one.relation_id, one.mirrored, one.relation_facts) for one in implied
+    for way, relation_id, relation, mirrored, facts in dict.fromkeys(
+        (one.way, one.relation_id, one.relation, one.mirrored, one.relation_facts)
+        for one in implied
     ):
-        swapped = ", subject and object swapped" if way == "inverse" else ""
         draw_line(
-            f"  {mirrored} of {facts} facts of {relation_id} "
-            f"are also in the edited relation{swapped}"
+            f"  {relation_id} is {relation}: {mirrored} of {facts} facts of {relation_id} are also "
+            "in"
         )
+        swapped = ", subject and object swapped" if way == "inverse" else ""
+        draw_line(f"  the edited relation{swapped}")
 
 
 def _emit_csv(checked: "Sequence[CheckedEdit]", show: str) -> None:

@@ -9,7 +9,6 @@ from atlas.atlas import open_atlas
 from ..render import db_option, note
 from .ask import note_conflicts
 from .model import edits_argument, model_options
-from .tables import about
 
 _BEFORE = {
     "new": "",
@@ -80,4 +79,4 @@ def import_(file: Path, db: Path) -> None:
     """Read edits from a delta file."""
     for edit in open_atlas(db).edit_import(file).rows:
         known = _BEFORE[edit.before]
-        note(f"Edit {edit.edit_id}: {edit.kind} by {edit.method}, {about(edit)}{known}")
+        note(f"Edit {edit.edit_id}: {edit.kind} by {edit.method}, {edit.about}{known}")

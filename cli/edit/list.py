@@ -1,29 +1,19 @@
 """`atlas edit list`, `show`, `diff`, `revert`, `delete`: the edits as data; no model is loaded."""
 
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import click
 
 from atlas.atlas import open_atlas
+from atlas.edits.edit import about
 from atlas.edits.stored import EditSummary
 
 from ..render import db_option, emit, emit_json, format_option, note
+from ..tables import draw_table
 from .model import edits_argument
 from .tables import show_diff, show_edit
-
-_HEADERS = {
-    "edit_id": "edit",
-    "relation_id": "relation",
-    "old_object": "old",
-    "new_object": "new",
-    "held_out_success": "held out",
-    "p_old_after": "P(old)",
-    "p_new_after": "P(new)",
-    "checked_prompts": "checked",
-    "right_to_wrong": "broken",
-    "wrong_to_right": "mended",
-    "mean_delta_log_p": "Δ log P",
-}
 
 
 @click.command(
@@ -33,9 +23,9 @@ Examples:
   atlas edit list
   atlas edit list --format json
 
-success and held out: the share of prompts with the new object on top; broken
-and mended: top answers from right to wrong and back in all prompts that
-`atlas edit check` has asked.""",
+success and held out: the share of its own prompts with the new object on top.
+others: prompts that `atlas edit check` has asked and that are not its own;
+broken and mended: of those, top answers from right to wrong and back.""",
 )
 @format_option
 @db_option
@@ -47,13 +37,56 @@ def list_(format_: str, db: Path) -> None:
         note("No edit yet: make one with `atlas edit update FACT --to OBJECT`.")
     if format_ == "json":
         emit_json(answer)
-    elif found or format_ != "table":
-        hide = ["created_at", "prompts", "old_gone", "p_old_before", "p_new_before"]
-        if all(edit.state == "stored" for edit in found):
-            hide.append("state")
-        if any(edit.checked_prompts for edit in found):  # `show` has what makes way for it
-            hide += ["neurons", "norm", "p_old_after"]
-        emit(found, format_, kind=EditSummary, hide=hide, headers=_HEADERS)
+    elif format_ == "csv":
+        emit(found, format_, kind=EditSummary)
+    elif found:
+        _draw(found)
+
+
+def _draw(found: "Sequence[EditSummary]") -> None:
+    """One row an edit: what it is of, what it came to, what it broke."""
+    columns: dict[str, Callable[[EditSummary], object]] = {
+        "edit": lambda edit: edit.edit_id,
+        "kind": lambda edit: edit.kind,
+        "fact": lambda edit: about(
+            edit.subject, edit.relation_id, edit.old_object, edit.new_object
+        ),
+        "success": lambda edit: edit.success,
+        "held out": lambda edit: edit.held_out_success,
+    }
+    if any(edit.other_prompts for edit in found):  # `show` has what makes way for the side effects
+        columns |= {
+            "others": lambda edit: edit.other_prompts,
+            "broken": lambda edit: edit.right_to_wrong,
+            "mended": lambda edit: edit.wrong_to_right,
+        }
+    else:
+        columns |= {
+            "P(old)": lambda edit: edit.p_old_after,
+            "P(new)": lambda edit: edit.p_new_after,
+            "norm": lambda edit: edit.norm,
+        }
+    for name in ("model", "selection"):
+        if len({getattr(edit, name) for edit in found}) > 1:
+            columns[name] = attrgetter(name)
+    if any(edit.state != "stored" for edit in found):
+        columns["state"] = attrgetter("state")
+    rows = [[value(edit) for value in columns.values()] for edit in found]
+    draw_table(list(columns), rows, _title(found), grouped=True)
+
+
+def _title(found: "Sequence[EditSummary]") -> str | None:
+    """`1 edit of bert, selection paper`: what all rows share."""
+    if not found:
+        return None
+    title = f"{len(found)} edit{'' if len(found) == 1 else 's'}"
+    models = {edit.model for edit in found}
+    selections = {edit.selection for edit in found}
+    if len(models) == 1:
+        title += f" of {models.pop()}"
+    if len(selections) == 1 and None not in selections:
+        title += f", selection {selections.pop()}"
+    return title
 
 
 @click.command(
@@ -104,8 +137,8 @@ apply, live, check and export refuse it."""
 @db_option
 def revert(edits: tuple[int, ...], undo: bool, db: Path) -> None:
     """Take edits out of force, or bring them back."""
-    for before in open_atlas(db).edit_revert(*edits, undo=undo):
-        number, changed = before.edit_id, (before.state == "stored") != undo
+    for edit in open_atlas(db).edit_revert(*edits, undo=undo).rows:
+        number, changed = edit.edit_id, edit.before != edit.state
         if undo:
             note(f"Edit {number} is {'back ' if changed else ''}in force.")
         else:
@@ -128,5 +161,5 @@ again. `atlas edit export 1 --delta FILE` keeps a copy first."""
 @db_option
 def delete(edits: tuple[int, ...], db: Path) -> None:
     """Delete edits with their measurements."""
-    for edit in open_atlas(db).edit_delete(*edits):
+    for edit in open_atlas(db).edit_delete(*edits).rows:
         note(f"Edit {edit.edit_id} is deleted.")

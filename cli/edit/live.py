@@ -14,8 +14,7 @@ from atlas.errors import AtlasError
 from ..errors import error_line
 from ..render import db_option, note
 from .ask import draw_answers, note_conflicts
-from .model import edits_argument, model_options
-from .tables import about
+from .model import edits_argument, model_options, tokens_option
 
 if TYPE_CHECKING:
     from atlas.edits.live import LiveEdits
@@ -33,6 +32,7 @@ _HELP = """\
     epilog="""\b
 Examples:
   atlas edit live 1 3
+  atlas edit live 1 --tokens 20
   echo "The capital of Ireland is [MASK]." | atlas edit live 1
 
 Every answer is shown without the edits and with those that are on, which are
@@ -42,11 +42,16 @@ applied in the order in which they were switched on. Nothing is written."""
 @click.option(
     "--top", type=click.IntRange(min=1), default=5, show_default=True, help="Answers to show."
 )
+@tokens_option
 @model_options
 @db_option
-def live(edits: tuple[int, ...], top: int, model: str | None, device: str, db: Path) -> None:
+def live(
+    edits: tuple[int, ...], top: int, tokens: int, model: str | None, device: str, db: Path
+) -> None:
     """Ask a model at a prompt, with edits that can be switched on and off."""
-    session = _Session(open_atlas(db).live(*edits, lm=model, device=device, progress=True), top)
+    atlas = open_atlas(db)
+    live = atlas.live(*edits, tokens=tokens, lm=model, device=device, progress=True)
+    session = _Session(live, top, tokens)
     session.tell_conflicts()
     if sys.stdin.isatty():
         note(":help says what can be typed.")
@@ -61,10 +66,11 @@ def live(edits: tuple[int, ...], top: int, model: str | None, device: str, db: P
 
 @dataclass
 class _Session:
-    """What is asked, and how many answers are shown."""
+    """What is asked, how many answers are shown, and how many tokens are written."""
 
     live: "LiveEdits"
     top: int
+    tokens: int
 
     def take(self, line: str) -> None:
         """Do what one line says."""
@@ -87,12 +93,12 @@ class _Session:
         note_conflicts(self.live.conflicts())
 
     def _ask(self, question: str) -> None:
-        draw_answers([self.live.ask(question, self.top)])
+        draw_answers([self.live.ask(question, self.top, self.tokens)])
 
     def _list(self) -> None:
         for number, edit in sorted(self.live.known.items()):
             state = "on " if number in self.live.on else "off"
-            click.echo(f"  {number}  {state}  {edit.kind} {about(edit)}")
+            click.echo(f"  {number}  {state}  {edit.kind} {edit.about}")
 
     def _switch(self, number: int, on: bool) -> None:
         if not on:

@@ -23,9 +23,9 @@ def _edit_options(command: _Command) -> _Command:
         model_options,
         click.option(
             "--common",
-            default=0.1,
-            show_default=True,
-            help="Leave out neurons of more than this share of the relation's facts.",
+            type=float,
+            help="Leave out neurons of more than this share of the relation's facts.  "
+            "[default: 0.1; not with --neurons]",
         ),
         click.option(
             "--selection",
@@ -71,10 +71,10 @@ show whether the edit holds in other words."""
     help="How the change of the value vectors is found.",
 )
 @click.option(
-    "--lambda1", default=1.0, show_default=True, help="Of method paper: weight of the old object."
+    "--lambda1", type=float, help="Of method paper: weight of the old object.  [default: 1]"
 )
 @click.option(
-    "--lambda2", default=8.0, show_default=True, help="Of method paper: weight of the new object."
+    "--lambda2", type=float, help="Of method paper: weight of the new object.  [default: 8]"
 )
 @_neurons_option
 @_edit_options

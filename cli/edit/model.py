@@ -20,6 +20,17 @@ def model_options(command: _Command) -> _Command:
     )(command)
 
 
+def tokens_option(command: _Command) -> _Command:
+    """Adds `--tokens N`."""
+    return click.option(
+        "--tokens",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Let a causal model write on, so many tokens at most.",
+    )(command)
+
+
 def edits_argument(command: _Command) -> _Command:
     """Adds `EDIT...`, one number or more, passed as `edits`."""
     return click.argument(

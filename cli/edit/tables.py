@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from atlas.edits.diff import Difference, EditDiff, NeuronDifference
-from atlas.edits.edit import Edit, ImportedEdit
+from atlas.edits.edit import about
 from atlas.edits.report import (
     EditedNeuron,
     EditReport,
     OutcomeSummary,
     PromptOutcome,
 )
+from atlas.selection.chosen import labelled
 
 from ..render import emit, emit_json, note, note_next
 from ..tables import draw_line, draw_pairs, draw_table
@@ -29,18 +30,23 @@ def show_made(report: EditReport, format_: str, db: Path) -> None:
         emit(report.outcomes, "csv", kind=PromptOutcome)
     else:
         draw_line(_title(report), bold=True)
+        if report.hardly_changed is not None:
+            draw_line(f"  Hardly anything changed: {report.hardly_changed}.", bold=True)
+        _draw_kept(report)
         draw_line(
             f"  {_count(len(report.neurons), 'value vector')} of {report.model} changed: "
             f"{_neurons(report)}"
         )
         draw_line(f"  strength (norm of all changes) {report.norm:.3g}, {report.seconds:.1f} s")
+        if report.selection is not None:
+            draw_line(f"  selection {labelled(report.selection)}, run {report.run_id}")
         _draw_summary(report)
     if report.before == "stored":
         note(f"The atlas held this edit already, as edit {report.edit_id}.")
     elif report.before == "reverted":
         note(f"Edit {report.edit_id} was reverted and is back in force: it is the same edit.")
     if because := report.settings.get("widened_because"):
-        note(f"Note: {because}.")
+        note(f"Note: {because}. `--common 1` allows common ones, `--neurons N` takes N strongest.")
     _note_on_success(report)
     note_next(db, f"atlas edit check {report.edit_id}", f"atlas edit apply {report.edit_id}")
 
@@ -57,8 +63,12 @@ def show_edit(report: EditReport, show: str | None, format_: str) -> None:
         draw_pairs(
             {
                 "state": report.state,
+                "effect": report.hardly_changed and f"hardly any: {report.hardly_changed}",
+                "told to keep": _kept(report),
                 "model": f"{report.model} ({report.model_id})",
-                "selection": report.selection_id,
+                "selection": labelled(report.selection)
+                if report.selection is not None
+                else report.selection_id,
                 "run": report.run_id or "none: it came from a file",
                 "made": report.created_at,
                 "took": f"{report.seconds:.1f} s, atlas {report.atlas_version}",
@@ -104,16 +114,21 @@ def show_diff(diff: EditDiff, format_: str) -> None:
     )
 
 
-def about(edit: Edit | ImportedEdit) -> str:
-    """What an edit is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
-    return _about(edit.subject, edit.relation_id, edit.old_object, edit.new_object)
+def _draw_kept(report: EditReport) -> None:
+    """What became of the prompts that the edit was told to leave in place."""
+    if report.kept is not None:
+        broken = report.kept.right_before > report.kept.right_after
+        draw_line(f"  {_kept(report)}", bold=broken)
 
 
-def _about(
-    subject: str | None, relation: str | None, old_object: str | None, new_object: str | None
-) -> str:
-    what = " · ".join(part for part in (subject, relation, old_object) if part)
-    return (what or "unknown") + (f" → {new_object}" if new_object is not None else "")
+def _kept(report: EditReport) -> str | None:
+    kept = report.kept
+    if kept is None:
+        return None
+    told = f"of the {_count(kept.prompts, 'prompt')} it was told to keep, {kept.right_after}"
+    still = "still has its" if kept.right_after == 1 else "still have their"
+    before = "" if kept.right_before == kept.prompts else f" ({kept.right_before} had it before)"
+    return f"{told} {still} right answer{before}"
 
 
 def _emit_part(report: EditReport, part: str, format_: str) -> None:
@@ -206,7 +221,7 @@ def _note_on_success(report: EditReport) -> None:
 
 def _title(report: EditReport) -> str:
     of = f"{report.relation} ({report.relation_id})" if report.relation else report.relation_id
-    what = _about(report.subject, of, report.old_object, report.new_object)
+    what = about(report.subject, of, report.old_object, report.new_object)
     return f"Edit {report.edit_id} · {report.kind} by {report.method} · {what}"
 
 

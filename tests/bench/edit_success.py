@@ -30,13 +30,13 @@ from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making import sources
 from atlas.edits.making.basis import (
     EditBasis,
-    EditSettings,
     read_basis,
     update_deltas,
     value_vectors,
 )
 from atlas.edits.making.outcomes import measured_outcomes
 from atlas.edits.making.questions import ask_for
+from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.sources import MeasuredPrompt
 from atlas.engine.probe import Probed, probe
 from atlas.errors import AtlasError, EditError
@@ -212,9 +212,9 @@ def _measure(
     figures: Figures,
 ) -> None:
     started = time.monotonic()
-    deltas, found = update_deltas(lm, atlas, basis, new_object, settings)
+    found = update_deltas(lm, atlas, basis, new_object, settings)
     figures.seconds.append(time.monotonic() - started)
-    edit = _edit(lm, basis.neurons, deltas, new_object)
+    edit = _edit(lm, basis.neurons, found.deltas, new_object)
     figures.norm.append(edit.norm)
     outcomes = measured_outcomes(lm, edit, basis.prompts, basis.held_out)
     for shares, held_out in ((figures.success, False), (figures.held_out, True)):
@@ -224,7 +224,7 @@ def _measure(
     figures.changed.append(float(np.mean([o.old_rank_after > 1 for o in outcomes])))
     with applied(lm, edit):
         after = probe(lm, ask_for(lm, sample.prompts))
-    apart = {basis.fact.fact_id, *found.get("kept_facts", ())}
+    apart = {basis.fact.fact_id, *found.settings.get("kept_facts", ())}
     counted = np.array([prompt.fact_id not in apart for prompt in sample.prompts])
     same = np.array([relation == basis.fact.relation_id for relation in sample.relations])
     for into, rows in ((figures.same, counted & same), (figures.other, counted & ~same)):

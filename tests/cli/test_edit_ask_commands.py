@@ -1,16 +1,19 @@
 """`atlas edit apply` and `atlas edit live`: questions without edits and with them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from answers import rows_of
+from atlas_cli.tables import visible
 from invocation import run
 from stored_edits import ByHand, Edited, build
 from tiny_index import rows
 
-from atlas.edits.asking import ask, top_answers
+from atlas.edits.applying import applied
+from atlas.edits.asking import ask, continued, top_answers
 from atlas.edits.edit import Edit
 from atlas.errors import PromptError
 
@@ -88,8 +91,8 @@ def test_apply_shows_the_likeliest_answers_before_and_after(indexed_bert: Edited
     assert result.exit_code == 0, result.output
     (found,) = rows_of(result.stdout)
     edits = indexed_bert.atlas.edits(1, 3)
-    for when, applied in (("before", []), ("after", edits)):
-        expected = _likeliest(indexed_bert, QUESTION, applied, 4)
+    for when, those in (("before", []), ("after", edits)):
+        expected = _likeliest(indexed_bert, QUESTION, those, 4)
         assert [answer["text"] for answer in found[when]] == [text for text, _ in expected]
         assert [a["p"] for a in found[when]] == pytest.approx([p for _, p in expected], rel=1e-4)
     assert found["before"] != found["after"]
@@ -187,6 +190,81 @@ def test_a_causal_model_is_asked_up_to_where_its_answer_begins(gpt2: Edited) -> 
         assert [answer.p for answer in found] == pytest.approx([p for _, p in expected], rel=1e-4)
     with pytest.raises(PromptError, match="a causal model needs a template that ends in"):
         top_answers(gpt2.lm, "[MASK] is the capital of Ireland")
+
+
+TEXT = "The capital of Ireland is"
+
+
+def _written(edited: Edited, text: str, edits: list[Edit], count: int) -> str:
+    """What transformers' own generate writes, with the edits on."""
+    tokenizer, model = edited.lm.tokenizer, edited.lm.model
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    with applied(edited.lm, edits), torch.no_grad():
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=count,
+            do_sample=False,
+            pad_token_id=0,
+        )
+    return str(tokenizer.decode(out[0])[len(tokenizer.decode(ids[0])) :])
+
+
+def test_a_causal_model_writes_on_as_transformers_generate_does(gpt2: Edited) -> None:
+    edits = gpt2.atlas.edits(1)
+    (found,) = gpt2.atlas.ask(gpt2.lm, TEXT, edits=[1], tokens=12).answers
+    assert found.continued_before == _written(gpt2, TEXT, [], 12)
+    assert found.continued_after == _written(gpt2, TEXT, edits, 12)
+    assert found.continued_before != found.continued_after
+    (plain,) = gpt2.atlas.ask(gpt2.lm, TEXT, edits=[1]).answers
+    assert (plain.continued_before, plain.continued_after) == (None, None)
+    assert plain.before == found.before
+
+
+def test_apply_and_live_show_what_a_causal_model_writes(gpt2: Edited) -> None:
+    (found,) = gpt2.atlas.ask(gpt2.lm, TEXT, edits=[1], tokens=4).answers
+    applied_ = _edit(gpt2, "apply", "1", "--ask", TEXT, "--tokens", "4", "--top", "1")
+    live = _edit(gpt2, "live", "1", "--tokens", "4", "--top", "1", input=f"{TEXT}\n")
+    for result in (applied_, live):
+        assert result.exit_code == 0, result.output
+        before, after = result.stdout.splitlines()[-2:]
+        assert before == f"before: …{visible(found.continued_before or '')}".rstrip()
+        assert after == f" after: …{visible(found.continued_after or '')}".rstrip()
+    text = _edit(gpt2, "apply", "1", "--ask", TEXT, "--tokens", "4", "--format", "csv").stdout
+    assert text.splitlines()[0].endswith(",continued_before,continued_after")
+
+
+def test_writing_stops_where_the_context_does(gpt2: Edited) -> None:
+    tokenizer, long = gpt2.lm.tokenizer, TEXT
+    while len(tokenizer(f"{long} is")["input_ids"]) <= gpt2.lm.context - 3:
+        long += " is"
+    room = gpt2.lm.context - len(tokenizer(long)["input_ids"])
+    assert 0 < room < 10
+    assert continued(gpt2.lm, long, 50) == continued(gpt2.lm, long, room)
+    assert continued(gpt2.lm, long, 1) != continued(gpt2.lm, long, 0) == ""
+
+
+@pytest.mark.parametrize("command", [("apply", "1", "--ask", QUESTION), ("live", "1")])
+def test_a_masked_model_writes_no_text_and_says_so_before_it_is_loaded(
+    indexed_bert: Edited, command: tuple[str, ...]
+) -> None:
+    model = ("--model", "nowhere/at-all.gguf")
+    result = run("edit", *command, "--tokens", "5", *model, on=indexed_bert, input="")
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert result.stderr == (
+        "Error: a masked model fills in a [MASK] and writes no text: ask it without tokens to "
+        "write (--tokens N)\n"
+    )
+
+
+def test_every_answer_says_its_model_run_and_selection(indexed_bert: Edited) -> None:
+    arguments = ("apply", "1", "3", "--ask", QUESTION, "--format", "json")
+    answer = json.loads(_edit(indexed_bert, *arguments).stdout)
+    (edit,) = indexed_bert.atlas.edits(1)
+    assert answer["run"]["run_id"] == edit.run_id
+    assert answer["selection"]["selection_id"] == edit.selection_id
+    assert answer["summary"]["model"] == indexed_bert.directory.name
+    assert answer["summary"]["edits"] == [1, 3]
 
 
 def test_asking_leaves_the_weights_as_they_were(gpt2: Edited) -> None:

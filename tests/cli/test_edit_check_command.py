@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def test_check_measures_its_scope_and_reports_what_the_atlas_now_holds(edited: E
     with edited.atlas.reading() as con:
         report = side_effect_report(con, checked_by(con, 1))
     assert found["report"]["prompts"] == report.prompts > 6
+    assert (found["scope"], found["widened_because"]) == ("neighbours", None)
     assert [g["group"] for g in found["report"]["groups"]] == [g.group for g in report.groups]
     assert found["report"]["correlation"] == report.correlation
     assert [i["relation_id"] for i in found["implied"]] == ["P1376", "P1376", "P2", "P2"]
@@ -53,10 +55,11 @@ def test_check_shows_groups_worst_facts_correlation_and_what_is_implied(edited: 
     assert "Other facts that lost most" in lines
     assert any(line.startswith("Predicted interference against measured") for line in lines)
     implied = lines[lines.index("What the edited fact implies") :]
-    assert implied[3].split()[:4] == ["inverse", "P1376", "(capital", "of)"]
-    assert "3 of 3 facts of P1376 are also in the edited relation, subject and object" in (
-        "\n".join(implied)
-    )
+    assert implied[3].split()[:2] == ["inverse", "P1376"]
+    said = " ".join(" ".join(implied).split())
+    assert "P1376 is capital of: 3 of 3 facts of P1376 are also in the edited relation" in said
+    assert lines[-1].startswith(f"Measured on {edited.directory.name}, selection paper (")
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(("show", "first"), [("groups", "group"), ("worst", "fact_id")])
@@ -112,7 +115,125 @@ def test_a_limit_that_is_exceeded_is_exit_code_3_after_the_report(edited: Edited
 
 
 def test_own_prompts_are_held_to_no_limit(edited: Edited) -> None:
-    assert _check(edited, "--scope", "own", "--fail-over", "flips=0,broken=0,ppl=0%").exit_code == 0
+    (found,) = rows_of(_check(edited, "--scope", "all", "--format", "json").stdout)
+    groups = {group["group"]: group["flips"] for group in found["report"]["groups"]}
+    assert groups["own"] > 0
+    limit = f"flips={groups['all but own']}"
+    assert _check(edited, "--scope", "all", "--fail-over", limit).exit_code == 0
+
+
+def test_limits_on_the_own_prompts_alone_would_judge_nobody_and_are_refused(
+    edited: Edited,
+) -> None:
+    result = _check(edited, "--scope", "own", "--fail-over", "flips=0")
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert "the scope 'own' has no other" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert rows(edited.atlas.path, "FROM side_effects") == []
+
+
+def _of_nobody(edited: Edited) -> Edited:
+    """Edit 2 changes a neuron that serves no fact."""
+    served = set(rows(edited.atlas.path, "SELECT DISTINCT layer, neuron FROM knowledge_neurons"))
+    free = next((1, i) for i in range(40) if (1, i) not in served)
+    edited.store(layers=[1], neurons=[free[1]], deltas=[[9.0, -9.0] * 12])
+    return edited
+
+
+def test_a_check_of_neurons_that_serve_no_other_fact_looks_at_all_facts_and_says_so(
+    edited: Edited,
+) -> None:
+    on = _of_nobody(edited)
+    options = ("--model", str(edited.directory), "--fail-over", "flips=0")
+    result = run("edit", "check", "2", *options, on=on)
+    everything = rows(
+        edited.atlas.path,
+        """
+        SELECT count(*), count(DISTINCT fact_id)
+        FROM prompts
+        JOIN prompt_results USING (prompt_id)
+        WHERE skipped_because IS NULL
+        """,
+    )[0]
+    assert rows(edited.atlas.path, "SELECT count(*) FROM side_effects") == [everything[:1]]
+    assert (
+        "Edit 2: no other fact has one of the edited neurons as a knowledge neuron, so all prompts "
+        "of the index were looked at.\n"
+    ) in result.stderr
+    assert result.stdout.splitlines()[0] == (
+        f"Edit 2: side effects on {everything[0]} prompts of {everything[1]} facts (scope all)"
+    )
+    flips = rows(
+        edited.atlas.path,
+        """
+        SELECT count(*)
+        FROM side_effects
+        JOIN prompts USING (prompt_id)
+        WHERE edit_id = 2
+          AND fact_id <> 'P36-0'
+          AND predicted_before <> predicted_after
+        """,
+    )[0][0]
+    assert flips > 0, "the test needs an edit that flips an answer"
+    assert result.exit_code == 3
+    json_ = run("edit", "check", "2", "--format", "json", *options[:2], on=on).stdout
+    (row,) = rows_of(json_)
+    assert (row["scope"], row["widened_because"]) == (
+        "all",
+        "no other fact has one of the edited neurons as a knowledge neuron",
+    )
+
+
+def test_a_limit_judges_the_scope_asked_for_whatever_was_checked_before(edited: Edited) -> None:
+    limit = ("--scope", "sample:20", "--format", "json", "--fail-over")
+    fresh = _check(edited, *limit, "flips=0")
+    (alone,) = rows_of(fresh.stdout)
+    _check(edited, "--scope", "all")
+    (again,) = rows_of(_check(edited, *limit, "flips=0").stdout)
+    for one, other in zip(alone["report"]["groups"], again["report"]["groups"], strict=True):
+        assert other == {
+            name: pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+            for name, value in one.items()
+        }
+    assert alone["report"]["prompts"] == again["report"]["prompts"] == 20
+    assert alone["exceeded"] == again["exceeded"]
+    assert alone["held"] == []
+    assert {g["group"]: g["prompts"] for g in again["held"]}["all but own"] > 20
+    text = _check(edited, "--scope", "sample:20").stdout
+    assert "With what earlier checks measured outside this scope" in text
+
+
+def test_a_group_says_how_much_of_it_was_looked_at(edited: Edited) -> None:
+    (found,) = rows_of(_check(edited, "--scope", "relation", "--format", "json").stdout)
+    groups = {g["group"]: g for g in found["report"]["groups"]}
+    per_relation = dict(
+        rows(
+            edited.atlas.path,
+            """
+            SELECT relation_id = 'P36', count(DISTINCT fact_id)
+            FROM facts
+            JOIN prompts USING (fact_id)
+            JOIN prompt_results USING (prompt_id)
+            WHERE skipped_because IS NULL
+            GROUP BY ALL
+            """,
+        )
+    )
+    same, others = groups["same relation"], groups["all but own"]
+    assert (same["facts"], same["of_facts"]) == (per_relation[True] - 1, per_relation[True] - 1)
+    assert others["facts"] == same["facts"]
+    assert others["of_facts"] == sum(per_relation.values()) - 1
+    assert others["prompts"] < others["of_prompts"]
+    text = _check(edited, "--scope", "relation").stdout
+    assert f"{others['facts']} of {others['of_facts']}" in text
+
+
+def test_every_check_says_its_run_and_selection(edited: Edited) -> None:
+    answer = json.loads(_check(edited, "--format", "json", "--scope", "own").stdout)
+    (edit,) = edited.atlas.edits(1)
+    assert answer["run"]["run_id"] == edit.run_id
+    assert answer["selection"]["selection_id"] == edit.selection_id
+    assert answer["summary"]["model"] == edited.directory.name
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`atlas edit list`, `show`, `diff`, `revert`, `delete`: no model is needed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from stored_edits import outcome
 from synthetic import MODEL, Synthetic
 from tiny_index import rows
 
+from atlas.atlas import Atlas
 from atlas.edits.edit import Edit
 from atlas.edits.stored import record_edit
+from atlas.errors import EditError
 from atlas.indexing.records import prompt_id
 from atlas.side_effects.stored import SideEffect, record_side_effects
 
@@ -38,21 +41,23 @@ def _edit(own: Synthetic, **changes: Any) -> Edit:
     return Edit(**(about | changes))
 
 
-def _prompt(own: Synthetic, template: int) -> int:
+def _prompt(own: Synthetic, template: int, fact_id: str = "P36-0") -> int:
     relation = own.dataset.relations[0]
-    return prompt_id("P36-0", relation.templates[template].template_id)
+    return prompt_id(fact_id, relation.templates[template].template_id)
 
 
 @pytest.fixture
 def edited(own: Synthetic) -> Synthetic:
-    """Edit 1 with two outcomes and two side effects, edit 2 with neither."""
+    """Edit 1 with two outcomes and side effects on two own and two others, edit 2 with neither."""
     outcomes = [
         outcome(_prompt(own, 0)),
         outcome(_prompt(own, 1), held_out=True, new_rank_after=2, p_new_after=0.25),
     ]
     effects = [
         SideEffect(_prompt(own, 0), 0.5, 0.8, 0.4, 1, 2, "Town 0", "Town 5"),
-        SideEffect(_prompt(own, 1), 0.5, 0.1, 0.2, 2, 1, "Town 3", "Town 0"),
+        SideEffect(_prompt(own, 1), 0.5, 0.1, 0.3, 3, 2, "Town 3", "Town 5"),
+        SideEffect(_prompt(own, 0, "P36-1"), 0.5, 0.8, 0.4, 1, 2, "Town 1", "Town 5"),
+        SideEffect(_prompt(own, 1, "P36-1"), 0.5, 0.1, 0.2, 2, 1, "Town 3", "Town 1"),
     ]
     with own.atlas.writing() as con:
         record_edit(con, _edit(own), outcomes)
@@ -83,12 +88,31 @@ def _list(on: Synthetic) -> list[Any]:
 def test_list_has_one_row_an_edit_with_its_outcome_and_side_effects(edited: Synthetic) -> None:
     first, second = _list(edited)
     assert (first["edit_id"], first["success"], first["held_out_success"]) == ("1", 1.0, 0.0)
-    assert (first["checked_prompts"], first["right_to_wrong"], first["wrong_to_right"]) == (2, 1, 1)
+    assert (first["checked_prompts"], first["other_prompts"]) == (4, 2)
+    # what the edit did to its own prompts is what it was made for, and no damage
+    assert (first["right_to_wrong"], first["wrong_to_right"]) == (1, 1)
     assert first["mean_delta_log_p"] == pytest.approx(0, abs=1e-6)  # halved and doubled
+    assert (first["model"], first["run_id"]) == ("synthetic", edited.run_id)
+    assert (first["selection"], first["selection_id"]) == ("paper", edited.selection_id)
     assert (second["edit_id"], second["kind"], second["success"]) == ("2", "suppress", None)
     table = run("edit", "list", on=edited).stdout.splitlines()
-    assert table[2].split()[:7] == ["1", "update", "solve", "P36", "Land", "0", "Town"]
-    assert "state" not in table[0]
+    assert table[0] == "2 edits of synthetic, selection paper"
+    assert table[3].split()[:8] == ["1", "update", "Land", "0", "·", "P36", "·", "Town"]
+    assert table[3].split()[-5:] == ["1.000", "0.000", "2", "1", "1"]
+    assert "state" not in table[1]
+    assert max(map(len, table)) <= 80
+
+
+def test_an_edit_that_was_checked_on_its_own_prompts_alone_broke_nobody_we_know_of(
+    own: Synthetic,
+) -> None:
+    with own.atlas.writing() as con:
+        record_edit(con, _edit(own), [outcome(_prompt(own, 0))])
+        effect = SideEffect(_prompt(own, 0), 0.5, 0.8, 0.4, 1, 2, "Town 0", "Town 5")
+        record_side_effects(con, 1, [effect])
+    (found,) = _list(own)
+    assert (found["checked_prompts"], found["other_prompts"]) == (1, None)
+    assert (found["right_to_wrong"], found["mean_delta_log_p"]) == (None, None)
 
 
 def test_list_of_an_atlas_without_edits_says_how_to_make_one(own: Synthetic) -> None:
@@ -111,7 +135,7 @@ def test_show_tells_what_an_edit_changes_and_what_it_came_to(edited: Synthetic) 
     assert (found["model"], found["relation"], found["checked_prompts"]) == (
         "synthetic",
         "capital",
-        2,
+        4,
     )
     made_from, held_out = found["summary"]
     assert (made_from["held_out"], made_from["prompts"], made_from["new_on_top_after"]) == (
@@ -174,14 +198,44 @@ def test_a_reverted_edit_stays_with_its_measurements_and_can_come_back(edited: S
     assert (result.stdout, result.exit_code) == ("", 0)
     assert result.stderr == ("Edit 1 is reverted; `atlas edit revert 1 --undo` brings it back.\n")
     assert [(e["state"], e["checked_prompts"]) for e in _list(edited)] == [
-        ("reverted", 2),
+        ("reverted", 4),
         ("stored", None),
     ]
-    assert "state" in run("edit", "list", on=edited).stdout.splitlines()[0]
+    assert "state" in run("edit", "list", on=edited).stdout.splitlines()[1]
     assert "reverted already" in run("edit", "revert", "1", on=edited).stderr
     assert run("edit", "revert", "1", "--undo", on=edited).stderr == "Edit 1 is back in force.\n"
     assert run("edit", "revert", "1", "--undo", on=edited).stderr == "Edit 1 is in force.\n"
     assert _list(edited)[0]["state"] == "stored"
+
+
+def test_what_python_reverts_and_deletes_it_tells_briefly(edited: Synthetic) -> None:
+    (reverted,) = edited.atlas.edit_revert(1).rows
+    assert (reverted.edit_id, reverted.before, reverted.state) == (1, "stored", "reverted")
+    assert reverted.about == "Land 0 · P36 · Town 0 → Town 5"
+    (back,) = edited.atlas.edit_revert(1, undo=True).rows
+    assert (back.before, back.state) == ("reverted", "stored")
+    deleted = edited.atlas.edit_delete(1, 2)
+    assert [row.state for row in deleted.rows] == ["deleted", "deleted"]
+    assert repr(deleted) == "Listed(rows=<2>)"
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda atlas: atlas.check(1),
+        lambda atlas: atlas.ask(None, "Land 0 is [MASK].", edits=[1]),
+        lambda atlas: atlas.live(1),
+        lambda atlas: atlas.edit_export(1, delta="somewhere"),
+        lambda atlas: atlas.edit_export(1, to="somewhere"),
+    ],
+    ids=["check", "ask", "live", "export delta", "export model"],
+)
+def test_a_reverted_edit_is_not_measured_from_python(
+    edited: Synthetic, measure: Callable[[Atlas], object]
+) -> None:
+    edited.atlas.edit_revert(1)
+    with pytest.raises(EditError, match=r"^edit 1 is reverted: bring it back first$"):
+        measure(edited.atlas)
 
 
 @pytest.mark.parametrize("command", ["apply", "live", "check", "export"])

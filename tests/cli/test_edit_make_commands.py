@@ -2,6 +2,10 @@
 
 import csv
 import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,9 @@ from refusals import Place, index
 from stored_edits import ByHand, Edited, build
 from tiny_index import rows
 
-from atlas.atlas import open_atlas
+from atlas.atlas import Atlas, open_atlas
+from atlas.edits.making.make import MadeEdit
+from atlas.errors import AtlasError, EditError, SettingsError
 
 UPDATE = ("update", "Ireland", "--relation", "P36", "--to", "Lima", "--common", "1")
 
@@ -76,8 +82,9 @@ def test_update_says_what_it_changed_how_strongly_with_what_outcome_and_what_nex
     named = {f"{layer}:{neuron}" for layer, neuron in edit.named_neurons}
     assert set(lines[1].partition("changed: ")[2].split(", ")) == named
     assert f"strength (norm of all changes) {edit.norm:.3g}, " in lines[2]
-    assert lines[3].split()[:3] == ["prompts", "P(Dublin)", "after"]
-    assert [line.split()[:2] for line in lines[5:]] == [["made", "from"], ["held", "out"]]
+    assert lines[3] == f"  selection paper ({edit.selection_id}), run {edit.run_id}"
+    assert lines[4].split()[:3] == ["prompts", "P(Dublin)", "after"]
+    assert [line.split()[:2] for line in lines[6:]] == [["made", "from"], ["held", "out"]]
     assert result.stderr.endswith("Next: `atlas edit check 1`, `atlas edit apply 1`\n")
 
 
@@ -100,7 +107,7 @@ def test_an_update_that_does_not_win_everywhere_says_so_and_how_to_widen_it(
 
 def test_the_options_of_an_update_reach_its_settings(edited: Edited) -> None:
     options = ("--method", "paper", "--lambda1", "0.5", "--lambda2", "4", "--neurons", "5")
-    found = _json(edited, *UPDATE, *options)
+    found = _json(edited, *UPDATE[:-2], *options)
     assert (found["method"], len(found["neurons"])) == ("paper", 5)
     settings = found["settings"]
     assert (settings["lambda1"], settings["lambda2"], settings["neurons"]) == (0.5, 4.0, 5)
@@ -191,7 +198,7 @@ REFUSED = {
     "empty object": (("update", "Ireland:P36", "--to", " ", "--common", "1"), ""),
     "the object that it is": (
         ("update", "Ireland:P36", "--to", "dublin", "--common", "1"),
-        "'dublin' is the object of Ireland (P36 capital) already: name another with --to",
+        "'dublin' is the object of Ireland (P36 capital) already: name another (--to OBJECT)",
     ),
     "unknown selection": (
         ("update", "Ireland:P36", "--to", "Lima", "--selection", "zzz"),
@@ -241,12 +248,240 @@ def test_a_wrong_command_line_is_one_line_with_exit_code_2(
     assert rows(edited.atlas.path, "FROM edits") == []
 
 
+COMMON = {
+    "of a relation": (
+        ("erase", "--relation", "P36", "--common", "0.5"),
+        "erasing a whole relation takes its commonest neurons, so none is left out as common "
+        "(--common SHARE)",
+    ),
+    "of the strongest": (
+        ("erase", "Ireland:P36", "--common", "0.5", "--neurons", "5"),
+        "a number of neurons takes the strongest, also common ones: give either that or the share "
+        "from which neurons are common (--neurons N, --common SHARE)",
+    ),
+}
+CHEAP = {
+    name: REFUSED[name] for name in REFUSED if name not in ("inexpressible object", "empty object")
+} | {
+    **COMMON,
+    "a weight of another method": (
+        ("update", "Ireland:P36", "--to", "Lima", "--lambda2", "4"),
+        "lambda2 is a setting of method paper, and method solve would ignore it: leave it out, or "
+        "choose that method (--lambda2 WEIGHT, --method paper|solve)",
+    ),
+    "an edit that is not there": (("apply", "7"), "no edit 7: the atlas has "),
+    "unknown scope": (("check", "7", "--scope", "everything"), "unknown scope 'everything'; "),
+    "malformed limits": (("check", "7", "--fail-over", "flips"), "cannot read the limit 'flips'"),
+    "limits on nobody": (
+        ("check", "7", "--scope", "own", "--fail-over", "flips=0"),
+        "limits are about prompts that are not the edit's own",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHEAP)
+def test_what_is_cheap_to_see_is_refused_before_the_model_is_loaded(
+    edited: Edited, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("atlas.indexing.load_run_model.load_run_model", load)
+    edited.store("P36-1")
+    arguments, says = CHEAP[what]
+    result = _edit(edited, *arguments)
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert result.stderr.startswith(f"Error: {says}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("to", ["directory", "file"])
+def test_an_export_to_what_exists_is_refused_before_the_model_is_loaded(
+    edited: Edited, to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("atlas.indexing.load_run_model.load_run_model", load)
+    edited.store("P36-1")
+    there = tmp_path / "there"
+    there.mkdir() if to == "directory" else there.touch()
+    option = "--to" if to == "directory" else "--delta"
+    result = _edit(edited, "export", "1", option, str(there))
+    assert result.stderr.startswith(f"Error: {there} exists: name another {to}, or have it repl")
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "says"),
+    [
+        (lambda db: db.edit_scale("Ireland:P36", 1.0), SettingsError, "factor is 1.0: use 0 to"),
+        (lambda db: db.edit_scale("Ireland:P36", -1), SettingsError, "factor is -1: use 0 to"),
+        (
+            lambda db: db.edit_update("Ireland:P36", "Lima", frobnicate=3),
+            SettingsError,
+            "no setting 'frobnicate' of this kind of edit: there are method, common, neurons,",
+        ),
+        (
+            lambda db: db.edit_erase("Ireland:P36", method="paper"),
+            SettingsError,
+            "no setting 'method' of this kind of edit: there are common, neurons, held_out",
+        ),
+        (
+            lambda db: db.edit_update("Ireland:P36", "Lima", method="magic"),
+            SettingsError,
+            "unknown method 'magic': choose solve or paper",
+        ),
+        (lambda db: db.edit_update("Ireland:P36", " DUBLIN "), EditError, "'DUBLIN' is the object"),
+        (lambda db: db.check(), EditError, "no edit: name one or more"),
+        (lambda db: db.live(), EditError, "no edit: name one or more"),
+        (lambda db: db.edit_export(delta="x"), EditError, "no edit: name one or more"),
+    ],
+)
+def test_python_is_refused_before_the_model_is_loaded_too(
+    edited: Edited, edit: Callable[[Atlas], object], error: type[AtlasError], says: str
+) -> None:
+    with pytest.raises(error, match=f"^{re.escape(says)}"):
+        edit(edited.atlas)  # the model 'bert' is not here, so loading it would be another error
+
+
+@pytest.mark.parametrize("what", COMMON)
+def test_a_share_of_common_neurons_that_would_be_ignored_is_refused(
+    edited: Edited, what: str
+) -> None:
+    arguments, says = COMMON[what]
+    result = _edit(edited, *arguments)
+    assert result.stderr == f"Error: {says}\n"
+    assert rows(edited.atlas.path, "FROM edits") == []
+
+
+def test_a_reverted_edit_that_is_made_again_is_back_in_force_and_that_is_said(
+    edited: Edited,
+) -> None:
+    erase = ("erase", "Ireland:P36", "--common", "1")
+    first = _json(edited, *erase)
+    assert first["before"] == "new"
+    run("edit", "revert", "1", on=edited)
+    again = _edit(edited, *erase)
+    assert "Edit 1 was reverted and is back in force: it is the same edit.\n" in again.stderr
+    assert "The atlas held this edit already" not in again.stderr
+    assert edited.atlas.edit(1).state == "stored"
+    run("edit", "revert", "1", on=edited)
+    report = edited.atlas.edit_erase("Ireland:P36", common=1.0, lm=edited.lm)
+    assert (report.edit_id, report.before, report.state) == (1, "reverted", "stored")
+
+
+def test_an_edit_that_changes_hardly_anything_says_so_first(edited: Edited) -> None:
+    strong = edited.atlas.edit_update("Ireland:P36", "Lima", common=1.0, lm=edited.lm)
+    assert strong.hardly_changed is None
+    edited.atlas.edit_delete(1)
+    with edited.atlas.writing() as con:  # the strongest neurons are those that do least
+        con.execute("UPDATE attributions SET score = 1e-6 / (1e-6 + abs(score) + abs(activation))")
+    weak = ("suppress", "Ireland:P36", "--neurons", "1", "--factor", "1.0001")
+    result = _edit(edited, *weak)
+    lines = result.stdout.splitlines()
+    found = edited.atlas.edit(2)
+    before = sum(o.p_old_before for o in found.outcomes) / 6
+    after = sum(o.p_old_after for o in found.outcomes) / 6
+    went = "fell" if after < before else "rose"
+    assert found.hardly_changed == (
+        f"P(Dublin) {went} from {before:.3g} to {after:.3g} and all 6 top answers stayed"
+    )
+    assert lines[1] == f"  Hardly anything changed: {found.hardly_changed}."
+
+
+def test_an_update_says_what_became_of_the_prompts_it_was_told_to_keep(edited: Edited) -> None:
+    with edited.atlas.writing() as con:  # that the tiny model answered everything right
+        con.execute("UPDATE prompt_results SET answer_rank = 1")
+    result = _edit(edited, *UPDATE)
+    report = edited.atlas.edit(1)
+    (edit,) = edited.atlas.edits(1)
+    kept = report.kept
+    assert kept is not None
+    assert kept.prompts == len(edit.settings["kept_facts"]) > 0
+    assert "kept_prompts" not in report.settings
+    by_fact: dict[str, list[tuple[str, str]]] = {}
+    for fact, text, answer in rows(
+        edited.atlas.path,
+        "SELECT fact_id, text, object FROM prompts JOIN facts USING (fact_id)",
+    ):
+        by_fact.setdefault(fact, []).append((text, answer))
+    hand = ByHand(edited.lm)
+    for which, right in ((None, kept.right_before), (edit, kept.right_after)):
+        ranks = [
+            [hand.answer(text, answer, which)[1] for text, answer in by_fact[fact]]
+            for fact in edit.settings["kept_facts"]
+        ]  # one prompt of each, we do not know which
+        assert sum(all(rank == 1 for rank in r) for r in ranks) <= right
+        assert right <= sum(any(rank == 1 for rank in r) for r in ranks)
+    before = f" ({kept.right_before} had it before)" if kept.right_before < kept.prompts else ""
+    have = "has its" if kept.right_after == 1 else "have their"
+    assert result.stdout.splitlines()[1] == (
+        f"  of the {kept.prompts} prompts it was told to keep, {kept.right_after} still {have} "
+        f"right answer{before}"
+    )
+
+
+def test_what_was_measured_of_an_edit_is_no_part_of_what_it_is(edited: Edited) -> None:
+    number = edited.store("P36-1")
+    (edit,) = edited.atlas.edits(number)
+    settings = {**edit.settings, "kept_prompts": 4, "kept_right_before": 4, "kept_right_after": 3}
+    assert replace(edit, settings=settings).digest == edit.digest
+
+
+def test_every_edit_says_its_run_model_and_selection(edited: Edited) -> None:
+    result = _edit(edited, "erase", "Ireland:P36", "--common", "1", "--format", "json")
+    (edit,) = edited.atlas.edits(1)
+    for text in (result.stdout, run("edit", "show", "1", "--format", "json", on=edited).stdout):
+        answer = json.loads(text)
+        assert (answer["run"]["run_id"], answer["run"]["model"]) == (
+            edit.run_id,
+            edited.directory.name,
+        )
+        assert answer["selection"]["selection_id"] == edit.selection_id
+    assert edited.atlas.edit_diff(1, 1).selection is not None
+    with edited.atlas.writing() as con:  # an edit outlives its selection
+        con.execute("UPDATE edits SET selection_id = 'gone'")
+    assert edited.atlas.edit(1).selection is None
+
+
+def test_what_python_gets_prints_itself_briefly(edited: Edited) -> None:
+    edited.store()
+    (edit,) = edited.atlas.edits(1)
+    assert repr(edit) == (
+        f"Edit(1: update by solve, Ireland · P36 · Dublin → Lima, {len(edit.neurons)} neurons, "
+        f"norm {edit.norm:.3g}, stored)"
+    )
+    made = MadeEdit(edit, (), "new")
+    assert repr(made) == f"MadeEdit({edit!r}, outcomes=<0>, before='new')"
+    assert repr(edited.lm) == (
+        f"LanguageModel('bert', {edited.lm.model_id}, bert masked, layers={edited.lm.layers}, "
+        f"neurons_per_layer={edited.lm.neurons_per_layer}, float32 on cpu)"
+    )
+    db = edited.atlas
+    answers = (
+        db.edit_list(),
+        db.edit(1),
+        db.edit_diff(1, 1),
+        db.check(1, scope="own", lm=edited.lm),
+        db.ask(edited.lm, "Ireland is [MASK].", edits=[1]),
+        db.live(1, lm=edited.lm),
+        db.edit_revert(1),
+        db.edit_revert(1, undo=True),
+        db.edit_delete(1),
+    )
+    for answer in answers:
+        assert len(repr(answer)) < 700, repr(answer)
+        assert "array(" not in repr(answer)
+        assert "\n" not in repr(answer)
+
+
 def test_a_fact_without_knowledge_neurons_is_refused_with_the_ways_out(edited: Edited) -> None:
     run("select", "--ratio", "1", "--sharing", "1", "--min-prompts", "6", on=edited)
     result = _edit(edited, "erase", "Ireland:P36")
     assert result.exit_code == 1
     assert "Ireland (P36 capital) has no knowledge neurons in selection " in result.stderr
-    assert "--neurons 20" in result.stderr
+    assert result.stderr.endswith("say 20 (--selection SELECTION, --neurons N)\n")
     assert rows(edited.atlas.path, "FROM edits") == []
 
 

@@ -157,10 +157,9 @@ def test_a_digest_tells_edits_apart_and_nothing_else() -> None:
 
 
 def test_overlapping_edits_are_named_with_their_neurons() -> None:
-    a, b = _edit(), _edit(neurons=[3, 5], deltas=-np.ones((2, 24)))
-    c = _edit(neurons=[8, 9])
+    a, b = _edit(edit_id=1), _edit(edit_id=2, neurons=[3, 5], deltas=-np.ones((2, 24)))
+    c = _edit(edit_id=3, neurons=[8, 9])
     (overlap,) = overlapping([a, b, c])
-    assert overlap.first is a
-    assert overlap.second is b
+    assert (overlap.first, overlap.second) == (1, 2)
     assert overlap.neurons == ((0, 3),)
     assert overlap.cosine == pytest.approx(-1)

@@ -14,8 +14,9 @@ from tiny_models import save_tiny
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.edits.applying import applied
-from atlas.edits.making.basis import EditSettings, read_basis
+from atlas.edits.making.basis import read_basis
 from atlas.edits.making.make import make_erase, make_relation_erase, make_scale, make_update
+from atlas.edits.making.settings import EditSettings
 from atlas.edits.stored import edit_outcomes
 from atlas.errors import AtlasError, EditError, NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
@@ -164,8 +165,9 @@ def test_of_a_fact_without_a_neuron_of_its_own_the_strongest_are_edited(
 def test_a_fact_without_knowledge_neurons_says_what_to_do(lm: LanguageModel, atlas: Atlas) -> None:
     with atlas.writing() as con:
         con.execute("UPDATE prompt_results SET max_score = 100 * max_score")
-    with pytest.raises(EditError, match=r"no knowledge neurons .*--selection.*--neurons 20"):
+    with pytest.raises(EditError, match=r"no knowledge neurons .*another selection.*say 20") as e:
         read_basis(lm, atlas, FACT, EditSettings())
+    assert e.value.parameters == ("selection", "neurons")
 
 
 def test_erasing_a_fact_zeroes_its_value_vectors(lm: LanguageModel, atlas: Atlas) -> None:

@@ -2,7 +2,7 @@
 
 An edit learns from part of the fact's measured prompts. The others are held out for real: the
 knowledge neurons are selected anew from the part alone (with the selection's ratio and the
-relation's sharing threshold; `--neurons N` ranks by scores of the part alone), and the deltas are
+relation's sharing threshold; `neurons` ranks by scores of the part alone), and the deltas are
 found on the part alone. What held-out prompts still share with the rest is the relation's sharing
 threshold and the neurons called common, which rest on all facts of the relation; and neurons that
 others published, which are taken as they are.
@@ -20,55 +20,16 @@ from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making import sources
 from atlas.edits.making.directions import output_directions, paper_deltas, pulled_back
 from atlas.edits.making.questions import ask_for, held_apart
+from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.solving import MARGIN, solve_deltas
 from atlas.edits.making.sources import EditedFact, MeasuredPrompt
-from atlas.errors import EditError, SettingsError
+from atlas.errors import EditError
 from atlas.models.language_model import LanguageModel
 from atlas.selection.chosen import ChosenSelection, choose_selection
 from atlas.store.atlas_file import AtlasFile
 
-METHODS = ("solve", "paper")
 WIDENED = 20  # neurons in place of knowledge neurons that are all common
 Neurons = Sequence[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class EditSettings:
-    """How an edit is made; nothing but `neurons` is meant to need tuning.
-
-    selection_id: whose knowledge neurons; None: the latest selection's.
-    common: leave out neurons of more than this share of the relation's facts (of those that have
-        knowledge neurons; a neuron of a single fact is never common).
-    neurons: None: the fact's knowledge neurons, and where all of them are common, its WIDENED
-        neurons of highest mean score; N: its N neurons of highest mean score instead.
-    lambda1, lambda2: strengths of method paper. pull_back: let it take the slope of the objects'
-        logits at the prompts in place of their output embeddings, see `directions`.
-    keep: prompts of other facts that method solve leaves in place.
-    held_out: share of the fact's prompts that play no part.
-    """
-
-    method: str = "solve"
-    selection_id: str | None = None
-    common: float = 0.1
-    neurons: int | None = None
-    lambda1: float = 1.0
-    lambda2: float = 8.0
-    pull_back: bool = False
-    keep: int = 40
-    held_out: float = 0.25
-
-    def __post_init__(self) -> None:
-        """SettingsError for a value outside its range."""
-        if self.method not in METHODS:
-            raise SettingsError(f"unknown method '{self.method}': choose solve or paper")
-        if not 0 <= self.common <= 1:
-            raise SettingsError(f"common is {self.common}: use a share between 0 and 1")
-        if self.neurons is not None and self.neurons < 1:
-            raise SettingsError(f"neurons is {self.neurons}: use 1 or more")
-        if not 0 <= self.held_out < 1:
-            raise SettingsError(f"held_out is {self.held_out}: use a share from 0 to below 1")
-        if self.keep < 0:
-            raise SettingsError(f"keep is {self.keep}: use 0 or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +37,7 @@ class EditBasis:
     """What the edit of a fact rests on: prompts to learn from, prompts held out, neurons.
 
     widened_because: why the neurons are not the fact's knowledge neurons though nobody asked for
-        others; None where they are, or where `--neurons` named so many.
+        others; None where they are, or where the settings say how many.
     """
 
     selection: ChosenSelection
@@ -97,8 +58,8 @@ def read_basis(
         prompts = sources.measured_prompts(con, selection.run_id, [fact_id])
         if not prompts:
             raise EditError(
-                f"run {selection.run_id} has measured no prompt of {named_fact(fact)}: run "
-                f"`atlas index --relation {fact.relation_id}` first"
+                f"run {selection.run_id} has measured no prompt of {named_fact(fact)}: index "
+                f"relation {fact.relation_id} first"
             )
         learnt, held_out = held_apart(prompts, settings.held_out)
         ids = [prompt.prompt_id for prompt in learnt]
@@ -106,11 +67,11 @@ def read_basis(
         if count is None:
             chosen = edit_neurons.selected_from(con, selection, fact, ids, len(prompts))
             common = edit_neurons.common_neurons(
-                con, selection.selection_id, fact.relation_id, settings.common
+                con, selection.selection_id, fact.relation_id, settings.common_share
             )
             neurons = [(n.layer, n.neuron) for n in chosen if (n.layer, n.neuron) not in common]
             if not chosen:
-                raise EditError(_no_neuron(fact, selection))
+                raise _no_neuron(fact, selection)
             if not neurons:
                 widened, count = _all_common(fact, len(chosen), settings), WIDENED
         if count is not None:
@@ -123,14 +84,23 @@ def read_basis(
     return EditBasis(selection, fact, tuple(learnt), tuple(held_out), tuple(neurons), widened)
 
 
+@dataclass(frozen=True, eq=False)
+class FoundDeltas:
+    """What a method found."""
+
+    deltas: Tensor  # [neuron, d_model]
+    settings: Mapping[str, Any]  # what the edit's settings will say of it
+    kept: tuple[MeasuredPrompt, ...] = ()  # prompts of others that it was to leave in place
+
+
 def update_deltas(
     lm: LanguageModel,
     atlas: AtlasFile,
     basis: EditBasis,
     new_object: str,
     settings: EditSettings,
-) -> tuple[Tensor, Mapping[str, Any]]:
-    """Deltas [neuron, d_model] by the settings' method, and what its settings will say."""
+) -> FoundDeltas:
+    """Deltas for the basis's neurons by the settings' method."""
     wanted = ask_for(lm, basis.prompts, new_object)
     ask_for(lm, basis.held_out, new_object)  # refused before anything is computed
     if settings.method == "paper":
@@ -143,17 +113,14 @@ def update_deltas(
         vectors = value_vectors(lm, basis.neurons)
         deltas = paper_deltas(vectors, e_old, e_new, settings.lambda1, settings.lambda2)
         deltas = _signs(lm, atlas, basis)[:, None] * deltas
-        return deltas, {
-            "lambda1": settings.lambda1,
-            "lambda2": settings.lambda2,
-            "pull_back": settings.pull_back,
-        }
+        chosen = {name: getattr(settings, name) for name in ("lambda1", "lambda2", "pull_back")}
+        return FoundDeltas(deltas, chosen)
     with atlas.reading() as con:
         kept = sources.prompts_to_keep(
             con, basis.selection, basis.fact, basis.neurons, settings.keep
         )
     solved = solve_deltas(lm, basis.neurons, wanted, ask_for(lm, kept))
-    return solved.deltas, {
+    found = {
         "keep": settings.keep,
         "margin": MARGIN,
         "reached": round(solved.reached, 6),
@@ -161,6 +128,7 @@ def update_deltas(
         "steps": solved.steps,
         "kept_facts": sorted({prompt.fact_id for prompt in kept}),
     }
+    return FoundDeltas(solved.deltas, found, tuple(kept))
 
 
 def _signs(lm: LanguageModel, atlas: AtlasFile, basis: EditBasis) -> Tensor:
@@ -191,7 +159,8 @@ def selection_of_model(
     if weights != lm.weights_sha256:
         raise EditError(
             f"selection {selection.selection_id} is of {selection.model} (weights {weights[:12]}), "
-            f"but {lm.name} has {lm.model_id}: load that model, or name another with --selection"
+            f"but {lm.name} has {lm.model_id}: load that model, or name another selection",
+            parameters=["model", "selection"],
         )
     return selection
 
@@ -204,13 +173,14 @@ def named_fact(fact: EditedFact) -> str:
 def _all_common(fact: EditedFact, chosen: int, settings: EditSettings) -> str:
     return (
         f"all {chosen} knowledge neurons of {named_fact(fact)} are common to more than "
-        f"{settings.common:.0%} of its relation's facts, so its {WIDENED} strongest neurons are "
-        f"edited; allow common ones with --common 1, or say how many with --neurons"
+        f"{settings.common_share:.0%} of its relation's facts, so its {WIDENED} strongest neurons "
+        "are edited"
     )
 
 
-def _no_neuron(fact: EditedFact, selection: ChosenSelection) -> str:
-    return (
+def _no_neuron(fact: EditedFact, selection: ChosenSelection) -> EditError:
+    return EditError(
         f"{named_fact(fact)} has no knowledge neurons in selection {selection.selection_id}: name "
-        "another with --selection, or edit its strongest neurons with --neurons 20"
+        f"another selection, or say how many of its strongest neurons to edit, say {WIDENED}",
+        parameters=["selection", "neurons"],
     )

@@ -20,16 +20,16 @@ from atlas.edits.edit import Edit, EditOutcome
 from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making.basis import (
     EditBasis,
-    EditSettings,
     named_fact,
     read_basis,
     selection_of_model,
     update_deltas,
     value_vectors,
 )
-from atlas.edits.making.outcomes import measured_outcomes
+from atlas.edits.making.outcomes import measured_kept, measured_outcomes
+from atlas.edits.making.settings import EditSettings, require_factor, require_other_object
 from atlas.edits.stored import Held, held_before, read_edits, record_edit
-from atlas.errors import EditError, NotFound, SettingsError
+from atlas.errors import NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
 from atlas.store.atlas_file import AtlasFile
 
@@ -50,6 +50,9 @@ class MadeEdit:
     edit: Edit
     outcomes: tuple[EditOutcome, ...]
     before: Held
+
+    def __repr__(self) -> str:
+        return f"MadeEdit({self.edit!r}, outcomes=<{len(self.outcomes)}>, before={self.before!r})"
 
     @property
     def new(self) -> bool:
@@ -82,16 +85,13 @@ def make_update(
     settings, started = settings or EditSettings(), time.monotonic()
     basis = read_basis(lm, atlas, fact_id, settings)
     new_object = new_object.strip()
-    if new_object.casefold() == basis.fact.object.casefold():
-        raise EditError(
-            f"'{new_object}' is the object of {named_fact(basis.fact)} already: name another "
-            "with --to"
-        )
-    deltas, found = update_deltas(lm, atlas, basis, new_object, settings)
-    edit = _edit_of(
-        lm, basis, deltas, "update", settings.method, {**_shared(settings, basis), **found}
-    )
+    require_other_object(named_fact(basis.fact), basis.fact.object, new_object)
+    found = update_deltas(lm, atlas, basis, new_object, settings)
+    how = {**_shared(settings, basis), **found.settings}
+    edit = _edit_of(lm, basis, found.deltas, "update", settings.method, how)
     edit = replace(edit, new_object=new_object)
+    if found.kept:
+        edit = replace(edit, settings={**how, **measured_kept(lm, edit, found.kept)})
     return _stored(lm, atlas, edit, basis, started)
 
 
@@ -117,8 +117,7 @@ def make_scale(
 
     A factor below 1 suppresses, above 1 amplifies; SettingsError for 1 and for negative ones.
     """
-    if not 0 <= factor < float("inf") or factor == 1:
-        raise SettingsError(f"factor is {factor}: use 0 to below 1 to suppress, more to amplify")
+    require_factor(factor)
     settings, started = settings or EditSettings(), time.monotonic()
     basis = read_basis(lm, atlas, fact_id, settings)
     kind = "suppress" if factor < 1 else "amplify"
@@ -195,7 +194,7 @@ def _edit_of(
 
 def _shared(settings: EditSettings, basis: EditBasis) -> dict[str, Any]:
     shared: dict[str, Any] = {
-        "common": None if settings.neurons is not None else settings.common,
+        "common": None if settings.neurons is not None else settings.common_share,
         "neurons": settings.neurons,
         "held_out": settings.held_out,
     }

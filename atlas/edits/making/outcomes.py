@@ -46,6 +46,22 @@ def measured_outcomes(
     )
 
 
+def measured_kept(lm: LanguageModel, edit: Edit, kept: Sequence[MeasuredPrompt]) -> dict[str, int]:
+    """How many prompts the edit was to leave in place, and how many are answered right.
+
+    As the edit's settings say it, see `edit.MEASURED`.
+    """
+    asked = ask_for(lm, kept)
+    before = probe(lm, asked)
+    with applied(lm, edit):
+        after = probe(lm, asked)
+    return {
+        "kept_prompts": len(kept),
+        "kept_right_before": int((before.answer_rank == 1).sum()),
+        "kept_right_after": int((after.answer_rank == 1).sum()),
+    }
+
+
 def _p(probed: Probed | None, row: int) -> float | None:
     return None if probed is None else float(probed.p_answer[row])
 

@@ -1,0 +1,123 @@
+"""How an edit is made: its settings, checked before any model is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from atlas.errors import EditError, SettingsError
+
+METHODS = ("solve", "paper")
+COMMON = 0.1  # share of a relation's facts, where nobody says another
+_ONLY_OF = {"lambda1": "paper", "lambda2": "paper", "pull_back": "paper", "keep": "solve"}
+_OF_AN_UPDATE = ("method", *_ONLY_OF)
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """How an edit is made; nothing but `neurons` is meant to need tuning.
+
+    selection_id: whose knowledge neurons; None: the latest selection's.
+    common: leave out neurons of more than this share of the relation's facts (of those that have
+        knowledge neurons; a neuron of a single fact is never common); None: COMMON. Not together
+        with `neurons`, which takes the strongest whatever they are.
+    neurons: None: the fact's knowledge neurons, and where all of them are common, its WIDENED
+        neurons of highest mean score; N: its N neurons of highest mean score instead.
+    lambda1, lambda2: strengths of method paper. pull_back: let it take the slope of the objects'
+        logits at the prompts in place of their output embeddings, see `directions`.
+    keep: prompts of other facts that method solve leaves in place.
+    held_out: share of the fact's prompts that play no part.
+    """
+
+    method: str = "solve"
+    selection_id: str | None = None
+    common: float | None = None
+    neurons: int | None = None
+    lambda1: float = 1.0
+    lambda2: float = 8.0
+    pull_back: bool = False
+    keep: int = 40
+    held_out: float = 0.25
+
+    def __post_init__(self) -> None:
+        """SettingsError for a value outside its range."""
+        if self.method not in METHODS:
+            raise SettingsError(f"unknown method '{self.method}': choose {' or '.join(METHODS)}")
+        if self.common is not None and not 0 <= self.common <= 1:
+            raise SettingsError(f"common is {self.common}: use a share between 0 and 1")
+        if self.neurons is not None and self.neurons < 1:
+            raise SettingsError(f"neurons is {self.neurons}: use 1 or more")
+        if self.common is not None and self.neurons is not None:
+            raise SettingsError(
+                "a number of neurons takes the strongest, also common ones: give either that or "
+                "the share from which neurons are common",
+                parameters=["neurons", "common"],
+            )
+        if not 0 <= self.held_out < 1:
+            raise SettingsError(f"held_out is {self.held_out}: use a share from 0 to below 1")
+        if self.keep < 0:
+            raise SettingsError(f"keep is {self.keep}: use 0 or more")
+
+    @property
+    def common_share(self) -> float:
+        """`common`, or what it is where nobody says."""
+        return COMMON if self.common is None else self.common
+
+
+def update_settings(selection_id: str, given: Mapping[str, Any]) -> EditSettings:
+    """Settings of an update; a setting that is None counts as not given.
+
+    SettingsError for an unknown one, and for one that the method would ignore.
+    """
+    wanted = {name: value for name, value in given.items() if value is not None}
+    settings = _settings(selection_id, wanted, [f.name for f in fields(EditSettings)])
+    for name, method in _ONLY_OF.items():
+        if name in wanted and settings.method != method:
+            raise SettingsError(
+                f"{name} is a setting of method {method}, and method {settings.method} would "
+                "ignore it: leave it out, or choose that method",
+                parameters=[name, "method"],
+            )
+    return settings
+
+
+def fact_settings(selection_id: str, given: Mapping[str, Any]) -> EditSettings:
+    """Settings of an edit of a fact that is no update: `common`, `neurons`, `held_out`."""
+    wanted = {name: value for name, value in given.items() if value is not None}
+    known = [f.name for f in fields(EditSettings) if f.name not in _OF_AN_UPDATE]
+    return _settings(selection_id, wanted, known)
+
+
+def relation_settings(selection_id: str, given: Mapping[str, Any]) -> EditSettings:
+    """Settings of an edit of a whole relation: `neurons` alone."""
+    wanted = {name: value for name, value in given.items() if value is not None}
+    if "common" in wanted:
+        raise SettingsError(
+            "erasing a whole relation takes its commonest neurons, so none is left out as common",
+            parameters=["common"],
+        )
+    return _settings(selection_id, wanted, ["neurons"])
+
+
+def require_factor(factor: float) -> None:
+    """SettingsError for a factor that is negative, endless, or changes nothing."""
+    if not 0 <= factor < float("inf") or factor == 1:
+        raise SettingsError(f"factor is {factor}: use 0 to below 1 to suppress, more to amplify")
+
+
+def require_other_object(fact: str, old_object: str, new_object: str) -> None:
+    """EditError if the new object is the one that the fact has; `fact`: how to call it."""
+    if new_object.strip().casefold() == old_object.casefold():
+        raise EditError(
+            f"'{new_object.strip()}' is the object of {fact} already: name another",
+            parameters=["to"],
+        )
+
+
+def _settings(selection_id: str, wanted: Mapping[str, Any], known: list[str]) -> EditSettings:
+    known = [name for name in known if name != "selection_id"]
+    for name in wanted:
+        if name not in known:
+            raise SettingsError(
+                f"no setting '{name}' of this kind of edit: there are {', '.join(known)}"
+            )
+    return EditSettings(selection_id=selection_id, **wanted)
