@@ -111,7 +111,7 @@ def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
                 {"falls": "fall", "rises": "rise"}[one.wanted],
                 one.p_before,
                 one.p_after,
-                f"{one.top_before} → {one.top_after} of {one.prompts}",
+                f"{one.top_before}→{one.top_after} of {one.prompts}",
                 {True: "yes", False: "no", None: "before"}[one.carried_over],
             ]
             for one in implied

@@ -17,7 +17,8 @@ from atlas.selection.chosen import labelled
 from ..render import emit, emit_json, note, note_next
 from ..tables import draw_line, draw_pairs, draw_table
 
-_MANY = 12  # neurons that a title names
+_MANY = 5  # neurons that a line names
+_SHORT = 8  # letters of an object that a column's name has room for
 _FAINT = 0.1  # mean P of a new object that is on top nevertheless
 _SHOWN = 4  # of the values of a long setting
 
@@ -159,10 +160,10 @@ def _emit_part(report: EditReport, part: str, format_: str) -> None:
 
 def _draw_summary(report: EditReport) -> None:
     """P and top answers over the prompts it was made from, and over the held-out ones."""
-    headers = ["prompts", "", *_pair(f"P({report.old_object or 'answer'})"), *_pair("on top")]
+    headers = ["prompts", "", *_pair(_p_of(report.old_object, "old")), *_pair("on top")]
     updates = report.new_object is not None
     if updates:
-        headers += [*_pair(f"P({report.new_object})"), *_pair("on top")]
+        headers += [*_pair(_p_of(report.new_object, "new")), *_pair("on top")]
     rows = [_summary_row(part, updates) for part in report.summary]
     if rows:
         draw_table(headers, rows, grouped=True)
@@ -185,6 +186,11 @@ def _summary_row(part: OutcomeSummary, updates: bool) -> list[object]:
             part.new_on_top_after,
         ]
     return row
+
+
+def _p_of(object_: str | None, role: str) -> str:
+    """`P(Dublin)`, or `P(old)` where the name is too long to head a column of numbers."""
+    return f"P({object_ if object_ and len(object_) <= _SHORT else role})"
 
 
 def _pair(name: str) -> tuple[str, str]:

@@ -85,7 +85,9 @@ def _list(on: Synthetic) -> list[Any]:
     return rows_of(_json("edit", "list", on=on))
 
 
-def test_list_has_one_row_an_edit_with_its_outcome_and_side_effects(edited: Synthetic) -> None:
+def test_list_has_one_row_an_edit_with_its_outcome_and_side_effects(
+    edited: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = _list(edited)
     assert (first["edit_id"], first["success"], first["held_out_success"]) == ("1", 1.0, 0.0)
     assert (first["checked_prompts"], first["other_prompts"]) == (4, 2)
@@ -95,12 +97,16 @@ def test_list_has_one_row_an_edit_with_its_outcome_and_side_effects(edited: Synt
     assert (first["model"], first["run_id"]) == ("synthetic", edited.run_id)
     assert (first["selection"], first["selection_id"]) == ("paper", edited.selection_id)
     assert (second["edit_id"], second["kind"], second["success"]) == ("2", "suppress", None)
+    monkeypatch.setattr("atlas_cli.tables._available", lambda: 80)
+    narrow = run("edit", "list", on=edited).stdout.splitlines()
+    assert max(map(len, narrow)) <= 80
+    assert narrow[1].split()[-3:] == ["others", "broken", "mended"]
+    monkeypatch.undo()
     table = run("edit", "list", on=edited).stdout.splitlines()
     assert table[0] == "2 edits of synthetic, selection paper"
     assert table[3].split()[:8] == ["1", "update", "Land", "0", "·", "P36", "·", "Town"]
     assert table[3].split()[-5:] == ["1.000", "0.000", "2", "1", "1"]
     assert "state" not in table[1]
-    assert max(map(len, table)) <= 80
 
 
 def test_an_edit_that_was_checked_on_its_own_prompts_alone_broke_nobody_we_know_of(
