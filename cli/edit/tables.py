@@ -113,6 +113,9 @@ def show_diff(diff: EditDiff, format_: str) -> None:
         f"both; norm {diff.norm_first:.3g} and {diff.norm_second:.3g}",
         headers={"norm_first": f"norm in {first}", "norm_second": f"norm in {second}"},
     )
+    if format_ == "table" and (both := diff.selection) is not None:
+        draw_line()
+        draw_line(f"Both of {both.model}, selection {labelled(both)}, run {both.run_id}.")
 
 
 def _draw_kept(report: EditReport) -> None:

@@ -189,6 +189,10 @@ def test_diff_tells_properties_and_neurons_apart(edited: Synthetic) -> None:
     ] == [(0, 5.0, None, None), (1, 2.0, 2.0, -1.0), (2, None, 1.0, None)]
     assert found["shared_neurons"] == 1
     assert "Changes: 3 value vectors, 1 in both" in run("edit", "diff", "1", "2", on=edited).stdout
+    text = run("edit", "diff", "1", "2", on=edited).stdout
+    assert text.endswith(
+        f"Both of synthetic, selection paper ({edited.selection_id}), run {edited.run_id}.\n"
+    )
     csv = run("edit", "diff", "1", "2", "--format", "csv", on=edited).stdout
     assert csv.splitlines()[0] == "layer,neuron,norm_first,norm_second,cosine"
 
