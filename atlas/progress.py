@@ -50,7 +50,7 @@ class Advance:
     def pace(self) -> str:
         """Units a second of this call, and the time left at that pace."""
         if not self.computed:
-            return "already measured" if self.done and self.done == self.total else ""
+            return "already measured" if self.done else ""
         rate = self.computed / max(self.seconds, 1e-9)
         left = timedelta(seconds=round((self.total - self.done) / rate))
         return f"{rate:,.1f} {self.unit}/s, ETA {left}"

@@ -158,7 +158,7 @@ class _Job:
         """Record what is asked, measure what is missing, select relation by relation."""
         with self.atlas.writing(COMMIT_WAIT) as connection:
             records.record_dataset(connection, chosen)
-            records.record_model(connection, _model_record(self.lm))
+            records.record_model(connection, _model_record(self.lm, self.settings.model))
             records.record_run(connection, self.run)
             recorded = set(records.recorded_prompts(connection, self.run.run_id).tolist())
         status: Literal["interrupted", "finished"] = "interrupted"
@@ -282,7 +282,8 @@ def sparse_results(
     )
 
 
-def _model_record(lm: LanguageModel) -> records.ModelRecord:
+def _model_record(lm: LanguageModel, named: str | LanguageModel) -> records.ModelRecord:
+    here = Path(named).expanduser() if isinstance(named, str) else None
     return records.ModelRecord(
         name=lm.name,
         revision=lm.revision,
@@ -291,4 +292,5 @@ def _model_record(lm: LanguageModel) -> records.ModelRecord:
         layers=lm.layers,
         neurons_per_layer=lm.neurons_per_layer,
         weights_sha256=lm.weights_sha256,
+        path=str(here.resolve()) if here is not None and here.exists() else None,
     )

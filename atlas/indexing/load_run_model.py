@@ -1,5 +1,6 @@
 """Loading the model that a run, a selection or an edit of the atlas is about."""
 
+import os
 from pathlib import Path
 
 from atlas.errors import ModelError, ModelNotFound
@@ -7,22 +8,30 @@ from atlas.indexing.run_model import RunModel
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import EMBEDDED, load_model
 
+ENVIRONMENT = "ATLAS_MODEL"  # names a model where no call does
+
 
 def load_run_model(
     wanted: RunModel, name: str | None = None, device: str = "auto"
 ) -> LanguageModel:
-    """The model in its run's dtype, found by the name in the atlas unless `name` says where it is.
+    """The model in its run's dtype: as `name` says, or wherever it is found.
 
-    Raises ModelNotFound if the atlas's name leads nowhere, ModelError if the weights are others
-    than those of the run, and whatever `load_model` raises.
+    Without `name`, the environment's ATLAS_MODEL says where; else the name that the atlas knows it
+    by, if that leads somewhere; else the place where it was when it was indexed. Other weights than
+    the run's are refused, so that a hint that has come to lead elsewhere does no harm.
+
+    Raises ModelNotFound if nothing leads anywhere, ModelError for other weights, and whatever
+    `load_model` raises.
     """
-    if name is None and not _leads_somewhere(wanted.name):
+    named = name or os.environ.get(ENVIRONMENT) or _found(wanted)
+    if named is None:
+        tried = "" if wanted.path is None else f", nor where it was, {wanted.path}"
         raise ModelNotFound(
-            f"the atlas's model '{wanted.name}' is not in this directory: name its directory or "
-            "its GGUF file",
+            f"the atlas's model '{wanted.name}' is not in this directory{tried}: name its "
+            f"directory or its GGUF file, here or in {ENVIRONMENT}",
             parameters=["model"],
         )
-    return require_weights(load_model(name or wanted.name, wanted.dtype, device), wanted)
+    return require_weights(load_model(named, wanted.dtype, device), wanted)
 
 
 def require_weights(lm: LanguageModel, wanted: RunModel) -> LanguageModel:
@@ -36,6 +45,11 @@ def require_weights(lm: LanguageModel, wanted: RunModel) -> LanguageModel:
     return lm
 
 
-def _leads_somewhere(name: str) -> bool:
-    """Whether it is the embedded model, a hub id, or a path that is there."""
-    return name == EMBEDDED or "/" in name or Path(name).exists()
+def _found(wanted: RunModel) -> str | None:
+    """What leads to the model: its name (embedded, of the hub, a path), else the stored path."""
+    name = wanted.name
+    if name == EMBEDDED or Path(name).exists():
+        return name
+    if wanted.path is not None and Path(wanted.path).exists():
+        return wanted.path
+    return name if "/" in name else None

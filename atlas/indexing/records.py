@@ -40,6 +40,7 @@ class ModelRecord:
     layers: int
     neurons_per_layer: int
     weights_sha256: str | None
+    path: str | None = None  # where it was found: a hint
 
     @property
     def model_id(self) -> str:
@@ -179,9 +180,19 @@ def record_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> N
 
 
 def record_model(connection: duckdb.DuckDBPyConnection, model: ModelRecord) -> None:
-    """Add the model, unless one with the same weights is there."""
+    """Add the model, unless one with the same weights is there; that learns where it is now."""
     row = {"model_id": model.model_id, **_row(model)}
     bulk.insert_new(connection, "models", tuple(row), [tuple(row.values())])
+    connection.execute(
+        """
+        UPDATE models
+        SET path = $path
+        WHERE model_id = $model_id
+          AND $path IS NOT NULL
+          AND path IS DISTINCT FROM $path
+        """,
+        {"model_id": model.model_id, "path": model.path},
+    )
 
 
 def record_run(connection: duckdb.DuckDBPyConnection, run: RunRecord) -> None:

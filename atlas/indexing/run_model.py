@@ -16,6 +16,7 @@ class RunModel:
     name: str  # as the user named it: mini-bert, a path's stem, a hub id
     dtype: str
     objective: str  # masked | causal
+    path: str | None = None  # where it was when it was last indexed: a hint
 
 
 def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
@@ -27,7 +28,8 @@ def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
         SELECT m.model_id,
                m.name,
                coalesce(r.dtype, 'float32') AS dtype,
-               m.objective
+               m.objective,
+               m.path
         FROM models AS m
         LEFT JOIN runs AS r USING (model_id)
         WHERE m.model_id = $model_id
@@ -50,7 +52,7 @@ def selection_model(con: duckdb.DuckDBPyConnection, selection_id: str) -> RunMod
         con,
         RunModel,
         """
-        SELECT m.model_id, m.name, r.dtype, m.objective
+        SELECT m.model_id, m.name, r.dtype, m.objective, m.path
         FROM selections AS s
         JOIN runs AS r USING (run_id)
         JOIN models AS m USING (model_id)

@@ -39,7 +39,7 @@ class QueryResult(Answer):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The one shape of all answers; rows are objects, `_1`, `_2`, … behind a name that returns."""
+        """The one shape of all answers; rows are objects, `_1`, … behind a name that returns."""
         names = _distinct(self.columns)
         records = [dict(zip(names, row, strict=True)) for row in self.rows]
         return {**super().to_json(), "rows": plain(records)}

@@ -16,7 +16,8 @@ def model_options(command: _Command) -> _Command:
     return click.option(
         "--model",
         metavar="PATH",
-        help="Where the model is: a directory, a .gguf file or a hub id. [default: as in the run]",
+        help="Where the model is: a directory, a .gguf file or a hub id. "
+        "[default: ATLAS_MODEL, else where the atlas knows it]",
     )(command)
 
 

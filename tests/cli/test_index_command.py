@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from answers import merged_of
 from click.testing import Result
 from invocation import MAIN, run, start
 from tiny_index import TEMPLATES, tables, tiny_dataset, write_jsonl
@@ -61,10 +62,7 @@ def command(saved_bert: Path, data: Path, db: Path) -> tuple[str, ...]:
 
 def told(db: Path) -> dict[str, list[dict[str, object]]]:
     """`atlas info` as JSON."""
-    found: dict[str, list[dict[str, object]]] = json.loads(
-        run("info", "--format", "json", "--db", str(db)).stdout
-    )
-    return found
+    return merged_of(run("info", "--format", "json", "--db", str(db)).stdout, "runs")
 
 
 def one_line(result: Result) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from answers import merged_of
 from invocation import run
 from synthetic import Synthetic
 
@@ -39,13 +40,13 @@ def test_the_summary_has_a_row_a_relation(own: Synthetic) -> None:
 def test_a_threshold_without_preset_is_taken_as_it_is(
     own: Synthetic, arguments: list[str], preset: str
 ) -> None:
-    answer = json.loads(run("select", *arguments, "--format", "json", on=own).stdout)
+    answer = merged_of(run("select", *arguments, "--format", "json", on=own).stdout, "relations")
     assert answer["preset"] == preset
 
 
 def test_the_thresholds_reach_the_selection(own: Synthetic) -> None:
     arguments = ["--ratio", "0.9", "--sharing", "0.5", "--comparison", ">", "--min-prompts", "2"]
-    answer = json.loads(run("select", *arguments, "--format", "json", on=own).stdout)
+    answer = merged_of(run("select", *arguments, "--format", "json", on=own).stdout, "relations")
     assert (answer["ratio"], answer["sharing"]) == (0.9, 0.5)
     assert (answer["comparison"], answer["min_prompts"]) == (">", 2)
     assert answer["mean_neurons"] == 1.0
