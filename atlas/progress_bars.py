@@ -32,6 +32,8 @@ class _Drawing:
         self.status: Progress | None = None
         self.bars: Progress | None = None
         self.told = monotonic()
+        # A dumb terminal cannot move its cursor back.
+        self.drawn = console.is_terminal and not console.is_dumb_terminal
 
     def show(self, event: object) -> None:
         if isinstance(event, Loading):
@@ -49,7 +51,7 @@ class _Drawing:
 
     def _spin(self, message: str) -> None:
         self.stop()
-        if self.console.is_terminal:
+        if self.drawn:
             self.status = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
@@ -60,7 +62,7 @@ class _Drawing:
             self.status.start()
 
     def _advance(self, event: Advance) -> None:
-        if self.console.is_terminal:
+        if self.drawn:
             self._draw(event)
             return
         name = event.part or event.what

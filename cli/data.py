@@ -7,13 +7,15 @@ import click
 from atlas.datasets import inspect_dataset
 from atlas.datasets.counts import dataset_counts
 
+from .groups import SuggestingGroup
 from .render import emit, format_option, note
 
 
 @click.group(
+    cls=SuggestingGroup,
     epilog="""\b
 Example:
-  atlas data check facts.jsonl"""
+  atlas data check facts.jsonl""",
 )
 def data() -> None:
     """Check files of facts and templates."""

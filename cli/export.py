@@ -7,13 +7,15 @@ import click
 from atlas.atlas import open_atlas
 from atlas.export.run_export import ExportedTable
 
+from .groups import SuggestingGroup
 from .render import db_option, emit, format_option, note
 
 
 @click.group(
+    cls=SuggestingGroup,
     epilog="""\b
 Example:
-  atlas export run 59743173e49b --to run-parquet"""
+  atlas export run 59743173e49b --to run-parquet""",
 )
 def export() -> None:
     """Write parts of an atlas as files that other tools read."""

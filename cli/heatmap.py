@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import click
 
+from . import tables
 from .tables import draw_line, visible
 
 _SHADES = ("··", "░░", "▒▒", "▓▓", "██")
+_SHORTEST = 10  # of a label, however narrow the terminal is
 _COLOURS = ("bright_black", "blue", "cyan", "yellow", "red")
 
 
@@ -25,14 +27,20 @@ def draw_heatmap(
     # One shade for everything where there is nothing to tell apart.
     limits = [largest / 2**steps for steps in (4, 3, 2, 1)] if largest else [0.0] * 4
     draw_line(title, bold=True)
-    width = max((len(visible(label)) for label in labels), default=0)
+    longest = max((len(visible(label)) for label in labels), default=0)
+    width = min(longest, max(tables.available() - 3 * len(columns) - 1, _SHORTEST))
     click.echo(" " * (width + 2) + " ".join(f"{name:>2}" for name in columns))
     for label, row in zip(labels, values, strict=True):
-        click.echo(f"{visible(label):<{width}}  " + " ".join(_cell(v, limits) for v in row))
-    legend = "   ".join(
-        f"{_styled(i)} to {limit:.3g}" for i, limit in enumerate([*limits, largest])
-    )
-    click.echo(f"{'':<{width}}  {legend}")
+        named = _shortened(visible(label), width)
+        click.echo(f"{named:<{width}}  " + " ".join(_cell(v, limits) for v in row))
+    parts = [f"to {limit:.3g}" for limit in [*limits, largest]]
+    legend = "   ".join(f"{_styled(i)} {part}" for i, part in enumerate(parts))
+    shown = sum(3 + len(part) for part in parts) + 3 * (len(parts) - 1)
+    click.echo(" " * max(min(width + 2, tables.available() - shown), 0) + legend)
+
+
+def _shortened(label: str, width: int) -> str:
+    return label if len(label) <= width else label[: width - 1] + "…"
 
 
 def _cell(value: float | None, limits: Sequence[float]) -> str:

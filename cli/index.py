@@ -8,7 +8,7 @@ import click
 
 from atlas.selection.chosen import labelled
 
-from .render import db_option, note, note_next, pasted
+from .render import db_option, note, note_next, pasted, quiet
 from .selections import note_default
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def index(
             data,
             relations=relations,
             limit=limit,
-            progress=True,
+            progress=not quiet(),
             **settings,
         )
     except KeyboardInterrupt as e:

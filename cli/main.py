@@ -15,6 +15,7 @@ import click
 from atlas.errors import AtlasError, GuessedArchitecture
 
 from .errors import error_line
+from .groups import SuggestingGroup
 
 
 class Subcommand(NamedTuple):
@@ -55,7 +56,7 @@ class Interrupted(click.ClickException):
         click.echo(self.message, file=file, err=True)
 
 
-class AtlasGroup(click.Group):
+class AtlasGroup(SuggestingGroup):
     """A group that imports a subcommand's module on first use and reports errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,15 +69,6 @@ class AtlasGroup(click.Group):
         command = getattr(importlib.import_module(f".{module}", __package__), attribute)
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in SUBCOMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(
-                f"no command '{args[0]}'; there are {', '.join(SUBCOMMANDS)}.", ctx
-            )
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -119,11 +111,17 @@ Examples:
   atlas query --fact Ireland
   atlas query --hubs --format json
 
-The atlas is ./atlas.duckdb unless --db FILE or ATLAS_DB says otherwise.""",
+The atlas is ./atlas.duckdb unless --db FILE or ATLAS_DB says otherwise.
+Completion in bash: eval "$(_ATLAS_COMPLETE=bash_source atlas)"; zsh and fish
+likewise.""",
 )
+@click.option("--quiet", "-q", is_flag=True, help="Results and errors alone: no notes, no bars.")
 @click.version_option(package_name="knowledge-neuron-atlas", prog_name="atlas")
-def atlas() -> None:
+@click.pass_context
+def atlas(ctx: click.Context, quiet: bool) -> None:
     """Which neurons of a language model express which facts."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ import io
 import json
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +21,7 @@ import click
 
 from atlas.answers import Answer, plain
 
-from .tables import draw_table
+from .tables import draw_table, folded
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -56,14 +58,34 @@ def db_option(command: _Command) -> _Command:
     )(command)
 
 
+def quiet() -> bool:
+    """Whether the command line asks for results and errors alone."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.find_root().params.get("quiet"))
+
+
 def note(message: str) -> None:
-    """One line for the reader's eyes, on stderr."""
-    click.echo(message, err=True)
+    """A line for the reader's eyes, on stderr; folded where a terminal is too narrow."""
+    if quiet():
+        return
+    for line in folded(message, _error_width()):
+        click.echo(line, err=True)
 
 
 def note_next(db: Path, *commands: str) -> None:
-    """What may be asked of this atlas next, as commands that work as they stand."""
-    note("Next: " + ", ".join(f"`{pasted(command, db)}`" for command in commands))
+    """What may be asked of this atlas next, as commands that work as they stand.
+
+    One a line where they do not fit beside each other: no line breaks within a command.
+    """
+    named = [f"`{pasted(command, db)}`" for command in commands]
+    line = "Next: " + ", ".join(named)
+    for part in [line] if len(line) <= _error_width() else ["Next:", *(f"  {n}" for n in named)]:
+        if not quiet():
+            click.echo(part, err=True)
+
+
+def _error_width() -> int:
+    return shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
 
 
 def pasted(command: str, db: Path) -> str:
@@ -80,12 +102,14 @@ def emit(
     kind: "type[DataclassInstance] | None" = None,
     hide: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
+    drop: Sequence[str] = (),
 ) -> None:
     """Prints rows of one dataclass.
 
     `kind` is that dataclass; an empty result needs it for its header. The rest only matters for
     tables, which leave out columns without any value: `title`, `hide` (columns that the title
-    already says) and `headers` (what to write instead of a column's name).
+    already says), `headers` (what to write instead of a column's name) and `drop` (the columns, by
+    field, that go first where the terminal is too narrow).
     """
     kind = type(rows[0]) if rows else kind
     columns = [field.name for field in dataclasses.fields(kind)] if kind else []
@@ -105,7 +129,8 @@ def emit(
         [neuron_id(row) if neurons and c == "neuron" else getattr(row, c) for c in shown]
         for row in rows
     ]
-    draw_table([names[column] for column in shown], cells, title, grouped=True)
+    going = [names[column] for column in drop if column in names]
+    draw_table([names[column] for column in shown], cells, title, grouped=True, drop=going)
 
 
 def neuron_id(row: Any) -> str:

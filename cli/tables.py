@@ -1,14 +1,17 @@
 """Drawing tables, name-value pairs and bars on stdout.
 
-A table that fits is written line by line, whatever its length; rich lays out the ones whose text
-must be folded to fit the terminal. Piped, everything fits: nothing is ever cut or dropped.
+A table that fits is written line by line, whatever its length. On a terminal that is too narrow for
+it, heads go over several lines, text is folded, and then columns are left out, the least important
+first, which a note says. Piped, everything fits: nothing is ever cut or dropped.
 """
 
 import datetime
 import decimal
 import math
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,23 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _GAP = "  "
+_HELD = "\u2007"  # stands for a blank at which a line is not broken
 _READABLE_WIDTH = 14  # text is not folded narrower than this to fit the terminal
+_FEWEST = 2  # columns that stay however narrow the terminal is
+# What goes first where a table does not say so itself: other columns tell nearly the same.
+_SECONDARY = (
+    "prompt share",
+    "prompt share a",
+    "prompt share b",
+    "top relation",
+    "wrong→wrong",
+    "gap",
+    "relation",
+    "label",
+    "P(top)",
+    "rarity",
+    "relations",
+)
 _BAR_WIDTH = 40
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     ord("\t"): "\\t",
@@ -33,8 +52,26 @@ def visible(text: str) -> str:
 
 
 def draw_line(text: str = "", *, bold: bool = False) -> None:
-    """One line of text."""
-    click.secho(visible(text), bold=bold or None)
+    """One line of text, which goes on below itself where the terminal is too narrow."""
+    for line in folded(visible(text), available()):
+        click.secho(line, bold=bold or None)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width`, broken between words but within no `command`."""
+    if _width(text) <= width:
+        return [text]
+    kept = re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", _HELD), text)
+    indent = " " * (len(kept) - len(kept.lstrip()))
+    lines = textwrap.wrap(
+        kept,
+        width,
+        subsequent_indent=f"{indent}  ",
+        drop_whitespace=True,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_HELD, " ") for line in lines]
 
 
 def draw_table(
@@ -43,11 +80,13 @@ def draw_table(
     title: str | None = None,
     *,
     grouped: bool,
+    drop: Sequence[str] = (),
 ) -> None:
     """A table with its title, or the title alone if there are no rows.
 
     Numbers, and the column `neuron`, stand on the right and are never folded. `grouped` writes
-    integers with thousands separators.
+    integers with thousands separators. `drop` names the columns that go first where the terminal
+    is too narrow, the least important first.
     """
     if title:
         draw_line(title, bold=True)
@@ -60,10 +99,25 @@ def draw_table(
         for name, column in zip(columns, values, strict=True)
     ]
     widths = [max(map(_width, [name, *c])) for name, c in zip(columns, cells, strict=True)]
-    if sum(widths) + len(_GAP) * (len(widths) - 1) <= _available():
+    if _together(widths) <= available():
         _draw_fitting(columns, cells, right, widths)
-    else:
-        _draw_folded(columns, cells, right, widths)
+        return
+    least = [
+        _least(name, column, on_right)
+        for name, column, on_right in zip(columns, cells, right, strict=True)
+    ]
+    stay = _that_fit(columns, least, drop)
+    _draw_folded(
+        [columns[i] for i in stay],
+        [cells[i] for i in stay],
+        [right[i] for i in stay],
+        [least[i] for i in stay],
+    )
+    gone = [name for i, name in enumerate(columns) if i not in stay and name.strip()]
+    if gone:
+        text = f"Too narrow for {', '.join(gone)}: a wider terminal or --format csv shows them."
+        for line in folded(text, available()):
+            click.secho(line, dim=True)
 
 
 def draw_pairs(pairs: Mapping[str, object], title: str) -> None:
@@ -78,7 +132,7 @@ def draw_pairs(pairs: Mapping[str, object], title: str) -> None:
             continue
         table.add_row(name, *written([value], grouped=True))
     draw_line(title, bold=True)
-    _draw(table, _available())
+    _draw(table, available())
 
 
 def draw_bars(labels: Sequence[str], values: Sequence[int], title: str) -> None:
@@ -94,7 +148,7 @@ def draw_bars(labels: Sequence[str], values: Sequence[int], title: str) -> None:
     for label, value, text in zip(labels, values, written(values, grouped=True), strict=True):
         table.add_row(label, text, Bar(longest, 0, value, width=_BAR_WIDTH))
     draw_line(title, bold=True)
-    _draw(table, _available())
+    _draw(table, available())
 
 
 def written(values: Sequence[object], *, grouped: bool) -> list[str]:
@@ -148,19 +202,16 @@ def _draw_folded(
     columns: Sequence[str],
     cells: Sequence[Sequence[str]],
     right: Sequence[bool],
-    widths: Sequence[int],
+    least: Sequence[int],
 ) -> None:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    least = [
-        width if on_right else min(width, _READABLE_WIDTH)
-        for width, on_right in zip(widths, right, strict=True)
-    ]
-    for column, on_right, width in zip(columns, right, least, strict=True):
+    for column, column_cells, on_right, width in zip(columns, cells, right, least, strict=True):
+        widest = max(map(_width, column_cells), default=0)
         table.add_column(
-            column,
+            "\n".join(textwrap.wrap(column, max(width, widest))),
             justify="right" if on_right else "left",
             no_wrap=on_right,
             min_width=width,
@@ -168,8 +219,32 @@ def _draw_folded(
         )
     for row in zip(*cells, strict=True):
         table.add_row(*row)
-    # Where even that is too wide, the terminal wraps the lines: rich would drop columns.
-    _draw(table, max(_available(), sum(least) + len(_GAP) * len(least)))
+    # Where even the columns that stay are too wide, the terminal wraps the lines.
+    _draw(table, max(available(), _together(least) + len(_GAP)))
+
+
+def _least(name: str, cells: Sequence[str], on_right: bool) -> int:
+    """The columns of the terminal that a column needs: the longest word of its head, and of its
+    cells all (numbers) or what can be read (text)."""
+    head = max(map(_width, name.split()), default=0)
+    widest = max(map(_width, cells), default=0)
+    return max(head, widest if on_right else min(widest, _READABLE_WIDTH))
+
+
+def _that_fit(columns: Sequence[str], least: Sequence[int], drop: Sequence[str]) -> list[int]:
+    """The places of the columns that fit beside each other; the least important go."""
+    stay = list(range(len(columns)))
+    named = [i for name in (*drop, *_SECONDARY) for i in stay if columns[i] == name]
+    others = [i for i in reversed(stay) if i not in named and columns[i] != "neuron"]
+    for i in dict.fromkeys([*named, *others]):
+        if len(stay) <= _FEWEST or _together([least[j] for j in stay]) + 2 <= available():
+            break
+        stay.remove(i)
+    return stay
+
+
+def _together(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def _draw(renderable: "RenderableType", width: int) -> None:
@@ -186,7 +261,7 @@ def _draw(renderable: "RenderableType", width: int) -> None:
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
-def _available() -> int:
+def available() -> int:
     """Columns of the terminal; more than anything needs if stdout is not one."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
 

@@ -8,7 +8,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import db_option, emit_json, emit_values, format_option, note
+from ..render import db_option, emit_json, emit_values, format_option, note, quiet
 from ..tables import draw_line, draw_table
 from .model import edits_argument, model_options, tokens_option
 
@@ -58,7 +58,7 @@ def apply(
 ) -> None:
     """Apply edits to the model and ask it, before and after."""
     found = open_atlas(db).ask(
-        model, *questions, edits=edits, top=top, tokens=tokens, device=device, progress=True
+        model, *questions, edits=edits, top=top, tokens=tokens, device=device, progress=not quiet()
     )
     note_conflicts(found)
     show_answers(found, format_)

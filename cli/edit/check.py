@@ -6,7 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import db_option, format_option, note
+from ..render import db_option, format_option, note, quiet
 from .check_tables import show_checks
 from .model import edits_argument, model_options
 
@@ -82,7 +82,7 @@ def check(
             worst=worst,
             lm=model,
             device=device,
-            progress=True,
+            progress=not quiet(),
         )
     except KeyboardInterrupt as e:
         raise KeyboardInterrupt(

@@ -6,7 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import db_option, note
+from ..render import db_option, note, quiet
 from .ask import note_conflicts
 from .model import edits_argument, model_options
 
@@ -53,7 +53,13 @@ def export(
     if (directory is None) == (delta is None):
         raise click.UsageError("Say where to with either --to DIR or --delta FILE.")
     found = open_atlas(db).edit_export(
-        *edits, to=directory, delta=delta, force=force, lm=model, device=device, progress=True
+        *edits,
+        to=directory,
+        delta=delta,
+        force=force,
+        lm=model,
+        device=device,
+        progress=not quiet(),
     )
     note_conflicts(found)
     count = f"{len(edits)} edit{'' if len(edits) == 1 else 's'}"

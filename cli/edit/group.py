@@ -2,6 +2,7 @@
 
 import click
 
+from ..groups import SuggestingGroup
 from .ask import apply
 from .check import check
 from .files import export, import_
@@ -11,6 +12,7 @@ from .make import amplify, erase, suppress, update
 
 
 @click.group(
+    cls=SuggestingGroup,
     epilog="""\b
 Examples:
   atlas edit update Ireland --relation P36 --to Galway
@@ -18,7 +20,7 @@ Examples:
   atlas edit apply 1 --ask "The capital of Ireland is [MASK]."
 
 An edit is data: changes to value vectors, kept in the atlas under a number.
-Applying it changes a model in memory only; its files stay as they are."""
+Applying it changes a model in memory only; its files stay as they are.""",
 )
 def edit() -> None:
     """Make edits of facts, see what they broke, apply and export them."""

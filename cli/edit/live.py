@@ -12,7 +12,7 @@ from atlas.atlas import open_atlas
 from atlas.errors import AtlasError
 
 from ..errors import error_line
-from ..render import db_option, note
+from ..render import db_option, note, quiet
 from .ask import draw_answers, note_conflicts
 from .model import edits_argument, model_options, tokens_option
 
@@ -50,7 +50,7 @@ def live(
 ) -> None:
     """Ask a model at a prompt, with edits that can be switched on and off."""
     atlas = open_atlas(db)
-    live = atlas.live(*edits, tokens=tokens, lm=model, device=device, progress=True)
+    live = atlas.live(*edits, tokens=tokens, lm=model, device=device, progress=not quiet())
     session = _Session(live, top, tokens)
     session.tell_conflicts()
     if sys.stdin.isatty():

@@ -8,7 +8,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import db_option, format_option
+from ..render import db_option, format_option, quiet
 from .model import model_options
 from .tables import show_made
 
@@ -90,7 +90,7 @@ def update(
 
     FACT is a subject, SUBJECT:RELATION or a fact's id.
     """
-    made = open_atlas(db).edit_update(fact, new_object, lm=model, progress=True, **settings)
+    made = open_atlas(db).edit_update(fact, new_object, lm=model, progress=not quiet(), **settings)
     show_made(made, format_, db)
 
 
@@ -121,7 +121,9 @@ def erase(
     """
     if fact is None and relation is None:
         raise click.UsageError("Name a FACT, or a whole relation with --relation.")
-    made = open_atlas(db).edit_erase(fact, relation=relation, lm=model, progress=True, **settings)
+    made = open_atlas(db).edit_erase(
+        fact, relation=relation, lm=model, progress=not quiet(), **settings
+    )
     show_made(made, format_, db)
 
 
@@ -184,5 +186,5 @@ def amplify(fact: str, **options: Any) -> None:
 def _scale(
     fact: str, factor: float, model: str | None, format_: str, db: Path, **settings: Any
 ) -> None:
-    made = open_atlas(db).edit_scale(fact, factor, lm=model, progress=True, **settings)
+    made = open_atlas(db).edit_scale(fact, factor, lm=model, progress=not quiet(), **settings)
     show_made(made, format_, db)

@@ -3,7 +3,7 @@
 from atlas.interactions.report import InteractionReport, PairRow
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json
+from ..render import emit, emit_json, quiet
 from ..tables import draw_line
 from .scope import Scope, counted, fact_name, say_cut, which
 
@@ -11,7 +11,7 @@ from .scope import Scope, counted, fact_name, say_cut, which
 def ask_interactions(scope: Scope, fact: str, model: str | None, device: str) -> None:
     """Print the interactions of a fact's neurons; what is not stored yet is measured and stored."""
     report = scope.atlas.interactions(
-        fact, lm=model, limit=scope.first_rows, device=device, progress=True, **scope.of
+        fact, lm=model, limit=scope.first_rows, device=device, progress=not quiet(), **scope.of
     )
     _show(report, scope.told(report), scope.format_)
 

@@ -5,7 +5,7 @@ from atlas.meaning.stored import Association
 from atlas.queries.neurons import parse_neuron
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json, neuron_id, note
+from ..render import emit, emit_json, neuron_id, note, quiet
 from ..tables import draw_line, draw_table
 from .scope import Scope, which
 
@@ -17,7 +17,7 @@ def ask_meaning(scope: Scope, neuron: str, model: str | None, device: str) -> No
         lm=model,
         limit=5 if scope.limit is None else scope.limit or None,
         device=device,
-        progress=True,
+        progress=not quiet(),
         **scope.of,
     )
     _show(report, scope.told(report), scope.format_)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
-from ..render import emit, emit_json, note
+from ..render import emit, emit_json, note, quiet
 from .scope import Scope, counted, fact_name, which
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def ask_measured(scope: Scope, fact: str, model: str | None, device: str) -> Non
         measure=model or True,
         limit=scope.first_rows,
         device=device,
-        progress=True,
+        progress=not quiet(),
         **scope.of,
     )
     _show(cast("MeasuredInterference", measured), scope.told(measured), scope.format_)

@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 import pytest
 from atlas_cli.main import SUBCOMMANDS, AtlasGroup, atlas
+from click.shell_completion import BashComplete
+from click.testing import CliRunner
 from invocation import run, start
 from synthetic import Synthetic
 
@@ -109,7 +111,13 @@ def test_the_version_is_told() -> None:
 def test_an_unknown_command_or_option_is_one_line_with_exit_code_2() -> None:
     unknown = run("qurey")
     assert unknown.stderr == (
-        f"Error: no command 'qurey'; there are {', '.join(SUBCOMMANDS)}. See `atlas --help`.\n"
+        "Error: no command 'qurey'; did you mean query? See `atlas --help`.\n"
+    )
+    assert run("edit", "updat").stderr == (
+        "Error: no command 'updat'; did you mean update? See `atlas edit --help`.\n"
+    )
+    assert run("xyz").stderr == (
+        f"Error: no command 'xyz'; there are {', '.join(SUBCOMMANDS)}. See `atlas --help`.\n"
     )
     option = run("info", "--verbose")
     assert option.stderr == "Error: No such option '--verbose'. See `atlas info --help`.\n"
@@ -166,3 +174,30 @@ def _replace_info(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
         raise error
 
     monkeypatch.setattr(AtlasGroup, "get_command", lambda self, ctx, name: failing)
+
+
+def test_quiet_leaves_the_results_alone(asked: Synthetic) -> None:
+    loud = run("query", "--hubs", "--limit", "1", on=asked)
+    result = run("--quiet", "query", "--hubs", "--limit", "1", on=asked)
+    assert loud.stderr
+    assert (result.stdout, result.stderr, result.exit_code) == (loud.stdout, "", 0)
+    assert run("-q", "info", "--db", "nowhere.duckdb").stderr.startswith("Error: no atlas at")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colour_where_none_is_wanted(
+    asked: Synthetic, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    command = ["overlap", "--db", str(asked.atlas.path)]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in CliRunner().invoke(atlas, command, color=True).stdout
+    monkeypatch.setenv(variable, value)
+    assert "\x1b[" not in CliRunner().invoke(atlas, command, color=True).stdout
+
+
+def test_a_shell_can_complete_commands_of_the_lazy_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_WORDS", "atlas sel")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    done = BashComplete(atlas, {}, "atlas", "_ATLAS_COMPLETE").complete()
+    assert [line.split(",")[1] for line in done.splitlines()] == ["select", "selections"]

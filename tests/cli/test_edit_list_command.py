@@ -97,7 +97,7 @@ def test_list_has_one_row_an_edit_with_its_outcome_and_side_effects(
     assert (first["model"], first["run_id"]) == ("synthetic", edited.run_id)
     assert (first["selection"], first["selection_id"]) == ("paper", edited.selection_id)
     assert (second["edit_id"], second["kind"], second["success"]) == ("2", "suppress", None)
-    monkeypatch.setattr("atlas_cli.tables._available", lambda: 80)
+    monkeypatch.setattr("atlas_cli.tables.available", lambda: 80)
     narrow = run("edit", "list", on=edited).stdout.splitlines()
     assert max(map(len, narrow)) <= 80
     assert narrow[1].split()[-3:] == ["others", "broken", "mended"]

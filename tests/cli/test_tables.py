@@ -13,7 +13,7 @@ ROWS = [("3:117", TEXT, 0.5), ("12:5", "Łódź is in 波兰.", 0.25)]
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if stdout were a terminal of 40 columns."""
-    monkeypatch.setattr(tables, "_available", lambda: 40)
+    monkeypatch.setattr(tables, "available", lambda: 40)
 
 
 def test_a_piped_table_is_as_wide_as_its_contents(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,12 +43,39 @@ def test_a_narrow_terminal_folds_text_and_keeps_numbers_whole(
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_terminal_too_narrow_for_the_columns_loses_none_of_them(
+def test_a_terminal_too_narrow_for_the_columns_says_which_it_leaves_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     columns = [f"column_{i}" for i in range(12)]
-    tables.draw_table(columns, [range(12)], grouped=True)
-    assert capsys.readouterr().out.splitlines()[0].split() == columns
+    tables.draw_table(columns, [range(12)], grouped=True, drop=("column_0",))
+    head, *rest = capsys.readouterr().out.splitlines()
+    assert head.split() == columns[1:5]
+    said = " ".join(line.strip() for line in rest[2:])
+    assert said.startswith("Too narrow for column_0, column_5, ")
+    assert said.endswith("--format csv shows them.")
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_head_of_several_words_goes_over_several_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns = ["neuron", "predicted interference", "mean score", "facts of it"]
+    tables.draw_table(columns, [["5:153", 0.5, 0.25, 3]], grouped=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert lines[0].split()[-3:] == ["predicted", "mean", "facts"]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_long_line_is_folded_between_words_but_within_no_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables.draw_line("  words that need more than forty columns, and `atlas query --fact Ireland`")
+    assert capsys.readouterr().out.splitlines() == [
+        "  words that need more than forty",
+        "    columns, and",
+        "    `atlas query --fact Ireland`",
+    ]
 
 
 def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
