@@ -267,6 +267,7 @@ class Atlas(AtlasFile):
         fact: str,
         *,
         measure: ModelOrName | bool = None,
+        facts: int = 20,
         limit: int | None = 20,
         device: str = "auto",
         selection: str | None = None,
@@ -276,7 +277,9 @@ class Atlas(AtlasFile):
         """What a fact's neurons are to the other facts: predicted from scores, or measured.
 
         measure: a model, its name, or True for the run's: suppress the neurons in it, ask the
-        `limit` facts predicted to suffer most and as many controls, and store what comes out.
+        `facts` predicted to suffer most and as many controls, and store what comes out. Statistics
+        are over all that were asked; `limit` is how many are shown of those that suffer or are
+        predicted to.
         """
         with self._opened(selection, run) as (connection, chosen):
             if measure is None or measure is False:
@@ -287,7 +290,7 @@ class Atlas(AtlasFile):
 
         with reporting(progress) as report:
             lm = self._model(None if measure is True else measure, wanted, device, report)
-            return measure_interference(self, lm, chosen, fact, limit or 10**9).of(chosen)
+            return measure_interference(self, lm, chosen, fact, facts).of(chosen)
 
     def interactions(
         self,

@@ -47,7 +47,10 @@ def sql(statement: str | None, explain_views: bool, format_: str, db: Path) -> N
         return
     text = sys.stdin.read() if statement == "-" else statement
     result = open_atlas(db).sql(text)
-    emit_values(result.columns, result.rows, format_)
+    if format_ == "json":
+        emit_json(result)
+    else:
+        emit_values(result.columns, result.rows, format_)
 
 
 def _show_dictionary(answer: Listed, format_: str) -> None:

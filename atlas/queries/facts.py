@@ -48,9 +48,13 @@ class FactReport(OfSelection, rows="neurons"):
     relation: str
     subject: str
     object: str
+    known: bool | None  # the object is the top answer in half of its measured prompts or more
+    right: int  # measured prompts whose top answer it is
+    measured: int  # prompts; known is None where there is none
     unmeasured: int  # prompts in the atlas that the run has no result of (yet)
-    prompts: tuple[FactPrompt, ...]  # best known first, skipped ones last
-    neurons: tuple[FactNeuron, ...]  # highest score first
+    prompts: tuple[FactPrompt, ...]  # best known first, skipped ones last; at most the limit
+    chosen: int  # knowledge neurons
+    neurons: tuple[FactNeuron, ...]  # highest score first; at most the limit
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,9 @@ def fact_reports(
     reports = []
     for fact in facts:
         own = tuple(prompt for prompt in prompts if prompt.fact_id == fact.fact_id)
+        measured = sum(prompt.skipped_because is None for prompt in own)
+        right = sum(prompt.answer_rank == 1 for prompt in own)
+        found = tuple(n for n in neurons if n.fact_id == fact.fact_id)
         reports.append(
             FactReport(
                 fact_id=fact.fact_id,
@@ -122,9 +129,13 @@ def fact_reports(
                 relation=fact.relation,
                 subject=fact.subject,
                 object=fact.object,
+                known=2 * right >= measured if measured else None,
+                right=right,
+                measured=measured,
                 unmeasured=fact.prompts - len(own),
                 prompts=own[:limit],
-                neurons=tuple(n for n in neurons if n.fact_id == fact.fact_id)[:limit],
+                chosen=len(found),
+                neurons=found[:limit],
             )
         )
     return reports

@@ -73,6 +73,13 @@ neurons unless --show says otherwise."""
     help="With --interference: suppress the neurons in the model, and compare.",
 )
 @click.option(
+    "--facts",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="With --measure: ask so many facts, and as many controls.",
+)
+@click.option(
     "--meaning",
     is_flag=True,
     help="With --neuron: tokens it writes, prompts that excite it, what its facts share.",
@@ -92,8 +99,8 @@ neurons unless --show says otherwise."""
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
-    help="Rows of a table at most; 0 for all. "
-    "[default: all for --neuron, --fact and --shared, else 20]",
+    help="Rows at most; 0 for all. [default: all; of a table 20, but all for --neuron, --fact and "
+    "--shared]",
 )
 @model_options
 @format_option
@@ -108,6 +115,7 @@ def query(
     neighbours: str | None,
     interference: str | None,
     measure: bool,
+    facts: int,
     meaning: bool,
     interactions: bool,
     show: str | None,
@@ -158,7 +166,7 @@ def query(
     elif interference is not None:
         _only(show, (), "--interference")
         if measure:
-            ask_measured(scope, interference, model, device)
+            ask_measured(scope, interference, facts, model, device)
         else:
             ask_interference(scope, interference)
     else:

@@ -8,7 +8,7 @@ from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, emit_json, emit_values, note
 from ..tables import draw_line
-from .scope import Scope, which
+from .scope import Scope, counted, which
 
 _HEADERS = {
     "text": "prompt",
@@ -38,16 +38,18 @@ def _show(answer: FactsReport, selection: ChosenSelection, show: str | None, for
         for i, report in enumerate(reports):
             if i:
                 draw_line()
-            _fact_tables(report, show)
+            _fact_tables(report, show, selection)
 
 
-def _fact_tables(report: FactReport, show: str | None) -> None:
+def _fact_tables(report: FactReport, show: str | None, selection: ChosenSelection) -> None:
     name = (
         f"{report.subject} · {report.relation} ({report.relation_id}) · {report.object}"
         f" · {report.fact_id}"
     )
+    draw_line(name, bold=True)
+    draw_line(f"  {_standing(report)} · {which(selection)} of {selection.model}")
     if show != "neurons":
-        _prompt_table(report.prompts, name)
+        _prompt_table(report.prompts)
     if show is None and report.neurons:
         draw_line()
     if show == "neurons" or (show is None and report.neurons):
@@ -55,17 +57,25 @@ def _fact_tables(report: FactReport, show: str | None) -> None:
             report.neurons,
             "table",
             kind=FactNeuron,
-            title=name if show == "neurons" else None,
             hide=("fact_id",),
         )
 
 
-def _prompt_table(prompts: Sequence[FactPrompt], title: str) -> None:
+def _standing(report: FactReport) -> str:
+    """What one wants to know first: whether the model knows the fact, and how many neurons."""
+    neurons = counted(report.chosen, "knowledge neuron")
+    if report.known is None:
+        return f"no prompt measured · {neurons}"
+    known = "known" if report.known else "not known"
+    return f"{known}: top answer in {report.right} of {report.measured} prompts · {neurons}"
+
+
+def _prompt_table(prompts: Sequence[FactPrompt]) -> None:
     hide = ["fact_id"]
     if not any(prompt.over_tolerance for prompt in prompts):
         hide.append("over_tolerance")
     measured = [prompt for prompt in prompts if prompt.skipped_because is None]
-    emit(measured, "table", kind=FactPrompt, title=title, hide=hide, headers=_HEADERS)
+    emit(measured, "table", kind=FactPrompt, hide=hide, headers=_HEADERS)
     for prompt in prompts:
         if prompt.skipped_because is not None:
             draw_line(f"{prompt.text}  skipped: {prompt.skipped_because}")

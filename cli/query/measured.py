@@ -10,28 +10,28 @@ if TYPE_CHECKING:
     from atlas.selection.chosen import ChosenSelection
 
 
-def ask_measured(scope: Scope, fact: str, model: str | None, device: str) -> None:
+def ask_measured(scope: Scope, fact: str, facts: int, model: str | None, device: str) -> None:
     """Suppress the fact's neurons in the model, and print what that did to this and other facts."""
     measured = scope.atlas.interference(
         fact,
         measure=model or True,
-        limit=scope.first_rows,
+        facts=facts,
         device=device,
         progress=not quiet(),
         **scope.of,
     )
-    _show(cast("MeasuredInterference", measured), scope.told(measured), scope.format_)
+    _show(cast("MeasuredInterference", measured), scope.told(measured), scope)
 
 
-def _show(measured: "MeasuredInterference", selection: "ChosenSelection", format_: str) -> None:
+def _show(measured: "MeasuredInterference", selection: "ChosenSelection", scope: Scope) -> None:
     from atlas.interference.measure import Measurement
 
-    if format_ == "json":
+    if scope.format_ == "json":
         emit_json(measured)
     else:
         emit(
-            measured.measurements,
-            format_,
+            measured.measurements[: scope.limit or None],
+            scope.format_,
             kind=Measurement,
             title=f"With the {counted(len(measured.neurons), 'neuron')} of "
             f"{fact_name(measured.fact)} suppressed ({which(selection)})",

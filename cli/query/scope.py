@@ -50,8 +50,13 @@ class Scope:
 
     @property
     def first_rows(self) -> int | None:
-        """The limit of a question that shows twenty rows unless told otherwise."""
-        return 20 if self.limit is None else self.limit or None
+        """The limit of a question whose table shows twenty rows unless told otherwise.
+
+        JSON and CSV, which programs read, hold every row unless told otherwise.
+        """
+        if self.limit is None:
+            return 20 if self.format_ == "table" else None
+        return self.limit or None
 
 
 def which(selection: ChosenSelection) -> str:

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import json
 
 import pytest
+from answers import merged_of, rows_of
 from atlas_cli.heatmap import draw_heatmap
 from click.testing import CliRunner
 from invocation import run
@@ -42,7 +42,7 @@ def test_overlap_as_csv_and_json_is_complete(asked: Synthetic) -> None:
         ("P36", "P37", "1.0"),
         ("P37", "P37", "2.0"),
     ]
-    whole = json.loads(run("overlap", "--format", "json", on=asked).stdout)
+    whole = merged_of(run("overlap", "--format", "json", on=asked).stdout, "pairs")
     assert whole["within"]["mean_over_fact_pairs"] == 2
     assert [group["label"] for group in whole["shown"]] == ["capital", "official language"]
 
@@ -51,8 +51,8 @@ def test_overlap_by_layer_adds_up(asked: Synthetic) -> None:
     result = run("overlap", "--by", "layer", on=asked)
     assert "    3        3    24      0.667   2.000   1.000\n" in result.stdout
     assert "official language (P37)  ·· ·· ·· ██\n" in result.stdout
-    layers = json.loads(run("overlap", "--by", "layer", "--format", "json", on=asked).stdout)
-    assert sum(layer["within"] for layer in layers["layers"]) == 2
+    layers = rows_of(run("overlap", "--by", "layer", "--format", "json", on=asked).stdout)
+    assert sum(layer["within"] for layer in layers) == 2
     text = run("overlap", "--by", "layer", "--format", "csv", on=asked).stdout
     assert text.splitlines()[0] == "layer,neurons,uses,use_share,within,across"
 

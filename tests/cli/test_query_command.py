@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from answers import merged_of, rows_of
 from invocation import run
 from synthetic import HUB, LAST, SKIPPED_BECAUSE, Synthetic
 
@@ -111,6 +112,8 @@ def test_a_fact_is_answered_with_its_prompts_and_neurons(asked: Synthetic) -> No
     result = run("query", "--fact", "land 1", on=asked)
     assert result.stdout == (
         "Land 1 · capital (P36) · Town 1 · P36-1\n"
+        "  known: top answer in 3 of 3 prompts · 3 knowledge neurons · "
+        f"selection paper ({asked.selection_id}) of synthetic\n"
         "prompt                       P(answer)  rank  top answer  P(top)     gap\n"
         "────────────────────────────────────────────────────────────────────────\n"
         "Capital 0 of Land 1 is [Y].      0.800     1  Town 1       0.800  -0.001\n"
@@ -132,13 +135,12 @@ def test_only_the_part_asked_for_is_shown(asked: Synthetic) -> None:
     neurons = run("query", "--fact", "P36-1", "--show", "neurons", on=asked).stdout
     for text in (prompts, neurons):
         assert text.startswith("Land 1 · capital (P36) · Town 1 · P36-1\n")
-    assert ("top answer" in prompts, "mean score" in prompts) == (True, False)
-    assert ("top answer" in neurons, "mean score" in neurons) == (False, True)
+    assert ("P(answer)" in prompts, "mean score" in prompts) == (True, False)
+    assert ("P(answer)" in neurons, "mean score" in neurons) == (False, True)
 
 
 def test_a_fact_as_json_holds_prompts_and_neurons(asked: Synthetic) -> None:
-    answer = json.loads(run("query", "--fact", "P36-1", "--format", "json", on=asked).stdout)
-    (fact,) = answer["facts"]
+    (fact,) = rows_of(run("query", "--fact", "P36-1", "--format", "json", on=asked).stdout)
     assert (fact["subject"], fact["relation"], fact["object"]) == ("Land 1", "capital", "Town 1")
     assert fact["prompts"][3]["skipped_because"] == SKIPPED_BECAUSE
     assert [(n["layer"], n["neuron"], n["facts"]) for n in fact["neurons"]] == [
@@ -174,8 +176,8 @@ def test_all_facts_of_a_subject_are_shown_one_after_the_other(own: Synthetic) ->
         "Ireland · capital (P36) · Town 0 · P36-0",
         "Ireland · official language (P37) · Tongue 0 · P37-0",
     ]
-    answer = json.loads(run("query", "--fact", "Ireland", "--format", "json", on=own).stdout)
-    assert [fact["fact_id"] for fact in answer["facts"]] == ["P36-0", "P37-0"]
+    facts = rows_of(run("query", "--fact", "Ireland", "--format", "json", on=own).stdout)
+    assert [fact["fact_id"] for fact in facts] == ["P36-0", "P37-0"]
 
 
 def test_a_relation_is_answered_with_summary_neurons_and_histogram(asked: Synthetic) -> None:
@@ -206,7 +208,8 @@ def test_a_relation_is_answered_with_summary_neurons_and_histogram(asked: Synthe
 
 
 def test_a_relation_as_json_is_one_object_and_as_csv_one_table(asked: Synthetic) -> None:
-    answer = json.loads(run("query", "--relation", "P36", "--format", "json", on=asked).stdout)
+    text = run("query", "--relation", "P36", "--format", "json", on=asked).stdout
+    answer = merged_of(text, "neurons")
     assert (answer["relation"], answer["sharing"], answer["mean_neurons"]) == ("capital", 0.7, 3.0)
     assert [layer["uses"] for layer in answer["layers"]] == [6, 0, 0, 12]
     assert answer["skipped"] == [{"run_id": asked.run_id, "reason": SKIPPED_BECAUSE, "prompts": 6}]

@@ -2,9 +2,9 @@
 
 import csv
 import io
-import json
 
 import pytest
+from answers import merged_of
 from invocation import run
 from synthetic import Synthetic
 
@@ -23,8 +23,8 @@ def test_shared_neurons_come_with_both_scores(asked: Synthetic) -> None:
 
 
 def test_shared_neurons_as_json_and_csv_hold_everything(asked: Synthetic) -> None:
-    whole = json.loads(
-        run("query", "--shared", "Land 0", "Land 1", "--format", "json", on=asked).stdout
+    whole = merged_of(
+        run("query", "--shared", "Land 0", "Land 1", "--format", "json", on=asked).stdout, "shared"
     )
     assert whole["fact_a"]["fact_id"] == "P36-0"
     assert (whole["both"], whole["jaccard"], len(whole["shared"])) == (2, 0.5, 2)
@@ -61,10 +61,8 @@ def test_interference_is_predicted_for_others_and_told_for_the_fact_itself(
         "mass.\n"
         "1 of 11 facts; --limit 0 shows all.\n"
     )
-    whole = json.loads(
-        run(
-            "query", "--interference", "Land 0", "--limit", "0", "--format", "json", on=asked
-        ).stdout
+    whole = merged_of(
+        run("query", "--interference", "Land 0", "--format", "json", on=asked).stdout, "affected"
     )
     assert whole["on_itself"] == pytest.approx(0.75 / 0.77)
     assert len(whole["affected"]) == whole["facts"] == 11

@@ -1,8 +1,7 @@
 """`atlas sql`: reads, prints every kind of value, refuses to write."""
 
-import json
-
 import pytest
+from answers import rows_of
 from invocation import run, start
 from synthetic import Synthetic
 
@@ -13,7 +12,7 @@ def test_a_query_is_printed_as_table_json_and_csv(asked: Synthetic) -> None:
     assert run("sql", HUBS, on=asked).stdout == (
         "layer  neuron  facts\n────────────────────\n    3       0     12\n    3       1      6\n"
     )
-    assert json.loads(run("sql", HUBS, "--format", "json", on=asked).stdout) == [
+    assert rows_of(run("sql", HUBS, "--format", "json", on=asked).stdout) == [
         {"layer": 3, "neuron": 0, "facts": 12},
         {"layer": 3, "neuron": 1, "facts": 6},
     ]
@@ -41,12 +40,12 @@ def test_every_kind_of_value_has_a_form_in_json_and_csv(asked: Synthetic) -> Non
                'a,"b"' AS text,
                'ab'::BLOB AS bytes
     """
-    (row,) = json.loads(run("sql", query, "--format", "json", on=asked).stdout)
+    (row,) = rows_of(run("sql", query, "--format", "json", on=asked).stdout)
     assert row == {
         "nothing": None,
         "yes": True,
         "large": 12345678901234567890,
-        "exact": 1.5,
+        "exact": "1.50",
         "nan": None,
         "day": "2026-01-02",
         "moment": "2026-01-02T03:04:05",
@@ -63,14 +62,14 @@ def test_every_kind_of_value_has_a_form_in_json_and_csv(asked: Synthetic) -> Non
 
 def test_columns_of_the_same_name_all_reach_json(asked: Synthetic) -> None:
     result = run("sql", "SELECT 1 AS a, 2 AS a, 3 AS a", "--format", "json", on=asked)
-    assert json.loads(result.stdout) == [{"a": 1, "a_1": 2, "a_2": 3}]
+    assert rows_of(result.stdout) == [{"a": 1, "a_1": 2, "a_2": 3}]
 
 
 def test_a_query_without_rows_still_prints_its_header(asked: Synthetic) -> None:
     query = "SELECT layer, neuron FROM knowledge_neurons WHERE false"
     assert run("sql", query, on=asked).stdout == "layer  neuron\n─────────────\n"
     assert run("sql", query, "--format", "csv", on=asked).stdout == "layer,neuron\n"
-    assert run("sql", query, "--format", "json", on=asked).stdout == "[]\n"
+    assert rows_of(run("sql", query, "--format", "json", on=asked).stdout) == []
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_a_reader_that_stops_reading_is_no_error(asked: Synthetic, format_: str)
 
 
 def test_the_dictionary_describes_every_view_and_table_and_column(asked: Synthetic) -> None:
-    tables = json.loads(run("sql", "--explain-views", "--format", "json", on=asked).stdout)
+    tables = rows_of(run("sql", "--explain-views", "--format", "json", on=asked).stdout)
     with asked.atlas.reading() as con:
         schema = con.execute(
             """

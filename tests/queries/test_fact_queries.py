@@ -73,6 +73,33 @@ def test_a_limit_cuts_prompts_and_neurons_of_a_fact(
 ) -> None:
     (fact,) = fact_reports(con, selection, "P36-0", limit=2)
     assert (len(fact.prompts), len(fact.neurons), fact.unmeasured) == (2, 2, 0)
+    assert (fact.known, fact.right, fact.measured, fact.chosen) == (True, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("wrong", "known"), [(0, True), (1, True), (2, False), (3, False)])
+def test_a_fact_is_known_if_its_object_is_on_top_in_half_of_its_prompts_or_more(
+    tmp_path: Path, wrong: int, known: bool
+) -> None:
+    synthetic = build(tmp_path / "atlas.duckdb")
+    with synthetic.atlas.writing() as con:
+        con.execute(
+            """
+            UPDATE prompt_results
+            SET answer_rank = 2
+            WHERE prompt_id IN (
+                SELECT prompt_id
+                FROM prompts
+                JOIN prompt_results AS r USING (prompt_id)
+                WHERE fact_id = 'P36-0'
+                  AND r.skipped_because IS NULL
+                ORDER BY prompt_id
+                LIMIT ?
+            )
+            """,
+            [wrong],
+        )
+        (fact,) = fact_reports(con, choose_selection(con), "P36-0")
+    assert (fact.known, fact.right, fact.measured) == (known, 3 - wrong, 3)
 
 
 def test_an_unknown_fact_is_answered_with_near_subjects(
