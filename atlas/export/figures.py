@@ -1,34 +1,48 @@
-"""How every figure looks, and how it becomes a file.
+"""How every figure looks: sizes, type, colours, axes.
 
-Sizes are those of a journal's column, text stays text in SVG and PDF, and colours come from the
-palette of Okabe and Ito (2008) and from matplotlib's cividis and viridis, which people with any
-kind of colour vision can tell apart.
+Sizes are those of a journal's column and page, no text is smaller than 6 points, text stays text
+in SVG and PDF, and colours come from the palette of Okabe and Ito (2008) and from matplotlib's
+cividis and viridis, which people with any kind of colour vision can tell apart.
 """
 
 import contextlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from atlas.errors import SettingsError
-from atlas.store.connection import mapped_errors
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".svg", ".png", ".pdf")
 COLUMN, PAGE = 3.5, 7.2  # inches: one and two columns
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
+TALLEST = 9.5  # inches: what a page holds beside a caption
+SMALLEST_TYPE = 6  # points
+BLUE, ORANGE, GREY, PALE = "#0072B2", "#D55E00", "#666666", "#E6E6E6"
+_SIZES = {"column": COLUMN, "page": PAGE}
+_UNITS = {"in": 1.0, "mm": 1 / 25.4, "cm": 1 / 2.54}
+_MEASURES = re.compile(r"(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)\s*(in|mm|cm)?")
+_LEAST, _MOST = (2.0, 1.5), (40.0, 40.0)  # inches, width and height
+_BESIDE = 5.0  # inches of width from which panels lie side by side
+
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "font.size": 7,
+    "figure.titlesize": 9,
     "axes.titlesize": 8,
     "axes.labelsize": 7,
-    "xtick.labelsize": 6,
-    "ytick.labelsize": 6,
-    "legend.fontsize": 6,
+    "xtick.labelsize": SMALLEST_TYPE,
+    "ytick.labelsize": SMALLEST_TYPE,
+    "legend.fontsize": SMALLEST_TYPE,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -42,67 +56,214 @@ _STYLE: Any = {
 }
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a figure is to be, in inches; None leaves it to the figure."""
+
+    width: float | None = None
+    height: float | None = None
+
+
+UNSIZED = Size()
+
+
+def parse_size(text: str | None) -> Size:
+    """`column`, `page`, or `WxH` in inches (`3.5x2.4`, `90x60mm`, `9x6cm`); SettingsError."""
+    if text is None:
+        return Size()
+    asked = text.strip().lower()
+    if asked in _SIZES:
+        return Size(_SIZES[asked])
+    found = _MEASURES.fullmatch(asked)
+    if found is None:
+        raise SettingsError(
+            f"'{text}' is no size: write column, page, or WIDTHxHEIGHT in inches or mm, "
+            "e.g. 3.5x2.4 or 90x60mm"
+        )
+    unit = _UNITS[found[3] or "in"]
+    size = Size(float(found[1]) * unit, float(found[2]) * unit)
+    for inches, least, most in zip((size.width, size.height), _LEAST, _MOST, strict=True):
+        if inches is not None and not least <= inches <= most:
+            raise SettingsError(
+                f"{text} is too small or too large for a figure: it needs at least "
+                f"{_LEAST[0]:g}x{_LEAST[1]:g} inches, and at most {_MOST[0]:g}x{_MOST[1]:g}"
+            )
+    return size
+
+
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """Matplotlib draws as figures of the atlas look within the context."""
+    """Matplotlib draws as figures of the atlas look within the context.
+
+    SettingsError where the size asked for leaves no room to draw in.
+    """
     # A third of a second, which nothing else needs to pay.
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
-        yield
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A subject in a script that no installed font has: SVG and the data keep it as text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("error", message="constrained_layout not applied")
+        try:
+            yield
+        except UserWarning as e:
+            if "constrained_layout" not in str(e):
+                raise
+            raise SettingsError(
+                "the size leaves no room for this figure: make it wider or higher"
+            ) from e
 
 
-def require_writable(file: Path) -> None:
-    """SettingsError unless a figure can be written under this name."""
-    if file.suffix.lower() not in FORMATS:
-        raise SettingsError(f"{file} is no format that figures come in: name it .svg, .png or .pdf")
-    if not file.absolute().parent.is_dir():
-        raise SettingsError(f"there is no directory {file.absolute().parent}: make it first")
+def new_figure(
+    size: Size, title: str | None, width: float, height: Callable[[float], float]
+) -> "Figure":
+    """A figure of the size asked for, else of `width` and the `height` that goes with a width.
 
-
-def new_figure(width: float, height: float) -> "Figure":
-    """A figure of so many inches, laid out when it is saved."""
+    It is laid out when it is drawn; the title is wrapped and has room above the rest.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    wide = size.width or width
+    figure = Figure(figsize=(wide, size.height or height(wide)), layout="constrained")
+    if title is not None and title.strip():
+        lines = wrapped(title, 72 * wide - 12, 9, 4)
+        figure.suptitle(lines, x=0.01, ha="left", fontsize=9)
+    return figure
 
 
-def logarithmic(*axes: Any) -> None:
-    """Logarithmic axes whose ticks say 1, 10, 1,000."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+def side_by_side(width: float) -> bool:
+    """Whether two panels go beside each other, not below, in a figure so wide."""
+    return width >= _BESIDE
 
-    for axis in axes:
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_locator(LogLocator())
+
+def panels(figure: "Figure", count: int, **more: Any) -> "list[Axes]":
+    """That many panels, side by side where there is room, else below each other."""
+    beside = side_by_side(float(figure.get_figwidth()))
+    grid = figure.subplots(*((1, count) if beside else (count, 1)), squeeze=False, **more)
+    return list(grid.flat)
+
+
+def heading(axes: "Axes", text: str, letter: str | None = None) -> None:
+    """A panel's title, and its letter before it where there are several panels."""
+    axes.set_title(text, loc="left", pad=5)
+    if letter is not None:
+        axes.annotate(
+            letter,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(-5, 5),
+            textcoords="offset points",
+            ha="right",
+            va="baseline",
+            fontsize=9,
+            fontweight="bold",
+            annotation_clip=False,
+        )
+
+
+def counts_axis(axis: Any, values: Sequence[int]) -> None:
+    """Logarithmic where the counts span a factor of 20, with ticks that say 1, 2, 5, 10, …"""
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+    least, most = max(1, min(values)), max(1, *values)
+    if most / least < 20:
+        whole_numbers(axis)
         axis.set_major_formatter("{x:,.0f}")
-        axis.set_minor_formatter(NullFormatter())
-
-
-def layer_colours() -> Any:
-    """Viridis without its yellow, which is hard to see on white."""
-    import numpy as np
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
+        return
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    decades = math.log10(most / least)
+    steps = (1, 2, 5) if decades < 3 else (1,)
+    ticks = [s * 10**d for d in range(math.ceil(math.log10(most)) + 1) for s in steps]
+    axis.set_major_locator(FixedLocator([t for t in ticks if least / 1.5 <= t <= most * 1.5]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:,.0f}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def whole_numbers(axis: Any) -> None:
     """An axis with ticks at whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(integer=True, nbins=16))
+    axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
 
 
-def save(figure: "Figure", file: Path) -> None:
-    """Write the figure under another name first; the same picture is the same bytes."""
-    unfinished = file.with_name(f".{file.name}.unfinished-{os.getpid()}")
-    kind = file.suffix.lower()[1:]
-    timeless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
-    try:
-        with mapped_errors(file):
-            figure.savefig(unfinished, format=kind, metadata=timeless)
-            unfinished.replace(file)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+def layer_ticks(layers: int, most: int = 12) -> list[int]:
+    """Whole numbers from the first layer to the last, which both have one; at most `most` + 1."""
+    last = layers - 1
+    step = next(
+        step * 10**power
+        for power in range(6)
+        for step in (1, 2, 5)
+        if last <= step * 10**power * (most - 1)
+    )
+    ticks = list(range(0, last, step))
+    while len(ticks) > 1 and last - ticks[-1] < 0.7 * step:
+        ticks.pop()
+    return [*ticks, last] if last else [0]
+
+
+@cache
+def layer_colours(layers: int) -> Any:
+    """One colour a layer: viridis without its lightest, which are hard to see on white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["viridis"](np.linspace(0, 0.82, layers)))
+
+
+def letters(count: int) -> Sequence[str | None]:
+    """Names of that many panels; a single one needs none."""
+    return [None] if count == 1 else [chr(ord("a") + i) for i in range(count)]
+
+
+def text_width(text: str, size: float = SMALLEST_TYPE) -> float:
+    """How wide the text is in the figures' type, in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        width, _, _ = text_to_path.get_text_width_height_descent(
+            text, FontProperties(size=size), ismath=False
+        )
+    return float(width)
+
+
+def fitted(text: str, points: float, size: float = SMALLEST_TYPE) -> str:
+    """The text, or as much of its beginning as has room, with an ellipsis."""
+    if text_width(text, size) <= points:
+        return text
+    cut = len(text)
+    while cut > 1 and text_width(f"{text[:cut].rstrip()}…", size) > points:
+        cut -= 1
+    return f"{text[:cut].rstrip()}…"
+
+
+def wrapped(text: str, points: float, size: float = SMALLEST_TYPE, lines: int = 2) -> str:
+    """The text in at most so many lines of that width; what has no room is cut."""
+    words, done = text.split(), list[str]()
+    while words and len(done) < lines - 1:
+        count = len(words)
+        while count > 1 and text_width(" ".join(words[:count]), size) > points:
+            count -= 1
+        done.append(fitted(" ".join(words[:count]), points, size))
+        words = words[count:]
+    if words:
+        done.append(fitted(" ".join(words), points, size))
+    return "\n".join(done)
+
+
+def write_cells(axes: "Axes", values: NDArray[np.float64], norm: Any = float) -> None:
+    """The numbers of a matrix in its cells; `norm` makes shares of the colour map of them."""
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = norm(float(value)) < 0.55
+            axes.text(
+                column,
+                row,
+                f"{value:.2g}",
+                ha="center",
+                va="center",
+                fontsize=SMALLEST_TYPE,
+                color="white" if dark else "black",
+            )
