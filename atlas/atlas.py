@@ -105,6 +105,7 @@ if TYPE_CHECKING:
 
     from atlas.edits.asking import AskedReport
     from atlas.edits.live import LiveEdits
+    from atlas.export.plots import Plotted
     from atlas.facts import Dataset
     from atlas.indexing.published import Imported
     from atlas.interference.measure import MeasuredInterference
@@ -721,6 +722,39 @@ class Atlas(AtlasFile):
     ) -> RunExport:
         """Write a run (the latest unless one is named) as Parquet files into a new directory."""
         return export_run(self, run, Path(to), force=force)
+
+    def plot(
+        self,
+        what: str,
+        to: Path | str,
+        *,
+        selection: str | None = None,
+        run: str | None = None,
+        edit: int | None = None,
+        fact: str | None = None,
+        relation: str | None = None,
+        title: str | None = None,
+        size: str | None = None,
+    ) -> "Plotted":
+        """Draw layers, overlap, hubs, effects, fact or edit, with data and caption.
+
+        `to` is an .svg, .png or .pdf file; its data go into a .csv beside it. `size` is `column`,
+        `page`, or WxH in inches or mm. See `atlas.export.plots`.
+        """
+        from atlas.export.plots import plot
+
+        with self._opened(selection, run) as (connection, chosen):
+            return plot(
+                connection,
+                chosen,
+                what,
+                to,
+                edit_id=edit,
+                fact=fact,
+                relation=relation,
+                title=title,
+                size=size,
+            )
 
     # What the methods share
 

@@ -37,7 +37,7 @@ SUBCOMMANDS = {
     ),
     "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
     "info": Subcommand("info:info", "Show models, runs, selections and counts."),
-    "plot": Subcommand("plot:plot_", "Draw layers, overlap, hubs or effects."),
+    "plot": Subcommand("plot:plot_", "Draw a figure, with its data and a caption to paste."),
     "import": Subcommand("import_:import_", "Import published neurons as a run."),
     "export": Subcommand("export:export", "Write a run as Parquet files."),
     "edit": Subcommand("edit.group:edit", "Make edits of facts, see what they broke, apply them."),

@@ -1,52 +1,80 @@
-"""`atlas plot`: figures of a selection."""
+"""`atlas plot`: figures of a selection or an edit."""
 
 from pathlib import Path
 
 import click
 
 from atlas.atlas import open_atlas
-from atlas.export.plots import DRAWINGS, plot
-from atlas.selection.chosen import choose_selection, labelled
+from atlas.export.plots import DRAWINGS
 
 from .render import db_option, note
+
+_ABOUT = "\n".join(f"{name:<9}{drawing.about}" for name, drawing in DRAWINGS.items())
 
 
 @click.command(
     name="plot",
-    epilog="""\b
+    epilog=f"""\b
 Examples:
   atlas plot layers --to layers.svg
-  atlas plot overlap --to overlap.pdf
-  atlas plot hubs --to hubs.png
+  atlas plot layers --relation P36 --to capitals.pdf --size column
+  atlas plot overlap --to overlap.pdf --title "What relations share"
+  atlas plot hubs --to hubs.png --size 90x60mm
   atlas plot effects --edit 1 --to effects.svg
+  atlas plot fact --fact France:P36 --to france.svg
+  atlas plot edit --edit 1 --to edit.svg > caption.txt
 
 \b
-layers   in which layers facts are expressed, and by how many neurons
-overlap  knowledge neurons that facts share, by pair of relations
-hubs     neurons by the facts they serve and how these spread over relations
-effects  measured change of log P against predicted interference, of what
-         `atlas edit check` and `atlas query --interference --measure` stored""",
+{_ABOUT}
+
+The caption goes to standard output, the figure's data into a CSV file beside
+it. effects shows what `atlas edit check` and measured interference stored.""",
 )
 @click.argument("what", metavar="WHAT", type=click.Choice(list(DRAWINGS)))
 @click.option(
     "--to",
     "file",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
-    help="An .svg, .png or .pdf file; one of that name is replaced.",
+    help="An .svg, .png or .pdf file; it and the CSV beside it replace an earlier figure.",
 )
-@click.option("--edit", type=int, metavar="ID", help="With effects: of this edit alone.")
+@click.option("--edit", type=int, metavar="EDIT", help="With effects and edit: this edit.")
+@click.option("--fact", metavar="FACT", help="With fact and effects: id, subject or SUBJECT:P36.")
+@click.option("--relation", metavar="RELATION", help="With layers: its facts alone; id or label.")
+@click.option("--title", metavar="TEXT", help="Written over the figure.")
+@click.option(
+    "--size",
+    metavar="SIZE",
+    help="column, page, or WxH in inches or mm, e.g. 90x60mm. [default: as the figure needs]",
+)
 @click.option("--selection", metavar="NAME", help="The selection to draw: name or id.")
 @click.option("--run", metavar="ID", help="Draw this run's selection.")
 @db_option
 def plot_(
-    what: str, file: Path, edit: int | None, selection: str | None, run: str | None, db: Path
+    what: str,
+    file: Path,
+    edit: int | None,
+    fact: str | None,
+    relation: str | None,
+    title: str | None,
+    size: str | None,
+    selection: str | None,
+    run: str | None,
+    db: Path,
 ) -> None:
-    """Draw layers, overlap, hubs or effects."""
-    if edit is not None and what != "effects":
-        raise click.UsageError("--edit goes with effects.")
-    with open_atlas(db).reading() as con:
-        chosen = choose_selection(con, selection, run)
-        drawn = plot(con, chosen, what, file, edit_id=edit)
-    note(f"Drew {drawn.what} of selection {labelled(chosen)} into {drawn.file}.")
+    """Draw a figure, with its data and a caption to paste."""
+    drawn = open_atlas(db).plot(
+        what,
+        file,
+        selection=selection,
+        run=run,
+        edit=edit,
+        fact=fact,
+        relation=relation,
+        title=title,
+        size=size,
+    )
+    click.echo(drawn.caption)
+    of = "" if drawn.selection_id is None else f" of selection {drawn.selection_id}"
+    note(f"Drew {drawn.what}{of} into {drawn.file}, its data into {drawn.data_file}.")

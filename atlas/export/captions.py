@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import duckdb
 
-from atlas.selection.chosen import ChosenSelection, choose_selection
+from atlas.selection.chosen import ChosenSelection, find_selection, labelled
 from atlas.side_effects.scopes import CheckedBy
 
 _ENDINGS = re.compile(r"\.(gguf|safetensors|bin|pt|pth|ckpt|onnx)$", re.IGNORECASE)
@@ -49,14 +49,15 @@ def source_of(selection: ChosenSelection) -> Source:
         model,
         selection.run_id,
         selection.selection_id,
-        f"Model {model}, run {selection.run_id}, selection {selection.selection_id} ({how}).",
+        f"Model {model}, run {selection.run_id}, selection {labelled(selection)}: {how}.",
     )
 
 
 def source_of_check(connection: duckdb.DuckDBPyConnection, by: CheckedBy) -> Source:
     """The source of a figure about an edit: the run and selection that it is checked against."""
-    if by.selection_id is not None:
-        return source_of(choose_selection(connection, by.selection_id))
+    selection = find_selection(connection, by.selection_id)
+    if selection is not None:
+        return source_of(selection)
     model = model_name(by.model)
     return Source(model, by.run_id, None, f"Model {model}, run {by.run_id}.")
 

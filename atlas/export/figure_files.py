@@ -1,14 +1,12 @@
 """How a figure becomes a file, with its data beside it."""
 
-import contextlib
 import csv
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.durability import flush
+from atlas.durability import appearing_file
 from atlas.errors import SettingsError
 from atlas.store.connection import mapped_errors
 
@@ -22,17 +20,25 @@ OF_EVERY_ROW = ("figure", "panel", "model", "run_id", "selection_id")
 def require_writable(file: Path) -> None:
     """SettingsError unless a figure and its data can be written under this name."""
     if file.suffix.lower() not in FORMATS:
-        raise SettingsError(f"{file} is no format that figures come in: name it .svg, .png or .pdf")
+        raise SettingsError(
+            f"{file} is no format that figures come in: name it .svg, .png or .pdf",
+            parameters=["file"],
+        )
     if not file.absolute().parent.is_dir():
-        raise SettingsError(f"there is no directory {file.absolute().parent}: make it first")
+        raise SettingsError(
+            f"there is no directory {file.absolute().parent}: make it first", parameters=["file"]
+        )
     for target in (file, data_file(file)):
         if target.is_dir():
-            raise SettingsError(f"{target} is a directory: name the figure otherwise")
+            raise SettingsError(
+                f"{target} is a directory: name the figure otherwise", parameters=["file"]
+            )
     with mapped_errors(file):
         if data_file(file).exists() and not _is_of_a_figure(data_file(file)):
             raise SettingsError(
                 f"the figure's data would replace {data_file(file)}, which no figure wrote: "
-                "move it, or name the figure otherwise"
+                "move it, or name the figure otherwise",
+                parameters=["file"],
             )
 
 
@@ -48,8 +54,10 @@ def save(
     of_every_row: Mapping[str, str | None],
     caption: str,
 ) -> None:
-    """Write the figure and its data under other names first; the same picture is the same bytes.
+    """Write the figure and its data, each of which appears whole or not at all.
 
+    The data appear first, and neither does if one cannot be written. The same picture is the same
+    bytes.
     `rows` are dataclasses by the letters of their panels; `of_every_row` has a value for each of
     OF_EVERY_ROW but the panel.
     """
@@ -59,23 +67,10 @@ def save(
         "pdf": {"CreationDate": None, "Subject": caption},
         "png": {"Description": caption},
     }
-    unfinished = {target: _unfinished(target) for target in (file, data_file(file))}
-    try:
-        with mapped_errors(file):
-            figure.savefig(unfinished[file], format=kind, metadata=about[kind])
-            _write_rows(unfinished[data_file(file)], rows, of_every_row)
-            for source in unfinished.values():
-                flush(source)
-            for target, source in unfinished.items():
-                source.replace(target)
-    finally:
-        for source in unfinished.values():
-            with contextlib.suppress(OSError):
-                source.unlink(missing_ok=True)
-
-
-def _unfinished(target: Path) -> Path:
-    return target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    with mapped_errors(file), appearing_file(file) as drawn:
+        figure.savefig(drawn, format=kind, metadata=about[kind])
+        with appearing_file(data_file(file)) as data:
+            _write_rows(data, rows, of_every_row)
 
 
 def _write_rows(

@@ -78,7 +78,8 @@ def parse_size(text: str | None) -> Size:
     if found is None:
         raise SettingsError(
             f"'{text}' is no size: write column, page, or WIDTHxHEIGHT in inches or mm, "
-            "e.g. 3.5x2.4 or 90x60mm"
+            "e.g. 3.5x2.4 or 90x60mm",
+            parameters=["size"],
         )
     unit = _UNITS[found[3] or "in"]
     size = Size(float(found[1]) * unit, float(found[2]) * unit)
@@ -86,32 +87,38 @@ def parse_size(text: str | None) -> Size:
         if inches is not None and not least <= inches <= most:
             raise SettingsError(
                 f"{text} is too small or too large for a figure: it needs at least "
-                f"{_LEAST[0]:g}x{_LEAST[1]:g} inches, and at most {_MOST[0]:g}x{_MOST[1]:g}"
+                f"{_LEAST[0]:g}x{_LEAST[1]:g} inches, and at most {_MOST[0]:g}x{_MOST[1]:g}",
+                parameters=["size"],
             )
     return size
 
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """Matplotlib draws as figures of the atlas look within the context.
-
-    SettingsError where the size asked for leaves no room to draw in.
-    """
+    """Matplotlib draws as figures of the atlas look within the context."""
     # A third of a second, which nothing else needs to pay.
     import matplotlib
 
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # A subject in a script that no installed font has: SVG and the data keep it as text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        warnings.filterwarnings("error", message="constrained_layout not applied")
-        try:
-            yield
-        except UserWarning as e:
-            if "constrained_layout" not in str(e):
-                raise
+        # `require_room` says it.
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        yield
+
+
+def require_room(figure: "Figure") -> None:
+    """SettingsError where the text leaves a panel less than a quarter of an inch."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        is_bar = axes.get_label() == "<colorbar>"
+        width, height = axes.get_window_extent().size / figure.dpi
+        least = max(width, height) if is_bar else min(width, height)
+        if axes.get_visible() and least < 0.25:
             raise SettingsError(
-                "the size leaves no room for this figure: make it wider or higher"
-            ) from e
+                "the size leaves no room for this figure: make it wider or higher",
+                parameters=["size"],
+            )
 
 
 def new_figure(
@@ -124,9 +131,10 @@ def new_figure(
     from matplotlib.figure import Figure
 
     wide = size.width or width
-    figure = Figure(figsize=(wide, size.height or height(wide)), layout="constrained")
-    if title is not None and title.strip():
-        lines = wrapped(title, 72 * wide - 12, 9, 4)
+    lines = wrapped(title, 72 * wide - 12, 9, 4) if title and title.strip() else ""
+    above = 0.16 * len(lines.splitlines())
+    figure = Figure(figsize=(wide, size.height or height(wide) + above), layout="constrained")
+    if lines:
         figure.suptitle(lines, x=0.01, ha="left", fontsize=9)
     return figure
 
@@ -169,6 +177,7 @@ def counts_axis(axis: Any, values: Sequence[int]) -> None:
     if most / least < 20:
         whole_numbers(axis)
         axis.set_major_formatter("{x:,.0f}")
+        axis.axes.set(**{f"{axis.axis_name}lim": (0, most * 1.15)})
         return
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     decades = math.log10(most / least)
@@ -237,6 +246,12 @@ def fitted(text: str, points: float, size: float = SMALLEST_TYPE) -> str:
     while cut > 1 and text_width(f"{text[:cut].rstrip()}…", size) > points:
         cut -= 1
     return f"{text[:cut].rstrip()}…"
+
+
+def name_and_id(label: str, relation_id: str, points: float) -> str:
+    """`capital (P36)` within so many points: the label is cut, the id is not."""
+    known_as = f" ({relation_id})"
+    return fitted(label, points - text_width(known_as)) + known_as
 
 
 def wrapped(text: str, points: float, size: float = SMALLEST_TYPE, lines: int = 2) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import duckdb
 
+from atlas.answers import Answer
 from atlas.errors import SettingsError
 from atlas.export.drawings import edit, effects, fact, hubs, layers, overlap
 from atlas.export.drawings.drawing import Drawing, Request
 from atlas.export.figure_files import data_file, require_writable, save
-from atlas.export.figures import parse_size, styled
+from atlas.export.figures import parse_size, require_room, styled
 from atlas.selection.chosen import ChosenSelection
 
 DRAWINGS: dict[str, Drawing] = {
@@ -31,20 +32,30 @@ DRAWINGS: dict[str, Drawing] = {
         edit.draw, "an edit's own prompts before and after, its damage", ("edit_id",), ("edit_id",)
     ),
 }
-_WORDS = {"edit_id": "edit", "fact": "fact", "relation": "relation"}
+_NAMES = {"edit_id": "edit", "fact": "fact", "relation": "relation"}
 
 
 @dataclass(frozen=True)
-class Plotted:
+class PlottedPanel:
+    """A panel of a figure, or several that show the same rows."""
+
+    panel: str  # its letters: a, or ab
+    rows: int  # of the data file
+
+
+@dataclass(frozen=True)
+class Plotted(Answer, rows="panels"):
     """A figure that was written, with its data beside it and the caption to print below it."""
 
     what: str
     file: str
     data_file: str  # CSV: the rows that the figure shows
+    model: str
     run_id: str
-    selection_id: str | None  # None: an edit's that is checked against none
+    selection_id: str | None  # None: that of an edit which is checked against none
     points: int  # rows of the data file
     caption: str
+    panels: tuple[PlottedPanel, ...]
 
 
 def plot(
@@ -70,19 +81,22 @@ def plot(
     drawing = DRAWINGS.get(what)
     if drawing is None:
         raise SettingsError(f"no figure '{what}'; there are {', '.join(DRAWINGS)}")
-    narrowed = {"edit_id": edit_id, "fact": fact, "relation": relation}
-    for name, value in narrowed.items():
+    for name, value in (("edit_id", edit_id), ("fact", fact), ("relation", relation)):
         if value is not None and name not in drawing.takes:
-            takers = [other for other, d in DRAWINGS.items() if name in d.takes]
+            takers = [other for other, row in DRAWINGS.items() if name in row.takes]
             raise SettingsError(
-                f"{what} is not drawn of one {_WORDS[name]}: only {' and '.join(takers)} are"
+                f"{what} is not drawn of one {_NAMES[name]}: {' and '.join(takers)} can be",
+                parameters=[name],
             )
         if value is None and name in drawing.needs:
-            raise SettingsError(f"{what} is drawn of one {_WORDS[name]}: name it")
+            raise SettingsError(
+                f"{what} is drawn of one {_NAMES[name]}: name it", parameters=[name]
+            )
     request = Request(connection, selection, edit_id, fact, relation, parse_size(size), title)
     require_writable(file)
     with styled():
         drawn = drawing.draw(request)
+        require_room(drawn.figure)
         source = drawn.source
         caption = f"{drawn.caption} {source.sentence}"
         known = {
@@ -92,12 +106,15 @@ def plot(
             "selection_id": source.selection_id,
         }
         save(drawn.figure, file, drawn.rows, known, caption)
+    panels = tuple(PlottedPanel(panel, len(rows)) for panel, rows in drawn.rows.items())
     return Plotted(
         what=what,
         file=str(file),
         data_file=str(data_file(file)),
+        model=source.model,
         run_id=source.run_id,
         selection_id=source.selection_id,
-        points=sum(len(rows) for rows in drawn.rows.values()),
+        points=sum(panel.rows for panel in panels),
         caption=caption,
+        panels=panels,
     )

@@ -1,47 +1,29 @@
-"""Figures: sound files that show what SQL says."""
+"""Figures: sound files, with the data and the caption that belong to them."""
 
-import xml.etree.ElementTree as ET
+import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
+from figure_texts import faults, svg_sizes, svg_text
+from plotted import OF, build_plotted
 from synthetic import Synthetic, begin, build, synthetic_dataset
 
 from atlas.atlas import Atlas, open_atlas
-from atlas.errors import NotFound, SettingsError
-from atlas.export.plot_queries import hub_points, layer_uses, suppression_effects
-from atlas.export.plots import DRAWINGS, plot
+from atlas.errors import DiskFull, NotFound, SettingsError
+from atlas.export import figure_files
+from atlas.export.drawings.drawing import Request
+from atlas.export.figures import parse_size, styled
+from atlas.export.plots import DRAWINGS, Plotted, plot
 from atlas.selection.chosen import ChosenSelection, choose_selection
-
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
-    """The synthetic atlas with some measured interference."""
-    made = build(tmp_path_factory.mktemp("plots") / "atlas.duckdb", relations=3)
-    with made.atlas.writing() as connection:
-        for i, (role, flips) in enumerate((("self", 3), ("predicted", 1), ("control", 0))):
-            connection.execute(
-                """
-                INSERT INTO interference_measurements (
-                    run_id, selection_id, source_fact, fact_id, role, predicted, prompts,
-                    delta_log_p, flips, right_to_wrong
-                )
-                VALUES ($run_id, $selection_id, 'P36-0', $fact, $role, $predicted, 3, $delta, 0, $n)
-                """,
-                {
-                    "run_id": made.run_id,
-                    "selection_id": made.selection_id,
-                    "fact": f"P36-{i}",
-                    "role": role,
-                    "predicted": 0.5 / (i + 1),
-                    "delta": -1.0 / (i + 1),
-                    "n": flips,
-                },
-            )
-    return made
+    return build_plotted(tmp_path_factory.mktemp("plots") / "atlas.duckdb")
 
 
 @pytest.fixture
@@ -55,104 +37,172 @@ def selection(con: duckdb.DuckDBPyConnection) -> ChosenSelection:
     return choose_selection(con)
 
 
+def rows_of(drawn: Plotted) -> list[dict[str, str]]:
+    with Path(drawn.data_file).open(encoding="utf-8", newline="") as source:
+        return list(csv.DictReader(source))
+
+
 @pytest.mark.parametrize("what", DRAWINGS)
 def test_every_figure_is_a_sound_svg_png_and_pdf(
     con: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
 ) -> None:
     for kind in ("svg", "png", "pdf"):
-        drawn = plot(con, selection, what, tmp_path / f"figure.{kind}")
+        drawn = plot(con, selection, what, tmp_path / f"figure.{kind}", **OF.get(what, {}))
         assert drawn.points > 0
-    root = ET.parse(tmp_path / "figure.svg").getroot()
-    assert root.tag == f"{SVG}svg"
-    text = " ".join("".join(node.itertext()) for node in root.iter(f"{SVG}text"))
-    assert text.strip(), "text stays text"
+    assert svg_text(tmp_path / "figure.svg").strip(), "text stays text"
+    assert min(svg_sizes(tmp_path / "figure.svg")) >= 6
     png = (tmp_path / "figure.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(png) > 5_000
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF-")
     assert {path.name for path in tmp_path.iterdir()} == {f"figure.{k}" for k in
-                                                         ("svg", "png", "pdf")}  # fmt: skip
+                                                         ("svg", "png", "pdf", "csv")}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DRAWINGS)
+def test_the_data_beside_a_figure_say_where_they_come_from(
+    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
+) -> None:
+    drawn = plot(con, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
+    assert drawn.data_file == str(tmp_path / "figure.csv")
+    rows = rows_of(drawn)
+    assert len(rows) == drawn.points == sum(panel.rows for panel in drawn.panels)
+    assert {(row["figure"], row["model"], row["run_id"], row["selection_id"]) for row in rows} == {
+        (what, "synthetic", selection.run_id, selection.selection_id)
+    }
+    assert [panel.panel for panel in drawn.panels] == list(
+        dict.fromkeys(row["panel"] for row in rows)
+    )
+
+
+@pytest.mark.parametrize("what", DRAWINGS)
+def test_a_caption_names_n_model_run_and_selection(
+    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
+) -> None:
+    drawn = plot(con, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
+    assert "n = " in drawn.caption
+    assert "\n" not in drawn.caption
+    assert drawn.caption.endswith(
+        f"Model synthetic, run {selection.run_id}, selection paper ({selection.selection_id}): "
+        "score >= 0.2 of a prompt's largest, in >= 0.7 of a fact's prompts and at least 3, "
+        "preset paper."
+    )
+    assert drawn.caption.split("(")[0] in (tmp_path / "figure.svg").read_text()
+
+
+@pytest.mark.parametrize("size", ["column", "page"])
+@pytest.mark.parametrize("what", DRAWINGS)
+@pytest.mark.parametrize("relations", [2, 3, 4])
+def test_no_text_touches_other_text_or_leaves_the_figure(
+    tmp_path: Path, what: str, size: str, relations: int
+) -> None:
+    made = build_plotted(tmp_path / "atlas.duckdb", relations, facts=relations * 2)
+    with made.atlas.reading() as connection, styled():
+        chosen = choose_selection(connection)
+        request = Request(
+            connection, chosen, size=parse_size(size), title="A title", **OF.get(what, {})
+        )
+        assert faults(DRAWINGS[what].draw(request).figure) == []
+
+
+def test_a_hundred_neurons_in_thirty_layers_have_ticks_and_names_that_do_not_touch(
+    tmp_path: Path,
+) -> None:
+    made = build(tmp_path / "atlas.duckdb", relations=4, facts=25)
+    with made.atlas.writing() as connection:
+        connection.execute("UPDATE models SET layers = 30, name = '/models/SmolLM2.Q8_0.gguf'")
+        connection.execute(
+            """
+            UPDATE knowledge_neurons
+            SET layer = (neuron * 7) % 30
+            WHERE layer = 0
+            """
+        )
+    with made.atlas.reading() as connection, styled():
+        chosen = choose_selection(connection)
+        for what in ("hubs", "layers"):
+            for size in ("column", "page"):
+                request = Request(connection, chosen, size=parse_size(size))
+                drawn = DRAWINGS[what].draw(request)
+                assert faults(drawn.figure) == []
+                assert "SmolLM2.Q8_0" in drawn.caption + drawn.source.sentence
+                assert ".gguf" not in drawn.caption + drawn.source.sentence
+                labels = [
+                    label.get_text()
+                    for axes in drawn.figure.axes
+                    for label in (*axes.get_xticklabels(), *axes.get_yticklabels())
+                ]
+                assert "29" in labels, "the last layer is named"
+
+
+def test_panels_have_letters_and_the_figure_a_title(
+    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+) -> None:
+    for what in DRAWINGS:
+        drawn = plot(
+            con, selection, what, tmp_path / "figure.svg", title="Own words", **OF.get(what, {})
+        )
+        assert "Own words" in svg_text(tmp_path / "figure.svg")
+        letters = "".join(panel.panel for panel in drawn.panels)
+        assert letters == "ab"
+        for letter in letters:
+            assert f" {letter} " in f" {svg_text(tmp_path / 'figure.svg')} ", what
+
+
+@pytest.mark.parametrize(
+    ("size", "inches"),
+    [("column", 3.5), ("page", 7.2), ("90x60mm", 90 / 25.4), ("4.5x3", 4.5), ("10 x 6 cm", 3.937)],
+)
+def test_a_figure_has_the_size_asked_for(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    tmp_path: Path,
+    size: str,
+    inches: float,
+) -> None:
+    plot(con, selection, "layers", tmp_path / "figure.svg", size=size)
+    assert f'width="{72 * inches:.3f}'[:10] in (tmp_path / "figure.svg").read_text()
+
+
+@pytest.mark.parametrize("size", ["huge", "3", "0x0", "90x60ft", "1x1", "100x100", "2x1.5"])
+def test_a_size_that_cannot_be_is_refused_in_one_line(
+    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path, size: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        plot(con, selection, "overlap", tmp_path / "figure.svg", size=size)
+    assert "\n" not in str(error.value)
+    assert error.value.parameters == ("size",)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_picture_is_the_same_file(
     con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
-    for kind in ("svg", "pdf", "png"):
-        file = tmp_path / f"hubs.{kind}"
-        plot(con, selection, "hubs", file)
-        before = file.read_bytes()
-        plot(con, selection, "hubs", file)
-        assert file.read_bytes() == before
+    for what in DRAWINGS:
+        for kind in ("svg", "pdf", "png"):
+            file = tmp_path / f"figure.{kind}"
+            plot(con, selection, what, file, **OF.get(what, {}))
+            before = file.read_bytes(), (tmp_path / "figure.csv").read_bytes()
+            plot(con, selection, what, file, **OF.get(what, {}))
+            assert (file.read_bytes(), (tmp_path / "figure.csv").read_bytes()) == before
 
 
 def test_the_axes_are_labelled_with_units(
     con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
     wanted = {
-        "layers": ("Pairs of fact and neuron (%)", "Layer of synthetic"),
-        "overlap": ("capital (P36)", "Shared knowledge neurons per pair of facts (mean)"),
+        "layers": ("Share of all pairs (%)", "Layer of synthetic", "chance"),
+        "overlap": ("capital (P36)", "Shared neurons per pair of facts", "square-root scale"),
         "hubs": ("Entropy over their relations (bits)", "Facts that it serves"),
-        "effects": ("Measured Δ log P(answer) (nats)", "Predicted interference"),
+        "effects": ("Measured Δ log P(answer) (nats)", "Predicted interference (%"),
+        "fact": ("Score / largest score of the prompt", "P(answer)", "Capital 0 of Land 0 is [Y]."),
+        "edit": ("P(object)", "Right answers lost (%)", "Town 0 (old)", "Town 1 (new)"),
     }
+    assert set(wanted) == set(DRAWINGS)
     for what, labels in wanted.items():
-        plot(con, selection, what, tmp_path / "figure.svg")
-        root = ET.parse(tmp_path / "figure.svg").getroot()
-        text = " ".join("".join(node.itertext()) for node in root.iter(f"{SVG}text"))
+        plot(con, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
         for label in labels:
-            assert label in text, what
-
-
-def test_layers_and_hubs_are_what_the_synthetic_atlas_was_made_of(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection
-) -> None:
-    # 18 facts, each with the hub and its relation's neuron in the last layer, its own in the first
-    uses = layer_uses(con, selection)
-    assert [(use.layer, use.uses, use.neurons) for use in uses] == [
-        (0, 18, 18),
-        (1, 0, 0),
-        (2, 0, 0),
-        (3, 36, 4),
-    ]
-    hub, *others = hub_points(con, selection)
-    assert (hub.layer, hub.neuron, hub.facts) == (3, 0, 18)
-    assert hub.entropy == pytest.approx(1.584962500721156)  # log2(3)
-    assert {other.entropy for other in others} == {0.0}
-
-
-def test_a_facts_effect_on_itself_is_not_among_the_effects_on_others(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection
-) -> None:
-    found = [(p.predicted, p.flipped) for p in suppression_effects(con, selection)]
-    assert found == [(0.25, True), (pytest.approx(1 / 6), False)]
-
-
-def test_an_edit_draws_only_what_it_did_to_other_facts(made: Synthetic, tmp_path: Path) -> None:
-    path = tmp_path / "atlas.duckdb"
-    own = build(path)
-    with own.atlas.writing() as connection:
-        connection.execute(
-            """
-            INSERT INTO edits
-            SELECT 1, 'd', 'update', 'paper', r.model_id, 'w', r.run_id, $selection_id, 'P36',
-                   'P36-0', 'Land 0', 'Town 0', 'Town 1', 3, 1.0, 'stored', '0', now()::TIMESTAMP,
-                   0.1, '{}'
-            FROM runs AS r
-            """,
-            {"selection_id": own.selection_id},
-        )
-        connection.execute(
-            """
-            INSERT INTO side_effects
-            SELECT 1, prompt_id, 0.25, 0.5, 0.25, 1, 2, 'a', 'b'
-            FROM prompts
-            WHERE fact_id IN ('P36-0', 'P36-1', 'P37-1')
-            """
-        )
-    with own.atlas.reading() as connection:
-        chosen = choose_selection(connection)
-        assert plot(connection, chosen, "effects", tmp_path / "e.svg", edit_id=1).points == 2
-        with pytest.raises(NotFound, match="atlas edit check 2"):
-            plot(connection, chosen, "effects", tmp_path / "e.svg", edit_id=2)
+            assert label in svg_text(tmp_path / "figure.svg"), what
 
 
 def test_an_empty_selection_is_one_line_and_no_file(tmp_path: Path) -> None:
@@ -167,19 +217,80 @@ def test_an_empty_selection_is_one_line_and_no_file(tmp_path: Path) -> None:
             """,
             {"run_id": run_id},
         )
+    (tmp_path / "out").mkdir()
     with atlas.reading() as connection:
         selection = choose_selection(connection)
         for what in DRAWINGS:
             with pytest.raises(NotFound) as error:
-                plot(connection, selection, what, tmp_path / "figure.svg")
+                plot(connection, selection, what, tmp_path / "out/f.svg", **OF.get(what, {}))
             assert "\n" not in str(error.value)
-    assert not (tmp_path / "figure.svg").exists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_another_format_or_place_is_refused(
+def test_another_figure_format_or_place_is_refused(
     con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
+    with pytest.raises(SettingsError, match=r"no figure 'hub'; there are layers, overlap, hubs"):
+        plot(con, selection, "hub", tmp_path / "figure.svg")
     with pytest.raises(SettingsError, match=r"\.svg, \.png or \.pdf"):
         plot(con, selection, "hubs", tmp_path / "figure.gif")
     with pytest.raises(SettingsError, match="there is no directory"):
         plot(con, selection, "hubs", tmp_path / "none" / "figure.svg")
+    (tmp_path / "taken.svg").mkdir()
+    with pytest.raises(SettingsError, match="is a directory"):
+        plot(con, selection, "hubs", tmp_path / "taken.svg")
+
+
+@pytest.mark.parametrize(
+    ("what", "given", "parameter"),
+    [
+        ("layers", {"edit_id": 1}, "edit_id"),
+        ("hubs", {"relation": "P36"}, "relation"),
+        ("overlap", {"fact": "P36-0"}, "fact"),
+        ("fact", {}, "fact"),
+        ("edit", {}, "edit_id"),
+    ],
+)
+def test_what_a_figure_does_not_take_or_cannot_do_without_is_said(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    tmp_path: Path,
+    what: str,
+    given: dict[str, Any],
+    parameter: str,
+) -> None:
+    with pytest.raises(SettingsError, match=f"^{what} is (not )?drawn of one") as error:
+        plot(con, selection, what, tmp_path / "figure.svg", **given)
+    assert error.value.parameters == (parameter,)
+
+
+def test_a_table_of_somebody_elses_is_not_replaced_by_a_figures_data(
+    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+) -> None:
+    (tmp_path / "facts.csv").write_text("subject,object\nFrance,Paris\n")
+    with pytest.raises(SettingsError, match="which no figure wrote"):
+        plot(con, selection, "hubs", tmp_path / "facts.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["facts.csv"]
+    assert (tmp_path / "facts.csv").read_text() == "subject,object\nFrance,Paris\n"
+
+
+@pytest.mark.parametrize("broken", ["savefig", "_write_rows"])
+def test_what_cannot_be_written_leaves_the_earlier_figure_as_it_was(
+    con: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+) -> None:
+    from matplotlib.figure import Figure
+
+    plot(con, selection, "hubs", tmp_path / "figure.svg")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(Figure if broken == "savefig" else figure_files, broken, full)
+    with pytest.raises(DiskFull, match="disk is full"):
+        plot(con, selection, "layers", tmp_path / "figure.svg")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -24,11 +24,14 @@ class Request:
     fact: str | None = None  # id, subject or SUBJECT:RELATION
     relation: str | None = None  # id or label
     size: Size = UNSIZED
-    title: str | None = None  # over all panels
+    title: str | None = None  # over all panels; "": none
 
-    def figure(self, width: float, height: Callable[[float], float]) -> "Figure":
-        """A figure of the size and title asked for, else of `width` and the height for a width."""
-        return new_figure(self.size, self.title, width, height)
+    def figure(
+        self, width: float, height: Callable[[float], float], title: str | None = None
+    ) -> "Figure":
+        """A figure of the size and title asked for, else of `width`, its height, and `title`."""
+        title = title if self.title is None else self.title
+        return new_figure(self.size, title, width, height)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ from atlas.export.figures import (
     PAGE,
     PALE,
     TALLEST,
-    fitted,
     heading,
     letters,
+    name_and_id,
     panels,
     side_by_side,
-    text_width,
     wrapped,
 )
 from atlas.side_effects.report import SMALLEST_P
@@ -148,9 +147,12 @@ def draw(request: Request) -> Drawn:
     wide = request.size.width or (PAGE if len(parts) > 1 else COLUMN)
     beside = side_by_side(wide)
     rows = [0.2 * len(shifts), 0.145 * len(damage)]
+    to = f" to {edit.new_object}" if edit.new_object else ""
+    of = f"{edit.subject} ({edit.relation_id})" if edit.subject else edit.relation_id or "no fact"
     figure = request.figure(
         wide,
         lambda _: min(TALLEST, max(1.9, max(rows) + 1.0 if beside else sum(rows) + 1.7)),
+        f"Edit {edit_id}: {edit.kind} {of}{to}",
     )
     names = letters(len(parts))
     inches = wide / (len(parts) if beside else 1)
@@ -159,7 +161,7 @@ def draw(request: Request) -> Drawn:
     said = []
     if shifts:
         _shifts(axes[0], shifts, edit.old_object, edit.new_object, 72 * inches * 0.5)
-        heading(axes[0], f"Own prompts of edit {edit_id}", names[0])
+        heading(axes[0], "Own prompts", names[0])
         _legend(figure, shifts, edit.old_object, edit.new_object)
         said.append(_said_of_shifts(shifts, names[0], edit.old_object, edit.new_object))
     if damage:
@@ -168,10 +170,8 @@ def draw(request: Request) -> Drawn:
         said.append(_said_of_damage(damage, names[-1]))
     else:
         said.append("No side effect of it was measured yet.")
-    to = f" to {edit.new_object}" if edit.new_object else ""
-    of = f" of {edit.subject} ({edit.relation_id})" if edit.subject else f" of {edit.relation_id}"
     caption = (
-        f"Edit {edit_id} ({edit.kind}{of}{to}, method {edit.method}) in {source.model}. "
+        f"Edit {edit_id} ({edit.kind} of {of}{to}, method {edit.method}) in {source.model}. "
         + " ".join(said)
     )
     letter_of = iter(name or "a" for name in names)
@@ -272,9 +272,7 @@ def _damage(axes: "Axes", damage: Sequence[RelationDamage], own: str | None, roo
             fontsize=6,
             color=GREY,
         )
-    names = [d.relation if d.relation_id is None else f"{d.relation} ({d.relation_id})"
-             for d in damage]  # fmt: skip
-    axes.set_yticks(range(len(damage)), [fitted(name, room) for name in names])
+    axes.set_yticks(range(len(damage)), [_named(d, own, room) for d in damage])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(damage) - 0.4, -0.6)
     most = max(100 * d.share_lost for d in damage)
@@ -286,8 +284,8 @@ def _named(damage: RelationDamage, own: str | None, room: float) -> str:
     """A relation's name, with an asterisk if it is the edit's."""
     if damage.relation_id is None:
         return damage.relation
-    known_as = f" ({damage.relation_id}){'*' if damage.relation_id == own else ''}"
-    return fitted(damage.relation, room - text_width(known_as)) + known_as
+    name = name_and_id(damage.relation, damage.relation_id, room)
+    return f"{name}*" if damage.relation_id == own else name
 
 
 def _said_of_shifts(

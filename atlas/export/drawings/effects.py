@@ -26,10 +26,10 @@ from atlas.export.figures import (
 )
 from atlas.export.names import name_marks
 from atlas.queries.facts import NamedFact, one_fact
-from atlas.statistics import spearman
 from atlas.selection.chosen import ChosenSelection
 from atlas.side_effects.report import SMALLEST_P
 from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, checked_by
+from atlas.statistics import spearman
 from atlas.store.rows import fetch
 
 if TYPE_CHECKING:
@@ -238,11 +238,15 @@ def _changes(request: Request) -> list[Change]:
     if changes:
         return changes
     if edit_id is not None:
-        raise NotFound(f"edit {edit_id} has no side effects yet: run `atlas edit check {edit_id}`")
+        raise NotFound(
+            f"there is nothing to draw: edit {edit_id} has no side effects yet; run "
+            f"`atlas edit check {edit_id}`"
+        )
     what = "selection " + selection.selection_id if about is None else about.subject
     raise NotFound(
         f"there is nothing to draw: no effect on other facts was measured of {what} yet; check an "
-        "edit with `atlas edit check`, or measure a fact's interference"
+        "edit with `atlas edit check`, or measure a fact's interference",
+        parameters=["measure"],
     )
 
 
@@ -326,7 +330,7 @@ def _scales(panels: "Sequence[Axes]", points: Sequence[Sequence[EffectPoint]]) -
     none = any(p.predicted <= 0 for own in points for p in own)
     first.set_xlim(-1.2 * _FLAT if none else 0, min(100, max(most, 10 * _FLAT)) * 1.4)
     first.set_ylim(1.6 * min(low, -2 * _FLAT), 2.2 * max(high, 2 * _FLAT))
-    ticks = [p for p in powers if p <= 100]
+    ticks = [p for p in powers if p <= first.get_xlim()[1]]
     left = [-0.55 * _FLAT] if none else [0.0]
     first.set_xticks([*left, *ticks], ["0", *(f"{tick:g}" for tick in ticks)])
     first.yaxis.set_major_locator(FixedLocator([-p for p in powers] + [0, *powers]))

@@ -125,7 +125,9 @@ def draw(request: Request) -> Drawn:
     lines = 1 if side_by_side(wide) else 2
     pitch = 0.135 if lines == 1 else 0.22
     figure = request.figure(
-        PAGE, lambda _: min(TALLEST, max(1.7, 1.15 + pitch * len(drawn_prompts)))
+        PAGE,
+        lambda _: min(TALLEST, max(1.7, 1.15 + pitch * len(drawn_prompts))),
+        f"{fact.subject}, {fact.relation} ({fact.relation_id}): {fact.object}",
     )
     left, right = figure.subplots(
         1, 2, sharey=True, width_ratios=(max(len(drawn_neurons), 6) / 6, 1)
@@ -150,7 +152,7 @@ def draw(request: Request) -> Drawn:
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
     left.set_xlabel("Knowledge neuron (layer:neuron)")
-    heading(left, fitted(f"{name} → {fact.object}", 72 * wide * 0.5, 8), "a")
+    heading(left, "Scores", "a")
     bar = figure.colorbar(image, ax=left, location="bottom", aspect=30, pad=0.02, fraction=0.08)
     bar.set_label("Score / largest score of the prompt (linear)")
     bar.outline.set_visible(False)

@@ -194,15 +194,10 @@ def _sizes(axes: "Axes", most: int) -> None:
             axes.scatter([], [], s=_area(count), color=GREY, linewidths=0, label=f"{count:,}")
             for count in counts
         ]
-        axes.legend(
-            handles=handles,
-            title="Neurons",
-            title_fontsize=6,
-            loc="upper left",
-            bbox_to_anchor=(0.0, 1.0),
-            frameon=False,
-            labelspacing=0.7,
-        )
+        handles[0].set_label(f"neurons at a place: {counts[0]}")
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False)
 
 
 def _worth_a_name(hubs: Sequence[HubPoint]) -> list[HubPoint]:

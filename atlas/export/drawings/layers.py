@@ -60,7 +60,7 @@ def layer_uses(
         )
         SELECT l.layer,
                coalesce(u.uses, 0) AS uses,
-               u.uses / sum(u.uses) OVER () AS share,
+               coalesce(u.uses, 0) / sum(u.uses) OVER () AS share,
                coalesce(u.neurons, 0) AS neurons,
                coalesce(sum(u.neurons) OVER () / $layers, 0) AS neurons_by_chance
         FROM range($layers) AS l (layer)
@@ -78,10 +78,11 @@ def layer_uses(
 def draw(request: Request) -> Drawn:
     """Pairs of fact and neuron, and different neurons, by layer. NotFound without any."""
     connection, selection = request.connection, request.selection
-    relation_id, of = None, ""
+    relation_id, of, title = None, "", None
     if request.relation is not None:
         relation_id, label = one_relation(connection, request.relation)
-        of = f" of {label} ({relation_id})"
+        title = f"{label} ({relation_id})"
+        of = f" of {title}"
     uses = layer_uses(connection, selection, relation_id)
     total, neurons = sum(use.uses for use in uses), sum(use.neurons for use in uses)
     if not total:
@@ -89,7 +90,7 @@ def draw(request: Request) -> Drawn:
             f"there is nothing to draw: selection {selection.selection_id} has no knowledge "
             f"neuron{of}"
         )
-    figure = request.figure(PAGE, lambda wide: 2.3 if side_by_side(wide) else 4.0)
+    figure = request.figure(PAGE, lambda wide: 2.3 if side_by_side(wide) else 4.0, title)
     upper, lower = panels(figure, 2)
     layers = [use.layer for use in uses]
     source = source_of(selection)

@@ -18,9 +18,10 @@ from atlas.export.figures import (
     ORANGE,
     PAGE,
     PALE,
+    SMALLEST_TYPE,
     TALLEST,
-    fitted,
     heading,
+    name_and_id,
     side_by_side,
     write_cells,
 )
@@ -107,12 +108,12 @@ def draw(request: Request) -> Drawn:
     relations, shared = [relations[i] for i in order], shared[np.ix_(order, order)]
 
     count = len(relations)
+    pitch = 0.22 if count <= _WRITTEN else _PITCH + 0.018
     figure = request.figure(
-        PAGE if count > 4 else 5.0,
-        lambda _: min(TALLEST, max(1.5, 0.85 + count * (_PITCH + 0.018))),
+        PAGE if count > 4 else 5.0, lambda _: min(TALLEST, 1.75 + count * pitch)
     )
     beside = side_by_side(float(figure.get_figwidth()))
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1) if beside else (3, 2), sharey=True)
     from matplotlib.colors import PowerNorm
 
     across = np.where(np.eye(count, dtype=bool), np.nan, shared)
@@ -132,8 +133,9 @@ def draw(request: Request) -> Drawn:
     bar.set_label("Shared neurons per pair of facts\n(mean, square-root scale)")
     bar.outline.set_visible(False)
     bar.set_ticks(ticks := _ticks(most or 1), labels=[f"{tick:g}" for tick in ticks])
-    names = [f"{labels[relation]} ({relation})" for relation in relations]
-    _name(left, names, relations, 72 * (2.2 if beside else 1.15))
+    room = 72 * (2.2 if beside else 0.95)
+    names = [name_and_id(labels[relation], relation, room) for relation in relations]
+    _name(left, names, relations)
     source = source_of(request.selection)
     facts = sum(cell.fact_pairs for cell in cells)
     caption = (
@@ -175,17 +177,17 @@ def _ticks(most: float) -> list[float]:
     ticks: list[float] = []
     for value in (m * 10.0 ** (power - down) for down in range(4) for m in (5, 2, 1)):
         apart = math.sqrt((ticks[-1] if ticks else 9 * most) / most) - math.sqrt(value / most)
-        if value <= most and apart > 0.12 and value > 0.01 * most:
+        if value <= most and apart > 0.18 and value > 0.01 * most:
             ticks.append(value)
     return [0, *reversed(ticks)]
 
 
-def _name(axes: "Axes", names: Sequence[str], ids: Sequence[str], room: float) -> None:
+def _name(axes: "Axes", names: Sequence[str], ids: Sequence[str]) -> None:
     """Writes the relations' names beside the rows and their ids below the columns, if they fit."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     rows = range(len(names))
-    axes.set_yticks(rows, [fitted(name, room) for name in names])
+    axes.set_yticks(rows, names)
     upright = len(names) > 6
     axes.set_xticks(rows, ids, rotation=90 if upright else 0)
     figure.draw_without_rendering()
@@ -209,7 +211,6 @@ def _own(axes: "Axes", shared: NDArray[np.float64], across: NDArray[np.float64])
     )  # fmt: skip
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.spines.left.set_visible(False)
-    axes.set_xlim(left=0)
-    axes.margins(x=0.08)
-    axes.set_xlabel("Shared neurons\nper pair of facts")
-    heading(axes, "● within ○ across", "b")
+    axes.set_xlim(0, 1.1 * max(float(np.nanmax(shared)), 1e-9))
+    axes.set_xlabel("Shared neurons\n● within\n○ across", fontsize=SMALLEST_TYPE)
+    heading(axes, "Per relation", "b")
