@@ -6,6 +6,7 @@ cividis and viridis, which people with any kind of colour vision can tell apart.
 """
 
 import contextlib
+import itertools
 import math
 import re
 import warnings
@@ -108,17 +109,29 @@ def styled() -> Iterator[None]:
 
 
 def require_room(figure: "Figure") -> None:
-    """SettingsError where the text leaves a panel less than a quarter of an inch."""
+    """SettingsError where the text leaves a panel a quarter of an inch, or rows no line each."""
     figure.draw_without_rendering()
     for axes in figure.axes:
         is_bar = axes.get_label() == "<colorbar>"
-        width, height = axes.get_window_extent().size / figure.dpi
-        least = max(width, height) if is_bar else min(width, height)
-        if axes.get_visible() and least < 0.25:
+        box = axes.get_window_extent()
+        least = max(box.width, box.height) if is_bar else min(box.width, box.height)
+        if axes.get_visible() and (least < 0.25 * figure.dpi or _rows_touch(axes)):
             raise SettingsError(
                 "the size leaves no room for this figure: make it wider or higher",
                 parameters=["size"],
             )
+
+
+def _rows_touch(axes: "Axes") -> bool:
+    """Whether the names of rows, which lie at whole numbers, cover each other."""
+    if axes.yaxis.get_scale() != "linear" or axes.get_yticks().size < 2:
+        return False
+    labels = [label for label in axes.get_yticklabels() if label.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: float(box.y0))
+    return any(
+        above.y0 - below.y1 < -0.02 * axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+        for below, above in itertools.pairwise(boxes)
+    )
 
 
 def new_figure(

@@ -175,6 +175,17 @@ def test_a_size_that_cannot_be_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_figure_too_low_for_its_rows_is_refused(tmp_path: Path) -> None:
+    made = build_plotted(tmp_path / "atlas.duckdb", templates=24)
+    with made.atlas.reading() as connection:
+        chosen = choose_selection(connection)
+        for what in ("edit", "fact"):
+            plot(connection, chosen, what, tmp_path / "figure.svg", **OF[what])
+            with pytest.raises(SettingsError, match="wider or higher"):
+                plot(connection, chosen, what, tmp_path / "low.svg", size="7x2", **OF[what])
+    assert not list(tmp_path.glob("low*"))
+
+
 def test_the_same_picture_is_the_same_file(
     con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:

@@ -9,9 +9,9 @@ from synthetic import Synthetic, build
 OF: dict[str, dict[str, Any]] = {"fact": {"fact": "P36-0"}, "edit": {"edit_id": 1}}
 
 
-def build_plotted(path: Path, relations: int = 3, facts: int = 6) -> Synthetic:
+def build_plotted(path: Path, relations: int = 3, facts: int = 6, templates: int = 4) -> Synthetic:
     """Edit 1 updates P36-0; it and suppressing P36-0's neurons were measured on other facts."""
-    made = build(path, relations, facts)
+    made = build(path, relations, facts, templates)
     store_edit(made, 1)
     with made.atlas.writing() as connection:
         for i, (role, flips) in enumerate((("self", 3), ("predicted", 1), ("control", 0))):

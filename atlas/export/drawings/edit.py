@@ -17,7 +17,6 @@ from atlas.export.figures import (
     ORANGE,
     PAGE,
     PALE,
-    TALLEST,
     heading,
     letters,
     name_and_id,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_TEMPLATES = 40  # rows at most
 _RELATIONS = 15  # bars at most; the last one then stands for all others
 
 
@@ -136,7 +136,7 @@ def draw(request: Request) -> Drawn:
     connection, edit_id = request.connection, request.edit_id
     by = checked_by(connection, edit_id)
     (edit,) = read_edits(connection, [edit_id])
-    shifts = template_shifts(connection, edit_id)
+    shifts = (every := template_shifts(connection, edit_id))[:_TEMPLATES]
     damage = _at_most(relation_damage(connection, by))
     if not shifts and not damage:
         raise NotFound(
@@ -151,7 +151,7 @@ def draw(request: Request) -> Drawn:
     of = f"{edit.subject} ({edit.relation_id})" if edit.subject else edit.relation_id or "no fact"
     figure = request.figure(
         wide,
-        lambda _: min(TALLEST, max(1.9, max(rows) + 1.0 if beside else sum(rows) + 1.7)),
+        lambda _: max(1.9, max(rows) + 1.0 if beside else sum(rows) + 1.7),
         f"Edit {edit_id}: {edit.kind} {of}{to}",
     )
     names = letters(len(parts))
@@ -164,6 +164,8 @@ def draw(request: Request) -> Drawn:
         heading(axes[0], "Own prompts", names[0])
         _legend(figure, shifts, edit.old_object, edit.new_object)
         said.append(_said_of_shifts(shifts, names[0], edit.old_object, edit.new_object))
+    if len(shifts) < len(every):
+        said.append(f"Drawn are the first {len(shifts)} of {len(every)} templates.")
     if damage:
         _damage(axes[-1], damage, edit.relation_id, 72 * inches * 0.4)
         heading(axes[-1], "Other facts", names[-1])

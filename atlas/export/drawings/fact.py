@@ -30,7 +30,7 @@ from atlas.store.rows import fetch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PROMPTS = 60  # at most
+_PROMPTS = 36  # at most
 _PITCH = 0.105  # inches from one neuron to the next
 _WRITTEN = 8  # neurons up to which the numbers are written into the cells
 

@@ -191,11 +191,11 @@ def _name(axes: "Axes", names: Sequence[str], ids: Sequence[str]) -> None:
     upright = len(names) > 6
     axes.set_xticks(rows, ids, rotation=90 if upright else 0)
     figure.draw_without_rendering()
-    inches = axes.get_window_extent().size / figure.dpi / len(names)
-    if inches[1] < _PITCH:
+    box, least = axes.get_window_extent(), _PITCH * figure.dpi * len(names)
+    if box.height < least:
         axes.set_yticks([])
         axes.set_ylabel(f"{len(names):,} relations, named in the data")
-    if upright and inches[0] < _PITCH:
+    if upright and box.width < least:
         axes.set_xticks([])
 
 
