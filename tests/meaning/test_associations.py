@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from atlas_content import content
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import run_without_privileges
 from synthetic import build
@@ -41,6 +41,7 @@ def draws(draw: st.DrawFn) -> tuple[int, list[tuple[int, int, int]]]:
     return total, tests
 
 
+@settings(deadline=None)  # the first example imports scipy
 @given(draws())
 def test_p_values_are_the_exact_tails(case: tuple[int, list[tuple[int, int, int]]]) -> None:
     total, tests = case
