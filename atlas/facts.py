@@ -20,6 +20,17 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class FactColumns:
+    """The columns by which every table names a fact; base of rows about one."""
+
+    relation_id: str
+    relation: str  # its label
+    fact_id: str
+    subject: str
+    object: str
+
+
+@dataclass(frozen=True)
 class Template:
     """A cloze text with `[X]` for the subject and `[Y]` for the object, once each."""
 

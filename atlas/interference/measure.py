@@ -15,6 +15,7 @@ import torch
 
 from atlas.engine.probe import probe
 from atlas.errors import NotFound
+from atlas.facts import FactColumns
 from atlas.interference.predicted import interference_report, predicted_interference
 from atlas.interference.stored import (
     InterferenceMeasurement,
@@ -31,15 +32,14 @@ from atlas.store.atlas_file import AtlasFile
 
 
 @dataclass(frozen=True)
-class Measurement:
+class _InRole:
+    role: str  # self | predicted | control
+
+
+@dataclass(frozen=True)
+class Measurement(FactColumns, _InRole):  # the role is the first column
     """What suppressing the source's neurons did to one fact."""
 
-    role: str  # self | predicted | control
-    relation_id: str
-    relation: str
-    fact_id: str
-    subject: str
-    object: str
     predicted: float  # share of its score mass on the neurons
     prompts: int
     delta_log_p: float  # mean over prompts, nats

@@ -16,20 +16,16 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import NoScores
+from atlas.facts import FactColumns
 from atlas.queries.facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch, fetch_one
 
 
 @dataclass(frozen=True)
-class Interference:
+class Interference(FactColumns):
     """What suppressing or editing some neurons is predicted to do to one fact."""
 
-    relation_id: str
-    relation: str
-    fact_id: str
-    subject: str
-    object: str
     predicted: float  # share of the fact's score mass on those neurons, 0 to 1
     neurons: int  # of those neurons, the ones that carry mass of the fact
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 import duckdb
 
+from atlas.facts import FactColumns
 from atlas.store import bulk
 from atlas.store.rows import fetch
 
@@ -26,14 +27,9 @@ class InterferenceMeasurement:
 
 
 @dataclass(frozen=True)
-class MeasuredFact:
+class MeasuredFact(FactColumns):
     """A fact's measured prompts."""
 
-    fact_id: str
-    relation_id: str
-    relation: str
-    subject: str
-    object: str
     mean_p_answer: float
     texts: list[str]  # the object still [Y], by prompt id
 

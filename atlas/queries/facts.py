@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import AmbiguousFact, NotFound
+from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
@@ -40,14 +41,9 @@ class FactNeuron:
 
 
 @dataclass(frozen=True)
-class FactReport(OfSelection, rows="neurons"):
+class FactReport(FactColumns, OfSelection, rows="neurons"):
     """A fact, what its run measured on its prompts, and the neurons that the selection chose."""
 
-    fact_id: str
-    relation_id: str
-    relation: str
-    subject: str
-    object: str
     known: bool | None  # the object is the top answer in half of its measured prompts or more
     right: int  # measured prompts whose top answer it is
     measured: int  # prompts; known is None where there is none
@@ -65,14 +61,9 @@ class FactsReport(OfSelection, rows="facts"):
 
 
 @dataclass(frozen=True)
-class NamedFact:
+class NamedFact(FactColumns):
     """A fact that a name leads to."""
 
-    fact_id: str
-    relation_id: str
-    relation: str
-    subject: str
-    object: str
     prompts: int  # in the atlas, measured or not
 
 

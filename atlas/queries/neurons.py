@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import duckdb
 
 from atlas.errors import NotFound, SettingsError
+from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import relation_degrees
 from atlas.store.rows import fetch, fetch_one
@@ -16,14 +17,9 @@ HUB_ORDERS: tuple[HubOrder, ...] = get_args(HubOrder)
 
 
 @dataclass(frozen=True)
-class ServedFact:
+class ServedFact(FactColumns):
     """A fact that a neuron serves."""
 
-    relation_id: str
-    relation: str
-    fact_id: str
-    subject: str
-    object: str
     mean_score: float | None  # over the fact's prompts in which the neuron passes the ratio
     prompt_share: float | None  # of the fact's measured prompts, those in which it passes
 

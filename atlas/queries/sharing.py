@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atlas.facts import FactColumns
 from atlas.queries.facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import neuron_degrees
@@ -41,14 +42,9 @@ class SharedReport(OfSelection, rows="shared"):
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbour(FactColumns):
     """A fact that shares knowledge neurons with the fact in question."""
 
-    relation_id: str
-    relation: str
-    fact_id: str
-    subject: str
-    object: str
     shared_neurons: int
     jaccard: float  # shared / either
     rarity: float  # summed over the shared neurons: log2(measured facts / facts of the neuron)
