@@ -1,7 +1,7 @@
 """One unpatched run of a batch of targets: everything that the patched rows start from."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from atlas.engine.answer import ask_head
+from atlas.models.hooks import after_forward, before_forward
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
@@ -101,13 +102,8 @@ class CleanPass:
         narrow = self.lm.blocks[-1].ffn_input
         if narrow is None or hidden.shape[1] == 1:
             return self._at_answer(self.run_block(self.lm.layers - 1, hidden, rows), rows)
-        handle = narrow.register_forward_hook(
-            lambda _, args, output: self._at_answer(output, rows)[:, None]
-        )
-        try:
+        with after_forward(narrow, lambda _, args, out: self._at_answer(out, rows)[:, None]):
             return self.run_block(self.lm.layers - 1, hidden, rows)[:, 0]
-        finally:
-            handle.remove()
 
     def _at_answer(self, hidden: Tensor, rows: Tensor) -> Tensor:
         return hidden[torch.arange(len(rows), device=rows.device), self.at[rows]]
@@ -261,14 +257,9 @@ def _block_calls(
         rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
         calls.append((args[1:] if "hidden_states" not in kwargs else args, rest))
 
-    modules = {id(block.module): block.module for block in lm.blocks}.values()
-    handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
-    try:
-        with torch.no_grad():
-            lm.model.base_model(input_ids=ids, **model_kwargs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = [block.module for block in lm.blocks]
+    with before_forward(modules, note, with_kwargs=True), torch.no_grad():
+        lm.model.base_model(input_ids=ids, **model_kwargs)
     return calls
 
 
@@ -291,21 +282,14 @@ class _Recorder:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Hooks in place within the context, gone after it, also after an exception."""
-        wanted: dict[tuple[int, str], tuple[Any, str, Callable[..., Any]]] = {}
-        for block in self.lm.blocks:
-            for module, register, hook in (
-                (block.module, "register_forward_hook", self._block),
-                (block.value_projection, "register_forward_hook", self._projection),
-                (block.norm_after, "register_forward_pre_hook", self._norm),
-            ):
-                if module is not None:
-                    wanted[id(module), register] = (module, register, hook)
-        handles = [getattr(module, register)(hook) for module, register, hook in wanted.values()]
-        try:
+        blocks = self.lm.blocks
+        norms = [block.norm_after for block in blocks if block.norm_after is not None]
+        with (
+            after_forward([block.module for block in blocks], self._block),
+            after_forward([block.value_projection for block in blocks], self._projection),
+            before_forward(norms, self._norm),
+        ):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def at_answer(self, tensor: Tensor) -> Tensor:
         """The tensor's rows at the answer position, [target, …]."""

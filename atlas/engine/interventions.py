@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import SettingsError
+from atlas.models.hooks import before_forward
 from atlas.models.language_model import LanguageModel
 
 SUPPRESS = 0.0
@@ -36,14 +37,12 @@ def scaled(
     """
     _check(lm, neurons, factors, at)
     scaling = _Scaling(lm, neurons, factors, at)
-    modules = {id(block.value_projection): block.value_projection for block in lm.blocks}.values()
-    handles = [lm.model.base_model.register_forward_pre_hook(scaling.restart)]
-    try:
-        handles += [module.register_forward_pre_hook(scaling.scale) for module in modules]
+    projections = [block.value_projection for block in lm.blocks]
+    with (
+        before_forward(lm.model.base_model, scaling.restart),
+        before_forward(projections, scaling.scale),
+    ):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def check_neurons(lm: LanguageModel, neurons: Sequence[tuple[int, int]]) -> None:

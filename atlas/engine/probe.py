@@ -16,6 +16,7 @@ from atlas.engine.clean_pass import FrozenPrefix
 from atlas.engine.interventions import scaled
 from atlas.engine.wave import HEAD_BYTES
 from atlas.errors import ModelError
+from atlas.models.hooks import after_forward
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
@@ -133,12 +134,9 @@ def _answer_states(
         hidden = output[0] if isinstance(output, tuple) else output
         seen[:] = [hidden.reshape(len(targets), -1, hidden.shape[-1])]  # the last call's stays
 
-    handle = lm.blocks[-1].module.register_forward_hook(note)
-    try:
-        with scaled(lm, neurons, factors, at) if neurons else nullcontext():
-            lm.model.base_model(input_ids=ids, **kwargs)
-    finally:
-        handle.remove()
+    change = scaled(lm, neurons, factors, at) if neurons else nullcontext()
+    with after_forward(lm.blocks[-1].module, note), change:
+        lm.model.base_model(input_ids=ids, **kwargs)
     return seen[0][torch.arange(len(targets), device=device), at]
 
 

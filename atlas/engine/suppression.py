@@ -19,6 +19,7 @@ from torch import Tensor
 from atlas.engine.clean_pass import CleanPass, run_clean
 from atlas.engine.wave import HEAD_BYTES
 from atlas.errors import ModelError
+from atlas.models.hooks import before_forward
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
@@ -160,11 +161,8 @@ class _Wave:
             return (activations, *args[1:])
 
         projection = self.clean.lm.blocks[layer].value_projection
-        handle = projection.register_forward_pre_hook(leave_out)
-        try:
+        with before_forward(projection, leave_out):
             yield
-        finally:
-            handle.remove()
 
     def _ask(self, hidden: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         clean = self.clean

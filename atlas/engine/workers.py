@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from atlas.models.hooks import before_forward
 from atlas.models.language_model import LanguageModel
 
 Task = TypeVar("Task")
@@ -88,13 +89,8 @@ def _stoppable(lm: LanguageModel, stop: threading.Event) -> Iterator[None]:
         if stop.is_set():
             raise _Stopped
 
-    modules = {id(block.module): block.module for block in lm.blocks}.values()
-    handles = [module.register_forward_pre_hook(look) for module in modules]
-    try:
+    with before_forward([block.module for block in lm.blocks], look):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

@@ -6,8 +6,7 @@ the norm which follows the FFN. The guess is tried: neurons are set to 0 in the 
 by block, and what comes out must be what `CleanPass.patched` would make of it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block
+from atlas.models.hooks import after_forward, before_forward
 
 _TOKENS = 4  # length of the input that the guess is tried on
 
@@ -70,7 +70,7 @@ def _guess(model: Any) -> tuple[Block, ...]:
     ran: list[tuple[str, nn.Module]] = []
     with ExitStack() as hooks:
         for module, name in names.items():
-            hooks.enter_context(_hooked(module, partial(_append, ran, name)))
+            hooks.enter_context(after_forward(module, partial(_append, ran, name)))
         _run(model)
     width = model.get_input_embeddings().weight.shape[-1]
     width = getattr(model.config, "hidden_size", width)
@@ -137,11 +137,12 @@ def _observe(model: Any, block: Block, scale: float) -> _Observed:
         seen[name] = tensor.reshape(-1, tensor.shape[-1])[-1]
 
     with ExitStack() as hooks:
-        hooks.callback(block.value_projection.register_forward_pre_hook(scaled).remove)
-        hooks.enter_context(_hooked(block.module, lambda m, a, o: note("output", o)))
-        hooks.enter_context(_hooked(block.value_projection, lambda m, a, o: note("projected", o)))
+        hooks.enter_context(before_forward(block.value_projection, scaled))
+        for module, name in ((block.module, "output"), (block.value_projection, "projected")):
+            hooks.enter_context(after_forward(module, lambda m, a, o, n=name: note(n, o)))
         if block.norm_after is not None:
-            hooks.enter_context(_hooked(block.norm_after, lambda m, a, o: note("norm_input", a)))
+            noted = after_forward(block.norm_after, lambda m, a, o: note("norm_input", a))
+            hooks.enter_context(noted)
         _run(model)
     seen.setdefault("norm_input", seen["projected"])
     return _Observed(**seen)
@@ -151,12 +152,3 @@ def _run(model: Any) -> None:
     ids = torch.arange(1, _TOKENS + 1, device=model.device)[None]
     with torch.no_grad():
         model(input_ids=ids)
-
-
-@contextmanager
-def _hooked(module: nn.Module, hook: Callable[..., None]) -> Iterator[None]:
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

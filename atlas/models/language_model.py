@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache
 from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block, find_blocks
 from atlas.models.discovery import discover_blocks
+from atlas.models.hooks import after_forward
 
 Objective = Literal["masked", "causal"]
 
@@ -196,10 +197,6 @@ def value_vectors(projection: nn.Module) -> Tensor:
 def _return_tuples(model: Any, blocks: tuple[Block, ...]) -> bool:
     """Whether blocks return (hidden states, …) or the hidden states alone; runs one token."""
     seen: list[Any] = []
-    handle = blocks[0].module.register_forward_hook(lambda *call: seen.append(call[2]))
-    try:
-        with torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
-    finally:
-        handle.remove()
+    with after_forward(blocks[0].module, lambda *call: seen.append(call[2])), torch.no_grad():
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
     return isinstance(seen[0], tuple)

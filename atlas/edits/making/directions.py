@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from atlas.edits.making.questions import Questions
 from atlas.engine.probe import answer_states
+from atlas.models.hooks import after_forward
 from atlas.models.language_model import LanguageModel
 
 
@@ -82,14 +83,9 @@ def _before(lm: LanguageModel, embedding: nn.Module) -> list[nn.Module]:
         called.append(module)
 
     leaves = [module for module in lm.model.modules() if not list(module.children())]
-    blocks = {id(block.module): block.module for block in lm.blocks}.values()
-    handles = [module.register_forward_hook(note) for module in (*leaves, *blocks)]
-    try:
-        with torch.no_grad():
-            lm.head(torch.zeros(1, lm.d_model, device=lm.model.device, dtype=lm.model.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
+    blocks = [block.module for block in lm.blocks]
+    with after_forward([*leaves, *blocks], note), torch.no_grad():
+        lm.head(torch.zeros(1, lm.d_model, device=lm.model.device, dtype=lm.model.dtype))
     last_block = max(place for place, m in enumerate(called) if m is lm.blocks[-1].module)
     return called[last_block + 1 : called.index(embedding, last_block)]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atlas.engine.probe import frozen_prefixes
+from atlas.models.hooks import after_forward
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
@@ -131,11 +132,8 @@ def _noted(module: nn.Module, seen: list[Tensor]) -> Iterator[None]:
     def note(_: Any, args: Any, output: Any) -> None:
         seen[:] = [output[0] if isinstance(output, tuple) else output]
 
-    handle = module.register_forward_hook(note)
-    try:
+    with after_forward(module, note):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -146,13 +144,9 @@ def _narrowed(lm: LanguageModel, at: Tensor) -> Iterator[bool]:
     if ffn_input is None or shared:
         yield False
         return
-    handle = ffn_input.register_forward_hook(
-        lambda _, args, output: output[torch.arange(len(at), device=at.device), at][:, None]
-    )
-    try:
+    rows = torch.arange(len(at), device=at.device)
+    with after_forward(ffn_input, lambda _, args, output: output[rows, at][:, None]):
         yield True
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -162,8 +156,5 @@ def _added(module: nn.Module, index: Tensor, deltas: Tensor) -> Iterator[None]:
     def add(_: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output + (args[0][..., index].to(deltas.dtype) @ deltas).to(output.dtype)
 
-    handle = module.register_forward_hook(add)
-    try:
+    with after_forward(module, add):
         yield
-    finally:
-        handle.remove()
