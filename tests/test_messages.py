@@ -7,12 +7,8 @@ import pytest
 from library_source import LIBRARY, SOURCES, texts
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
-# Rooms whose messages still name flags.
-UNFINISHED = ("models", "engine")
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(LIBRARY)))
 def test_the_library_names_no_option_of_the_command_line(source: Path) -> None:
-    if source.relative_to(LIBRARY).as_posix().startswith(UNFINISHED):
-        pytest.skip("not yet")
     assert [(text.lineno, text.value) for text in texts(source) if FLAG.search(text.value)] == []

@@ -55,18 +55,13 @@ def _directory_layout(path: Path) -> Layout:
     ):
         if patterns.is_dir() and facts.is_dir():
             return _pararel(patterns, facts)
-    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
-        ".json": atlas_rows,
-        ".jsonl": jsonl_rows,
-        ".csv": csv_rows,
-    }
-    found = [suffix for suffix in readers if any(path.glob(f"*{suffix}"))]
+    found = [suffix for suffix in DIRECTORY_READERS if any(path.glob(f"*{suffix}"))]
     if len(found) > 1:
         kinds = " and ".join(found)
         raise DataError(f"{path} holds {kinds} files: name one of them, or keep one kind")
     if not found:
         raise DataError(f"no dataset in {path}; {UNDERSTOOD}")
-    return Layout(name, lambda: readers[found[0]](path))
+    return Layout(name, lambda: DIRECTORY_READERS[found[0]](path))
 
 
 def _pararel(patterns: Path, facts: Path) -> Layout:
@@ -74,13 +69,7 @@ def _pararel(patterns: Path, facts: Path) -> Layout:
 
 
 def _file_layout(path: Path) -> Layout:
-    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
-        ".json": _json_rows,
-        ".jsonl": jsonl_rows,
-        ".ndjson": jsonl_rows,
-        ".csv": csv_rows,
-    }
-    reader = readers.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path} is not a dataset by its name; {UNDERSTOOD}")
     return Layout(path.stem, lambda: reader(path))
@@ -98,3 +87,17 @@ def _json_rows(path: Path) -> Iterator[Row]:
         yield from bag_rows(document, text, str(path))
     else:
         yield Place(str(path), 1).problem(f"neither a relation nor bags of prompts; {UNDERSTOOD}")
+
+
+# By ending: how a file is read, and how a directory of such files is.
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".json": _json_rows,
+    ".jsonl": jsonl_rows,
+    ".ndjson": jsonl_rows,
+    ".csv": csv_rows,
+}
+DIRECTORY_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".json": atlas_rows,
+    ".jsonl": jsonl_rows,
+    ".csv": csv_rows,
+}

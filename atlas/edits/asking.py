@@ -10,7 +10,7 @@ from atlas.edits.edit import Edit, Overlap, overlapping
 from atlas.edits.in_force import EditInterference
 from atlas.errors import PromptError
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import MASK, cloze, encode
+from atlas.prompts import MASK
 from atlas.selection.chosen import ChosenSelection, OfSelection
 
 LONGEST_WORD = 8  # tokens
@@ -199,7 +199,7 @@ def _encoded(lm: LanguageModel, question: str) -> tuple[list[int], int]:
             )
         text = f"{text} [Y]"
     if lm.objective == "causal":
-        target = encode(cloze(text, _ANY, "causal"), lm.tokenizer, "causal", lm.context)[0]
+        target = lm.targets(text, _ANY)[0]
         return list(target.token_ids), target.position
     mask = lm.tokenizer.mask_token
     ids = lm.tokenizer(text.replace("[Y]", mask), verbose=False)["input_ids"]

@@ -1,7 +1,7 @@
 """Knowledge attribution: prompts → a score for every FFN neuron, with its completeness gap."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -14,12 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from atlas.engine.clean_pass import CleanPass, longest_beside, run_clean
 from atlas.engine.integration import Integration, integrate
 from atlas.engine.memory import default_budget, token_bytes
-from atlas.engine.workers import most_workers, work_off
+from atlas.engine.workers import most_workers, run_workers
 from atlas.errors import ModelError, SettingsError
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Prompt, Target, encode
+from atlas.prompts import Prompt, Target
 
-METHODS = ("integrated-gradients", "activation", "gradient-x-activation")
 MAX_TARGETS = 32  # targets per clean pass: enough rows for any machine, little to wait for
 FEWEST_TARGETS = 8  # that a worker of its own is worth
 Float = NDArray[np.float32]
@@ -79,7 +78,7 @@ def attribute(
     how = Integration(rule, points, tolerance, max_evaluations)
     if method not in METHODS:
         raise SettingsError(f"unknown method '{method}'; choose one of {', '.join(METHODS)}")
-    encoded = [encode(prompt, lm.tokenizer, lm.objective, lm.context) for prompt in prompts]
+    encoded = [lm.encode(prompt) for prompt in prompts]
     return attribute_targets(lm, encoded, method=method, how=how, memory_budget=memory_budget)
 
 
@@ -111,7 +110,7 @@ def attribute_targets(
         rounds = -(-len(flat) // (workers * MAX_TARGETS))
         most = -(-len(flat) // (workers * max(1, rounds)))  # so that all are done at once
         chunks = sorted(_chunks(lm, flat, most, each), key=_tokens, reverse=True)
-        work_off(lm, chunks, work, workers=workers)
+        run_workers(lm, chunks, work, workers=workers)
     return sums.finished(how.tolerance)
 
 
@@ -217,7 +216,7 @@ class _Sums:
 
 
 def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> _Measured:
-    scores, effect, evaluations = _score(clean, method, how, budget)
+    scores, effect, evaluations = METHODS[method](clean, how, budget)
     log_p = clean.logits.log_softmax(-1)
     answer = log_p.gather(1, clean.tokens[:, None])
     top_p, top = log_p.max(-1)
@@ -234,21 +233,39 @@ def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> _M
     )
 
 
-def _score(
-    clean: CleanPass, method: str, how: Integration, budget: int
-) -> tuple[Float, NDArray[np.float64], NDArray[np.int64]]:
-    """Scores [target, layer, neuron], effects and evaluations [target, layer] of a clean pass."""
-    layers, targets = clean.projected.shape[:2]
-    if method == "integrated-gradients":
-        integral = integrate(clean, how, budget)
-        effect = integral.effect.T.cpu().double().numpy()
-        scores = _by_target(_times_gradient(clean, integral.gradient))
-        return scores, effect, integral.evaluations.T.numpy()
-    unmeasured = np.full((targets, layers), np.nan)
-    if method == "activation":
-        return _by_target(clean.activations), unmeasured, np.zeros((targets, layers), np.int64)
+# Scores [target, layer, neuron], effects and evaluations [target, layer] of a clean pass.
+_Scored = tuple[Float, NDArray[np.float64], NDArray[np.int64]]
+
+
+def _integrated_gradients(clean: CleanPass, how: Integration, budget: int) -> _Scored:
+    integral = integrate(clean, how, budget)
+    effect = integral.effect.T.cpu().double().numpy()
+    scores = _by_target(_times_gradient(clean, integral.gradient))
+    return scores, effect, integral.evaluations.T.numpy()
+
+
+def _activation(clean: CleanPass, how: Integration, budget: int) -> _Scored:
+    return _by_target(clean.activations), *_unmeasured(clean, evaluations=0)
+
+
+def _gradient_x_activation(clean: CleanPass, how: Integration, budget: int) -> _Scored:
     scores = _by_target(_times_gradient(clean, clean.gradient))
-    return scores, unmeasured, np.ones((targets, layers), np.int64)
+    return scores, *_unmeasured(clean, evaluations=1)
+
+
+METHODS: dict[str, Callable[[CleanPass, Integration, int], _Scored]] = {
+    "integrated-gradients": _integrated_gradients,
+    "activation": _activation,
+    "gradient-x-activation": _gradient_x_activation,
+}
+
+
+def _unmeasured(
+    clean: CleanPass, evaluations: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Effects that a method does not measure, and as many evaluations everywhere."""
+    layers, targets = clean.projected.shape[:2]
+    return np.full((targets, layers), np.nan), np.full((targets, layers), evaluations, np.int64)
 
 
 def _times_gradient(clean: CleanPass, gradient: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 The attribution integral (eq. 4 of Dai et al. 2022) is approximated by Σ_k weights[k]·f(alphas[k]).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,6 @@ from numpy.typing import NDArray
 from atlas.errors import SettingsError
 
 Float = NDArray[np.float64]
-FIXED_RULES = ("riemann-left", "riemann-right", "riemann-linspace", "gauss-legendre")
-RULES = ("adaptive", *FIXED_RULES)
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,26 @@ def fixed(rule: str, points: int) -> Quadrature:
         raise SettingsError(f"unknown rule '{rule}'; choose one of {', '.join(RULES)}")
     if points < 1:
         raise SettingsError(f"points must be at least 1, got {points}")
-    if rule == "gauss-legendre":
-        nodes, weights = np.polynomial.legendre.leggauss(points)
-        return Quadrature((nodes + 1) / 2, weights / 2)
-    steps = np.arange(points) / points
-    alphas = {
-        "riemann-left": steps,
-        "riemann-right": steps + 1 / points,
-        "riemann-linspace": np.linspace(0, 1, points),
-    }[rule]
-    return Quadrature(alphas, np.full(points, 1 / points))
+    return _FIXED[rule](points)
+
+
+def _gauss_legendre(points: int) -> Quadrature:
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    return Quadrature((nodes + 1) / 2, weights / 2)
+
+
+def _equally_weighted(alphas: Float) -> Quadrature:
+    return Quadrature(alphas, np.full(len(alphas), 1 / len(alphas)))
+
+
+_FIXED: dict[str, Callable[[int], Quadrature]] = {
+    "riemann-left": lambda points: _equally_weighted(np.arange(points) / points),
+    "riemann-right": lambda points: _equally_weighted(np.arange(points) / points + 1 / points),
+    "riemann-linspace": lambda points: _equally_weighted(np.linspace(0, 1, points)),
+    "gauss-legendre": _gauss_legendre,
+}
+FIXED_RULES = tuple(_FIXED)
+RULES = ("adaptive", *FIXED_RULES)
 
 
 LEAST_P = 1e-30  # below, gradients of P have lost their digits in float32

@@ -30,7 +30,7 @@ def most_workers(lm: LanguageModel) -> int:
     return torch.get_num_threads()
 
 
-def work_off(
+def run_workers(
     lm: LanguageModel,
     tasks: Sequence[Task],
     work: Callable[[LanguageModel, Task], None],

@@ -7,7 +7,7 @@ from atlas.engine.clean_pass import longest_beside
 from atlas.facts import Fact, Relation, Template
 from atlas.indexing.records import prompt_id
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Target, UnusablePrompt, cloze, encode, fill
+from atlas.prompts import Target, UnusablePrompt, fill
 
 BATCH_FLOPS = 5e11  # a batch's rough work: some seconds on a laptop
 LARGEST_BATCH = 64  # prompts
@@ -61,8 +61,7 @@ def _fits(lm: LanguageModel, batch: list[AskedPrompt], prompt: AskedPrompt) -> b
 def _asked(lm: LanguageModel, fact: Fact, template: Template) -> AskedPrompt:
     identity = prompt_id(fact.fact_id, template.template_id)
     try:
-        prompt = cloze(fill(template, fact), fact.object, lm.objective)
-        return AskedPrompt(identity, encode(prompt, lm.tokenizer, lm.objective, lm.context))
+        return AskedPrompt(identity, lm.targets(fill(template, fact), fact.object))
     except UnusablePrompt as unusable:
         return AskedPrompt(identity, (), unusable.reason)
 

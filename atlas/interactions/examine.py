@@ -14,7 +14,7 @@ from atlas.interactions.stored import (
 )
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance
-from atlas.prompts import Target, cloze, encode
+from atlas.prompts import Target
 from atlas.store.atlas_file import AtlasFile
 
 FACTS, QUESTIONS = 64, 100_000  # examined side by side; questions that they may ask at once
@@ -102,10 +102,7 @@ def examine_facts(
 
 
 def _encoded(lm: LanguageModel, fact: UnexaminedFact) -> list[list[Target]]:
-    return [
-        encode(cloze(text, fact.object, lm.objective), lm.tokenizer, lm.objective, lm.context)
-        for text in fact.texts
-    ]
+    return [lm.targets(text, fact.object) for text in fact.texts]
 
 
 def _suppressed(

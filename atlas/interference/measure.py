@@ -24,7 +24,6 @@ from atlas.interference.stored import (
     record_measurements,
 )
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import cloze, encode
 from atlas.queries.facts import NamedFact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.statistics import separation, spearman
@@ -141,11 +140,7 @@ def _measured(
     lm: LanguageModel, neurons: Sequence[tuple[int, int]], chosen: Sequence[_Chosen]
 ) -> list[Measurement]:
     encoded = [
-        encode(
-            cloze(text, choice.fact.object, lm.objective), lm.tokenizer, lm.objective, lm.context
-        )
-        for choice in chosen
-        for text in choice.fact.texts
+        lm.targets(text, choice.fact.object) for choice in chosen for text in choice.fact.texts
     ]
     # Both ways in one pass: equal inputs stand side by side, and causal models share a prefix.
     factors = torch.ones(2, len(encoded), len(neurons))

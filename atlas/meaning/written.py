@@ -24,7 +24,7 @@ from atlas.engine.interventions import check_neurons
 from atlas.errors import ReadOnlyAtlas
 from atlas.meaning.stored import Meaning, prompts_to_linearise_at, record_meaning
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Target, cloze, encode
+from atlas.prompts import Target
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.atlas_file import AtlasFile
 
@@ -41,10 +41,7 @@ def store_meaning(
     check_neurons(lm, [(layer, neuron)])
     with atlas.reading() as connection:
         prompts = prompts_to_linearise_at(connection, selection.run_id, layer, neuron, PROMPTS)
-    encoded = [
-        encode(cloze(p.text, p.object, lm.objective), lm.tokenizer, lm.objective, lm.context)
-        for p in prompts
-    ]
+    encoded = [lm.targets(p.text, p.object) for p in prompts]
     tokens = written_tokens(lm, layer, neuron, encoded)
     with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as connection:
         record_meaning(connection, lm.model_id, layer, neuron, tokens)

@@ -31,10 +31,14 @@ def choose_device(name: str) -> torch.device:
     if re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name) is None:
         raise SettingsError(f"unknown device {name!r}: choose auto, cpu, cuda, cuda:N or mps")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise SettingsError("device 'mps' is not available here: use --device auto or cpu")
+        raise SettingsError(
+            "device 'mps' is not available here: use auto or cpu", parameters=["device"]
+        )
     if kind == "cuda":
         if not torch.cuda.is_available():
-            raise SettingsError(f"device {name!r} is not available here: use --device auto or cpu")
+            raise SettingsError(
+                f"device {name!r} is not available here: use auto or cpu", parameters=["device"]
+            )
         count = torch.cuda.device_count()
         if index and int(index) >= count:
             raise SettingsError(f"device {name!r} does not exist: the last one is cuda:{count - 1}")
@@ -45,7 +49,9 @@ def check_dtype_on_device(dtype: torch.dtype, device: torch.device) -> None:
     """Raise SettingsError if the device cannot compute in `dtype`."""
     if not _computes(dtype, device):
         name = str(dtype).removeprefix("torch.")
-        raise SettingsError(f"device '{device}' cannot compute in {name}: use --dtype float32")
+        raise SettingsError(
+            f"device '{device}' cannot compute in {name}: use float32", parameters=["dtype"]
+        )
 
 
 def move_weights(model: Any, device: torch.device) -> None:
@@ -63,7 +69,8 @@ def move_weights(model: Any, device: torch.device) -> None:
     except (RuntimeError, MemoryError) as error:
         raise SettingsError(
             f"the model does not fit on device '{device}' ({one_line(error, 100)}): "
-            "use a smaller model or --dtype bfloat16"
+            "use a smaller model, or bfloat16",
+            parameters=["dtype"],
         ) from error
 
 

@@ -65,7 +65,7 @@ def check_gguf(path: Path) -> GGUFHeader:
     if header.parts > 1:
         raise UnsupportedArchitecture(
             f"{str(path)!r} is one of {header.parts} parts: merge them with "
-            "`llama-gguf-split --merge`"
+            "llama.cpp's llama-gguf-split"
         )
     return header
 

@@ -15,6 +15,7 @@ from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block, find_blocks
 from atlas.models.discovery import discover_blocks
 from atlas.models.hooks import after_forward
+from atlas.prompts import Prompt, Target, cloze, encode
 
 Objective = Literal["masked", "causal"]
 
@@ -132,6 +133,14 @@ class LanguageModel:
             *(module.config for module in modules if hasattr(module, "config")),
         ]
         return copy.deepcopy(self, {id(item): item for item in shared})
+
+    def encode(self, prompt: Prompt) -> list[Target]:
+        """A prompt's targets, one an answer token. Raises UnusablePrompt."""
+        return encode(prompt, self.tokenizer, self.objective, self.context)
+
+    def targets(self, text: str, answer: str) -> list[Target]:
+        """The targets of a text whose answer's place is `[Y]`. Raises UnusablePrompt."""
+        return self.encode(cloze(text, answer, self.objective))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

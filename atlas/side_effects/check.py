@@ -15,7 +15,6 @@ from atlas.edits.edit import Edit
 from atlas.edits.in_force import edits_in_force
 from atlas.engine.probe import Probed, probe
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Target, cloze, encode
 from atlas.side_effects.scopes import Scope, ScopedPrompt, checked_by, scoped_prompts
 from atlas.side_effects.stored import SideEffect, checked_prompts, record_side_effects
 from atlas.store.atlas_file import AtlasFile
@@ -120,16 +119,11 @@ class _Check:
 
 def effects_on(lm: LanguageModel, edit: Edit, prompts: Sequence[ScopedPrompt]) -> list[SideEffect]:
     """Ask the prompts without the edit and with it; the weights are the model's own again after."""
-    encoded = [_targets(lm, prompt) for prompt in prompts]
+    encoded = [lm.targets(prompt.text, prompt.answer) for prompt in prompts]
     before = probe(lm, encoded)
     with applied(lm, edit):
         after = probe(lm, encoded)
     return [_effect(prompt, i, before, after) for i, prompt in enumerate(prompts)]
-
-
-def _targets(lm: LanguageModel, prompt: ScopedPrompt) -> list[Target]:
-    asked = cloze(prompt.text, prompt.answer, lm.objective)
-    return encode(asked, lm.tokenizer, lm.objective, lm.context)
 
 
 def _effect(prompt: ScopedPrompt, i: int, before: Probed, after: Probed) -> SideEffect:

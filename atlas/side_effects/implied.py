@@ -12,7 +12,7 @@ from atlas.edits.edit import Edit
 from atlas.engine.probe import probe
 from atlas.facts import Fact, Template
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Target, UnusablePrompt, cloze, encode, fill
+from atlas.prompts import Target, UnusablePrompt, fill
 from atlas.side_effects.implied_facts import ImpliedEffect, ImpliedFact
 
 
@@ -106,8 +106,7 @@ def _question(
     for text in implied.templates:
         filled = fill(Template(implied.relation_id, text), fact)
         try:
-            prompt = cloze(filled, object_, lm.objective)
-            encoded.append(encode(prompt, lm.tokenizer, lm.objective, lm.context))
+            encoded.append(lm.targets(filled, object_))
         except UnusablePrompt:
             continue
     return _Question(implied, subject, object_, wanted, encoded)

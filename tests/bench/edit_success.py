@@ -31,9 +31,9 @@ from atlas.edits.making import sources
 from atlas.edits.making.basis import (
     EditBasis,
     read_basis,
-    update_deltas,
     value_vectors,
 )
+from atlas.edits.making.methods import update_deltas
 from atlas.edits.making.outcomes import measured_outcomes
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings

@@ -10,7 +10,7 @@ from tiny_models import FAMILIES, tiny
 
 from atlas.engine import attribution
 from atlas.engine.attribution import attribute
-from atlas.engine.workers import most_workers, work_off
+from atlas.engine.workers import most_workers, run_workers
 from atlas.prompts import Prompt
 
 IDS = torch.tensor([[1, 2, 3]])
@@ -42,7 +42,7 @@ def test_every_task_is_done_once_in_order_of_the_tasks(workers, threads):
         begun.append(task)
         seen.add(threading.current_thread().name)
 
-    work_off(tiny_language_model("bert"), range(20), work, workers=workers)
+    run_workers(tiny_language_model("bert"), range(20), work, workers=workers)
     assert sorted(begun) == list(range(20))
     if workers == 1:
         assert begun == list(range(20))
@@ -51,7 +51,7 @@ def test_every_task_is_done_once_in_order_of_the_tasks(workers, threads):
 
 
 def test_no_tasks_are_no_work(threads):
-    work_off(tiny_language_model("bert"), [], None, workers=3)
+    run_workers(tiny_language_model("bert"), [], None, workers=3)
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -66,7 +66,7 @@ def test_workers_are_at_work_at_the_same_time_and_share_torchs_threads(workers, 
         shares.append(torch.get_num_threads())
 
     lm = tiny_language_model("gpt2")
-    work_off(lm, range(2 * workers), work, workers=workers)
+    run_workers(lm, range(2 * workers), work, workers=workers)
     assert len(models) == workers
     assert id(lm.model) in models
     assert set(shares) == {threads // workers}
@@ -98,7 +98,7 @@ def test_a_failure_stops_the_others_and_is_raised(culprit, threads):
         done.append(task)
 
     with pytest.raises(Broken):
-        work_off(tiny_language_model("gpt2"), range(1_000), work, workers=2)
+        run_workers(tiny_language_model("gpt2"), range(1_000), work, workers=2)
     assert len(done) < 900
     assert torch.get_num_threads() == threads
     assert not helpers_alive()
@@ -115,7 +115,7 @@ def test_ctrl_c_ends_helpers_at_their_next_block(threads):
             model.model(input_ids=IDS)
 
     with pytest.raises(KeyboardInterrupt):
-        work_off(tiny_language_model("bert"), range(3), work, workers=3)
+        run_workers(tiny_language_model("bert"), range(3), work, workers=3)
     assert torch.get_num_threads() == threads
     assert not helpers_alive()
 

@@ -8,9 +8,8 @@ threshold and the neurons called common, which rest on all facts of the relation
 others published, which are taken as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import torch
@@ -18,10 +17,8 @@ from torch import Tensor
 
 from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making import sources
-from atlas.edits.making.directions import output_directions, paper_deltas, pulled_back
-from atlas.edits.making.questions import ask_for, held_apart
+from atlas.edits.making.questions import split_held_out
 from atlas.edits.making.settings import EditSettings
-from atlas.edits.making.solving import MARGIN, solve_deltas
 from atlas.edits.making.sources import EditedFact, MeasuredPrompt
 from atlas.errors import EditError
 from atlas.models.language_model import LanguageModel
@@ -61,7 +58,7 @@ def read_basis(
                 f"run {selection.run_id} has measured no prompt of {named_fact(fact)}: index "
                 f"relation {fact.relation_id} first"
             )
-        learnt, held_out = held_apart(prompts, settings.held_out)
+        learnt, held_out = split_held_out(prompts, settings.held_out)
         ids = [prompt.prompt_id for prompt in learnt]
         widened, count = None, settings.neurons
         if count is None:
@@ -82,67 +79,6 @@ def read_basis(
             f"{named_fact(fact)} has no neuron with a positive score: edit another fact"
         )
     return EditBasis(selection, fact, tuple(learnt), tuple(held_out), tuple(neurons), widened)
-
-
-@dataclass(frozen=True, eq=False)
-class FoundDeltas:
-    """What a method found."""
-
-    deltas: Tensor  # [neuron, d_model]
-    settings: Mapping[str, Any]  # what the edit's settings will say of it
-    kept: tuple[MeasuredPrompt, ...] = ()  # prompts of others that it was to leave in place
-
-
-def update_deltas(
-    lm: LanguageModel,
-    atlas: AtlasFile,
-    basis: EditBasis,
-    new_object: str,
-    settings: EditSettings,
-) -> FoundDeltas:
-    """Deltas for the basis's neurons by the settings' method."""
-    wanted = ask_for(lm, basis.prompts, new_object)
-    ask_for(lm, basis.held_out, new_object)  # refused before anything is computed
-    if settings.method == "paper":
-        asked = (ask_for(lm, basis.prompts), wanted)
-        if settings.pull_back:
-            e_old, e_new = (pulled_back(lm, questions) for questions in asked)
-        else:  # the answer's tokens are the same in every prompt
-            tokens = ([target.token for target in questions[0]] for questions in asked)
-            e_old, e_new = (output_directions(lm, ids).mean(0) for ids in tokens)
-        vectors = value_vectors(lm, basis.neurons)
-        deltas = paper_deltas(vectors, e_old, e_new, settings.lambda1, settings.lambda2)
-        deltas = _signs(lm, atlas, basis)[:, None] * deltas
-        chosen = {name: getattr(settings, name) for name in ("lambda1", "lambda2", "pull_back")}
-        return FoundDeltas(deltas, chosen)
-    with atlas.reading() as con:
-        kept = sources.prompts_to_keep(
-            con, basis.selection, basis.fact, basis.neurons, settings.keep
-        )
-    solved = solve_deltas(lm, basis.neurons, wanted, ask_for(lm, kept))
-    found = {
-        "keep": settings.keep,
-        "margin": MARGIN,
-        "reached": round(solved.reached, 6),
-        "broken": round(solved.broken, 6),
-        "steps": solved.steps,
-        "kept_facts": sorted({prompt.fact_id for prompt in kept}),
-    }
-    return FoundDeltas(solved.deltas, found, tuple(kept))
-
-
-def _signs(lm: LanguageModel, atlas: AtlasFile, basis: EditBasis) -> Tensor:
-    """-1 for neurons whose activation on the prompts is negative on average, else 1; [neuron].
-
-    A neuron writes activation times value vector. The paper's models have activations that are
-    positive wherever they matter; those of a gated MLP (Llama) have either sign, and a delta
-    towards the new object would push a negative one away from it.
-    """
-    with atlas.reading() as con:
-        ids = [prompt.prompt_id for prompt in basis.prompts]
-        mean = edit_neurons.mean_activations(con, basis.selection.run_id, ids)
-    signs = [-1.0 if mean.get(neuron, 1.0) < 0 else 1.0 for neuron in basis.neurons]
-    return torch.tensor(signs, device=lm.model.device)
 
 
 def value_vectors(lm: LanguageModel, neurons: Neurons) -> Tensor:

@@ -23,9 +23,9 @@ from atlas.edits.making.basis import (
     named_fact,
     read_basis,
     selection_of_model,
-    update_deltas,
     value_vectors,
 )
+from atlas.edits.making.methods import update_deltas
 from atlas.edits.making.outcomes import measured_kept, measured_outcomes
 from atlas.edits.making.settings import EditSettings, require_factor, require_other_object
 from atlas.edits.stored import Held, held_before, read_edits, record_edit

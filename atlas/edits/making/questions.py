@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from atlas.edits.making.sources import MeasuredPrompt
 from atlas.errors import EditError
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Target, UnusablePrompt, cloze, encode
+from atlas.prompts import Target, UnusablePrompt
 
 Questions = list[list[Target]]  # per prompt one target per answer token
 
 
-def held_apart(
+def split_held_out(
     prompts: Sequence[MeasuredPrompt], share: float
 ) -> tuple[list[MeasuredPrompt], list[MeasuredPrompt]]:
     """The prompts that an edit is made from, and those held out: ⌊share · prompts⌋ of them.
@@ -32,10 +32,9 @@ def ask_for(
     """
     questions = []
     for prompt in prompts:
-        asked = prompt.object if answer is None else answer
+        wanted = prompt.object if answer is None else answer
         try:
-            cloze_prompt = cloze(prompt.text, asked, lm.objective)
-            questions.append(encode(cloze_prompt, lm.tokenizer, lm.objective, lm.context))
+            questions.append(lm.targets(prompt.text, wanted))
         except UnusablePrompt as unusable:
-            raise EditError(f"{lm.name} cannot be asked for '{asked}': {unusable}") from unusable
+            raise EditError(f"{lm.name} cannot be asked for '{wanted}': {unusable}") from unusable
     return questions

@@ -160,18 +160,3 @@ def prompts_to_keep(
             "count": count,
         },
     )
-
-
-def objects_of(con: duckdb.DuckDBPyConnection, relation_id: str) -> list[str]:
-    """The relation's objects, most frequent first."""
-    rows = con.execute(
-        """
-        SELECT object
-        FROM facts
-        WHERE relation_id = ?
-        GROUP BY object
-        ORDER BY count(*) DESC, object
-        """,
-        [relation_id],
-    ).fetchall()
-    return [str(row[0]) for row in rows]
