@@ -100,21 +100,30 @@ def _in_block(page: str, lines: list[str], start: int, end: int) -> Iterator[Sho
 
 
 def refreshed(page: str) -> str:
-    """The page with what its commands print now."""
+    """The page with what its commands print now; all of them are run, in their order."""
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
-    for shown in reversed(shown_commands(page)):
-        if not lines[shown.first][4:].startswith("$ ") or shown.arguments[0] == "index":
-            continue
-        printed = subprocess.run(
-            [sys.executable, "-m", "atlas_cli.main", *shown.arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        ).stdout.splitlines()
-        body = shown.first + shown.command.count("\n") + 1
-        lines[body : shown.last] = [f"    {line}".rstrip() for line in _cut(printed, shown.output)]
+    printed = [(shown, _printed(shown)) for shown in shown_commands(page) if not _indexes(shown)]
+    for shown, output in reversed(printed):
+        if lines[shown.first][4:].startswith("$ "):
+            body = shown.first + shown.command.count("\n") + 1
+            kept = _cut(output, shown.output)
+            lines[body : shown.last] = [f"    {line}".rstrip() for line in kept]
     return "\n".join(lines) + "\n"
+
+
+def _printed(shown: Shown) -> list[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "atlas_cli.main", *shown.arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+
+
+def _indexes(shown: Shown) -> bool:
+    return shown.arguments[0] == "index"
 
 
 def _cut(printed: list[str], before: tuple[str, ...]) -> list[str]:

@@ -1,0 +1,150 @@
+"""A command parses, makes one library call, and renders: nothing else is the command line's."""
+
+import ast
+import functools
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invocation import run
+from stored_edits import Edited
+from stored_edits import build as build_edited
+
+import atlas.jobs
+from atlas.atlas import Atlas
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "cli").rglob("*.py"))
+SQL = re.compile(r"\bSELECT\b.*\bFROM\b|\bDELETE FROM\b|\bINSERT INTO\b|\bUPDATE \w+\s+SET\b", re.S)
+# What the command line may take from the rooms beside types: how words are read and written.
+HELPERS = {"parse_neuron", "labelled", "known_as", "plain", "about", "open_atlas", "index"}
+
+
+def _calls_of_click(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and "click" in ast.unparse(node.func):
+            yield node
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_command_holds_sql(source: Path) -> None:
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    examples = {id(node) for call in _calls_of_click(tree) for node in ast.walk(call)}
+    found = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in examples
+        and SQL.search(node.value)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_command_takes_nothing_but_types_and_words_from_the_rooms(source: Path) -> None:
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    names = {
+        name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("atlas.")
+        for name in node.names
+    }
+    work = {name for name in names if name.islower()} - HELPERS
+    assert work == ALLOWED.get(source.relative_to(ROOT).as_posix(), set())
+
+
+# Not about an atlas: checking a dataset asks no atlas, and an import may make one.
+ALLOWED = {
+    "cli/data.py": {"inspect_dataset", "dataset_counts"},
+    "cli/import_.py": {"import_published"},
+}
+
+
+@pytest.fixture(scope="module")
+def ready(saved_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Edited:
+    """An atlas of the tiny BERT with an edit in it."""
+    edited = build_edited(tmp_path_factory.mktemp("one-call"), saved_bert)
+    edited.store()
+    return edited
+
+
+COMMANDS = (
+    "info",
+    "overlap",
+    "overlap --by layer",
+    "overlap --by object",
+    "select --preset paper",
+    "selections list",
+    "selections use paper",
+    "sql SELECT(1)",
+    "sql --explain-views",
+    "query --neuron 1:0",
+    "query --fact P36-0",
+    "query --relation P36",
+    "query --hubs",
+    "query --shared P36-0 P36-1",
+    "query --neighbours P36-0",
+    "query --interference P36-0",
+    "query --interference P36-0 --measure --facts 1 --model {model}",
+    "query --neuron 1:0 --meaning --model {model}",
+    "edit list",
+    "edit show 1",
+    "edit diff 1 1",
+    "edit apply 1 --ask Dublin_is_[MASK]. --model {model}",
+    "edit check 1 --model {model}",
+    "edit erase P36-1 --neurons 2 --model {model}",
+    "edit suppress P36-1 --neurons 2 --factor 2 --model {model}",
+    "edit update P36-1 --to Dublin --method paper --neurons 2 --model {model}",
+    "edit export 1 --delta {out}/edit.safetensors",
+    "edit import {out}/edit.safetensors",
+    "edit revert 1",
+    "edit revert 1 --undo",
+    "export run --to {out}/run {run}",
+    "plot layers --to {out}/layers.svg",
+    "edit delete 1",
+)
+
+
+def test_every_command_makes_one_library_call(
+    ready: Edited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "atlas.duckdb"
+    shutil.copy(ready.atlas.path, path)
+    with ready.atlas.reading() as connection:
+        row = connection.execute("SELECT run_id FROM runs").fetchone()
+    assert row
+    calls: list[str] = []
+    depth = [0]
+
+    def counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not depth[0]:
+                calls.append(name)
+            depth[0] += 1
+            try:
+                return method(*arguments, **options)
+            finally:
+                depth[0] -= 1
+
+        return call
+
+    for name, method in vars(Atlas).items():
+        if callable(method) and not name.startswith("_"):
+            monkeypatch.setattr(Atlas, name, counted(name, method))
+    places = {"model": ready.directory, "out": tmp_path, "run": row[0]}
+    for command in COMMANDS:
+        calls.clear()
+        words = [word.format(**places) for word in command.split()]
+        result = run(*words, "--db", str(path))
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+        assert len(calls) == 1, f"{command}: {calls}"
+    assert {command.split()[0] for command in COMMANDS} | {"index", "import", "data"} == set(
+        sys.modules["atlas_cli.main"].SUBCOMMANDS
+    )
+    assert callable(atlas.jobs.index)
