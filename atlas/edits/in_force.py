@@ -35,7 +35,7 @@ class ExportedEdits(OfSelection, rows="overlaps"):
     interference: tuple[EditInterference, ...]  # edits that disturb another's fact
 
 
-def edits_in_force(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[Edit]:
+def edits_in_force(connection: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[Edit]:
     """The edits with these numbers, in that order, all of one model.
 
     NotFound for a number that there is not; EditError for an edit that is named twice or reverted,
@@ -44,7 +44,7 @@ def edits_in_force(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[E
     for edit_id in ids:
         if list(ids).count(edit_id) > 1:
             raise EditError(f"edit {edit_id} is named twice: name it once")
-    edits = read_edits(con, ids)
+    edits = read_edits(connection, ids)
     for edit in edits:
         if edit.state != "stored":
             raise EditError(
@@ -58,19 +58,21 @@ def edits_in_force(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> list[E
     return edits
 
 
-def selection_of(con: duckdb.DuckDBPyConnection, edits: Sequence[Edit]) -> ChosenSelection | None:
+def selection_of(
+    connection: duckdb.DuckDBPyConnection, edits: Sequence[Edit]
+) -> ChosenSelection | None:
     """The one selection whose neurons all these edits change; None where there is no such one."""
     ids = {edit.selection_id for edit in edits}
-    return find_selection(con, ids.pop()) if len(ids) == 1 else None
+    return find_selection(connection, ids.pop()) if len(ids) == 1 else None
 
 
 def interfering_edits(
-    con: duckdb.DuckDBPyConnection, edits: Sequence[Edit]
+    connection: duckdb.DuckDBPyConnection, edits: Sequence[Edit]
 ) -> list[EditInterference]:
     """Pairs of edits of which one is predicted to disturb the other's fact, the worst first."""
     found = []
     for edit in edits if len(edits) > 1 else ():
-        facts = _predicted(con, edit)
+        facts = _predicted(connection, edit)
         for other in edits:
             share = facts.get(other.fact_id or "", 0.0)
             if other is not edit and other.fact_id != edit.fact_id and share >= INTERFERES:
@@ -86,20 +88,20 @@ def interfering_edits(
     return sorted(found, key=lambda pair: (-pair.predicted, pair.edit_id, pair.other_id))
 
 
-def _predicted(con: duckdb.DuckDBPyConnection, edit: Edit) -> dict[str, float]:
+def _predicted(connection: duckdb.DuckDBPyConnection, edit: Edit) -> dict[str, float]:
     """Predicted interference of an edit's neurons by fact; nothing where no run can tell."""
     if edit.run_id is None:
         return {}
     try:
-        predicted = predicted_interference(con, edit.run_id, edit.named_neurons)
+        predicted = predicted_interference(connection, edit.run_id, edit.named_neurons)
     except NoScores:
         return {}
     return {fact.fact_id: fact.predicted for fact in predicted}
 
 
-def require_models(con: duckdb.DuckDBPyConnection, edits: Sequence[Edit]) -> None:
+def require_models(connection: duckdb.DuckDBPyConnection, edits: Sequence[Edit]) -> None:
     """EditError unless the atlas holds the model of every edit: only there can it be used."""
-    rows = con.execute(
+    rows = connection.execute(
         """
         SELECT model_id, name
         FROM models

@@ -109,11 +109,11 @@ class EditReport(OfSelection, rows="neurons"):
 
 
 def edit_report(
-    con: duckdb.DuckDBPyConnection, edit_id: int, *, before: Held | None = None
+    connection: duckdb.DuckDBPyConnection, edit_id: int, *, before: Held | None = None
 ) -> EditReport:
     """The edit in full; NotFound without such an edit."""
-    (edit,) = read_edits(con, [edit_id])
-    names = con.execute(
+    (edit,) = read_edits(connection, [edit_id])
+    names = connection.execute(
         """
         SELECT (SELECT name FROM models WHERE model_id = $model_id),
                (SELECT label FROM relations WHERE relation_id = $relation_id),
@@ -122,7 +122,7 @@ def edit_report(
         {"model_id": edit.model_id, "relation_id": edit.relation_id, "edit_id": edit_id},
     ).fetchall()
     model, relation, checked = names[0]
-    outcomes = _outcomes(con, edit_id)
+    outcomes = _outcomes(connection, edit_id)
     settings = json.loads(json.dumps(dict(edit.settings)))
     measured = [settings.pop(name, None) for name in MEASURED]
     return EditReport(
@@ -145,14 +145,14 @@ def edit_report(
         created_at=edit.created_at,
         atlas_version=edit.atlas_version,
         settings=settings,
-        neurons=_neurons(con, edit),
-        summary=_summary(con, edit_id),
+        neurons=_neurons(connection, edit),
+        summary=_summary(connection, edit_id),
         outcomes=outcomes,
         checked_prompts=int(checked),
         kept=None if None in measured else KeptPrompts(*measured),
         hardly_changed=_hardly_changed(edit, outcomes),
         before=before,
-        selection=find_selection(con, edit.selection_id),
+        selection=find_selection(connection, edit.selection_id),
     )
 
 
@@ -169,8 +169,8 @@ def _hardly_changed(edit: Edit, outcomes: Sequence[PromptOutcome]) -> str | None
     return f"P({edit.old_object}) {went} from {before:.3g} to {after:.3g} and {answers} stayed"
 
 
-def _neurons(con: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:
-    served = con.execute(
+def _neurons(connection: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:
+    served = connection.execute(
         """
         SELECT d.layer, d.neuron, n.facts
         FROM edit_deltas AS d
@@ -189,9 +189,9 @@ def _neurons(con: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:
     return sorted(neurons, key=lambda n: (-n.norm, n.layer, n.neuron))
 
 
-def _outcomes(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[PromptOutcome]:
+def _outcomes(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[PromptOutcome]:
     return fetch(
-        con,
+        connection,
         PromptOutcome,
         """
         SELECT p.text,
@@ -215,9 +215,9 @@ def _outcomes(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[PromptOutcom
     )
 
 
-def _summary(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[OutcomeSummary]:
+def _summary(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[OutcomeSummary]:
     return fetch(
-        con,
+        connection,
         OutcomeSummary,
         """
         SELECT held_out,

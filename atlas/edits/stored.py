@@ -92,13 +92,13 @@ def held_before(connection: duckdb.DuckDBPyConnection, edit: Edit) -> Held:
 
 
 def record_edit(
-    con: duckdb.DuckDBPyConnection, edit: Edit, outcomes: Sequence[EditOutcome] = ()
+    connection: duckdb.DuckDBPyConnection, edit: Edit, outcomes: Sequence[EditOutcome] = ()
 ) -> int:
     """Add an edit with its outcomes; returns its number, that of the equal edit if there is one.
 
     An equal edit that was reverted is in force again; one without outcomes gets them.
     """
-    known = con.execute(
+    known = connection.execute(
         """
         SELECT edit_id
         FROM edits
@@ -109,11 +109,11 @@ def record_edit(
     ).fetchone()
     if known is not None:
         edit_id = int(known[0])
-        set_edit_state(con, edit_id, "stored")
-        if not edit_outcomes(con, edit_id):
-            _record_outcomes(con, edit_id, outcomes)
+        set_edit_state(connection, edit_id, "stored")
+        if not edit_outcomes(connection, edit_id):
+            _record_outcomes(connection, edit_id, outcomes)
         return edit_id
-    (last,) = fetch_one(con, "SELECT coalesce(max(edit_id), 0) FROM edits")
+    (last,) = fetch_one(connection, "SELECT coalesce(max(edit_id), 0) FROM edits")
     edit_id = int(last) + 1
     row = {
         "edit_id": edit_id,
@@ -126,7 +126,7 @@ def record_edit(
         "created_at": datetime.now(UTC).replace(tzinfo=None),  # the atlas's times are UTC
         "settings": json.dumps(dict(edit.settings), sort_keys=True),
     }
-    con.execute(
+    connection.execute(
         f"""
         INSERT INTO edits ({", ".join(row)})
         VALUES ({", ".join("?" * len(row))})
@@ -134,7 +134,7 @@ def record_edit(
         list(row.values()),
     )
     bulk.insert(
-        con,
+        connection,
         "edit_deltas",
         {
             "edit_id": [edit_id] * len(edit.neurons),
@@ -143,18 +143,18 @@ def record_edit(
             "delta": list(edit.deltas),
         },
     )
-    _record_outcomes(con, edit_id, outcomes)
+    _record_outcomes(connection, edit_id, outcomes)
     return edit_id
 
 
 def _record_outcomes(
-    con: duckdb.DuckDBPyConnection, edit_id: int, outcomes: Sequence[EditOutcome]
+    connection: duckdb.DuckDBPyConnection, edit_id: int, outcomes: Sequence[EditOutcome]
 ) -> None:
     if not outcomes:
         return
     rows = [{"edit_id": edit_id, **asdict(outcome)} for outcome in outcomes]
     names = ", ".join(rows[0])
-    con.executemany(
+    connection.executemany(
         f"""
         INSERT INTO edit_outcomes ({names})
         VALUES ({", ".join("?" * len(rows[0]))})
@@ -163,12 +163,14 @@ def _record_outcomes(
     )
 
 
-def read_edits(con: duckdb.DuckDBPyConnection, ids: Sequence[int] | None = None) -> list[Edit]:
+def read_edits(
+    connection: duckdb.DuckDBPyConnection, ids: Sequence[int] | None = None
+) -> list[Edit]:
     """The edits with these numbers, in that order; without numbers, all in force, oldest first.
 
     A reverted edit is read if it is named. NotFound for a number that there is not, or no longer.
     """
-    found = con.execute(
+    found = connection.execute(
         f"""
         SELECT edit_id, state, created_at, settings, {", ".join(_EDIT)}
         FROM edits
@@ -182,10 +184,10 @@ def read_edits(con: duckdb.DuckDBPyConnection, ids: Sequence[int] | None = None)
     rows = {row[0]: dict(zip(names, row, strict=True)) for row in found.fetchall()}
     for edit_id in ids or ():
         if edit_id not in rows:
-            raise NotFound(_no_such_edit(con, edit_id))
+            raise NotFound(_no_such_edit(connection, edit_id))
     edits = {}
     for edit_id, row in rows.items():
-        deltas = con.execute(
+        deltas = connection.execute(
             """
             SELECT layer, neuron, delta
             FROM edit_deltas
@@ -204,11 +206,11 @@ def read_edits(con: duckdb.DuckDBPyConnection, ids: Sequence[int] | None = None)
     return list(edits.values()) if ids is None else [edits[edit_id] for edit_id in ids]
 
 
-def edit_outcomes(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[EditOutcome]:
+def edit_outcomes(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[EditOutcome]:
     """What an edit came to on its fact's prompts, those it was made from first."""
     names = ", ".join(f.name for f in fields(EditOutcome))
     return fetch(
-        con,
+        connection,
         EditOutcome,
         f"""
         SELECT {names}
@@ -220,10 +222,10 @@ def edit_outcomes(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[EditOutc
     )
 
 
-def edit_summaries(con: duckdb.DuckDBPyConnection) -> list[EditSummary]:
+def edit_summaries(connection: duckdb.DuckDBPyConnection) -> list[EditSummary]:
     """One row per edit that is not deleted, oldest first."""
     return fetch(
-        con,
+        connection,
         EditSummary,
         """
         WITH others AS (
@@ -279,26 +281,26 @@ def edit_summaries(con: duckdb.DuckDBPyConnection) -> list[EditSummary]:
     )
 
 
-def revert_edit(con: duckdb.DuckDBPyConnection, edit_id: int) -> None:
+def revert_edit(connection: duckdb.DuckDBPyConnection, edit_id: int) -> None:
     """Take an edit out of force but keep it; NotFound if there is none."""
-    read_edits(con, [edit_id])
-    set_edit_state(con, edit_id, "reverted")
+    read_edits(connection, [edit_id])
+    set_edit_state(connection, edit_id, "reverted")
 
 
-def delete_edit(con: duckdb.DuckDBPyConnection, edit_id: int) -> None:
+def delete_edit(connection: duckdb.DuckDBPyConnection, edit_id: int) -> None:
     """Remove an edit with its deltas, outcomes and side effects; NotFound if there is none.
 
     Its number is not given out again.
     """
-    read_edits(con, [edit_id])
-    set_edit_state(con, edit_id, "deleted")
+    read_edits(connection, [edit_id])
+    set_edit_state(connection, edit_id, "deleted")
     for table in ("edit_deltas", "edit_outcomes", "side_effects"):
-        con.execute(f"DELETE FROM {table} WHERE edit_id = ?", [edit_id])
+        connection.execute(f"DELETE FROM {table} WHERE edit_id = ?", [edit_id])
 
 
-def set_edit_state(con: duckdb.DuckDBPyConnection, edit_id: int, state: str) -> None:
+def set_edit_state(connection: duckdb.DuckDBPyConnection, edit_id: int, state: str) -> None:
     """Set `edits.state` (stored | reverted | deleted) unless it is that already."""
-    con.execute(
+    connection.execute(
         """
         UPDATE edits
         SET state = $state
@@ -309,13 +311,15 @@ def set_edit_state(con: duckdb.DuckDBPyConnection, edit_id: int, state: str) -> 
     )
 
 
-def stored(con: duckdb.DuckDBPyConnection, edit: Edit, outcomes: Sequence[EditOutcome]) -> Edit:
+def stored(
+    connection: duckdb.DuckDBPyConnection, edit: Edit, outcomes: Sequence[EditOutcome]
+) -> Edit:
     """`record_edit`, and the edit as the atlas now holds it."""
-    return read_edits(con, [record_edit(con, edit, outcomes)])[0]
+    return read_edits(connection, [record_edit(connection, edit, outcomes)])[0]
 
 
-def _no_such_edit(con: duckdb.DuckDBPyConnection, edit_id: int) -> str:
-    rows = con.execute(
+def _no_such_edit(connection: duckdb.DuckDBPyConnection, edit_id: int) -> str:
+    rows = connection.execute(
         """
         SELECT edit_id
         FROM edits

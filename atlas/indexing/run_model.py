@@ -19,10 +19,10 @@ class RunModel:
     path: str | None = None  # where it was when it was last indexed: a hint
 
 
-def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
+def run_model(connection: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
     """The model with this id; NotFound if the atlas does not know it."""
     found = fetch(
-        con,
+        connection,
         RunModel,
         """
         SELECT m.model_id,
@@ -46,10 +46,10 @@ def run_model(con: duckdb.DuckDBPyConnection, model_id: str) -> RunModel:
     return found[0]
 
 
-def selection_model(con: duckdb.DuckDBPyConnection, selection_id: str) -> RunModel:
+def selection_model(connection: duckdb.DuckDBPyConnection, selection_id: str) -> RunModel:
     """The model that a selection's run measured."""
     return fetch(
-        con,
+        connection,
         RunModel,
         """
         SELECT m.model_id, m.name, r.dtype, m.objective, m.path

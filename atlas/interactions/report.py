@@ -46,13 +46,13 @@ class InteractionReport(OfSelection, rows="pairs"):
 
 
 def interaction_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     fact: NamedFact,
     limit: int | None = None,
 ) -> InteractionReport | None:
     """What is stored of a fact; None if nothing is."""
-    found = fact_interactions(con, selection.selection_id, fact.fact_id)
+    found = fact_interactions(connection, selection.selection_id, fact.fact_id)
     if found is None:
         return None
     pairs = [
@@ -66,7 +66,7 @@ def interaction_report(
             kind=kind_of(pair.interaction, pair.effect_a, pair.effect_b),
             kept=f"{pair.kept_a} {pair.kept_b} {pair.kept_ab}",
         )
-        for pair in interactions_of(con, selection.selection_id, fact.fact_id)
+        for pair in interactions_of(connection, selection.selection_id, fact.fact_id)
     ]
     return InteractionReport(
         fact=fact,

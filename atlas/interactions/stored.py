@@ -64,7 +64,7 @@ class Interaction:
 
 
 def unexamined_facts(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection_id: str,
     *,
     relation_id: str | None = None,
@@ -72,7 +72,7 @@ def unexamined_facts(
 ) -> list[UnexaminedFact]:
     """Facts with knowledge neurons whose interactions are missing or outdated, by fact id."""
     return fetch(
-        con,
+        connection,
         UnexaminedFact,
         """
         WITH own AS (
@@ -121,7 +121,7 @@ def unexamined_facts(
 
 
 def record_interactions(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     facts: Sequence[FactInteractions],
     pairs: Sequence[Interaction],
 ) -> None:
@@ -129,7 +129,7 @@ def record_interactions(
     if not facts:
         return
     for table in ("fact_interactions", "interactions"):
-        con.execute(
+        connection.execute(
             f"""
             DELETE FROM {table}
             WHERE selection_id = $selection_id
@@ -144,15 +144,15 @@ def record_interactions(
         if rows:
             names = [field.name for field in fields(kind)]
             values = [[getattr(row, name) for name in names] for row in rows]
-            bulk.insert(con, table, bulk.as_columns(names, values))
+            bulk.insert(connection, table, bulk.as_columns(names, values))
 
 
 def fact_interactions(
-    con: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
+    connection: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
 ) -> FactInteractions | None:
     """What is stored of a fact; None if nothing is."""
     found = fetch(
-        con,
+        connection,
         FactInteractions,
         """
         SELECT selection_id, fact_id, neurons, prompts, log_p, effect_all, kept_all,
@@ -167,11 +167,11 @@ def fact_interactions(
 
 
 def interactions_of(
-    con: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
+    connection: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
 ) -> list[Interaction]:
     """The fact's pairs, the strongest interaction first."""
     return fetch(
-        con,
+        connection,
         Interaction,
         """
         SELECT selection_id, fact_id, layer_a, neuron_a, layer_b, neuron_b,

@@ -42,7 +42,7 @@ class InterferenceReport(OfSelection, rows="affected"):
 
 
 def interference_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     wanted: str,
     limit: int | None = None,
@@ -51,11 +51,11 @@ def interference_report(
 
     Raises NoScores, and what `one_fact` raises.
     """
-    require_scores(con, selection.run_id)
-    fact = one_fact(con, wanted)
+    require_scores(connection, selection.run_id)
+    fact = one_fact(connection, wanted)
     neurons = [
         (int(layer), int(neuron))
-        for layer, neuron in con.execute(
+        for layer, neuron in connection.execute(
             """
             SELECT layer, neuron
             FROM knowledge_neurons
@@ -68,11 +68,11 @@ def interference_report(
     ]
     # One row more, for the fact itself may be among the first.
     found = predicted_interference(
-        con, selection.run_id, neurons, limit=None if limit is None else limit + 1
+        connection, selection.run_id, neurons, limit=None if limit is None else limit + 1
     )
     others = [row for row in found if row.fact_id != fact.fact_id]
     facts, on_itself, has_mass = fetch_one(
-        con,
+        connection,
         """
         WITH asked AS (
             SELECT unnest($layers)::SMALLINT AS layer,
@@ -93,7 +93,7 @@ def interference_report(
 
 
 def predicted_interference(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     run_id: str,
     neurons: Sequence[tuple[int, int]],
     *,
@@ -106,9 +106,9 @@ def predicted_interference(
     those of relations that no selection has reached, have no row. Raises NoScores if the run has
     no scores at all.
     """
-    require_scores(con, run_id)
+    require_scores(connection, run_id)
     return fetch(
-        con,
+        connection,
         Interference,
         """
         WITH asked AS (
@@ -158,10 +158,10 @@ def predicted_interference(
     )
 
 
-def require_scores(con: duckdb.DuckDBPyConnection, run_id: str) -> None:
+def require_scores(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     """Raise NoScores unless the run has stored scores."""
     (scored,) = fetch_one(
-        con,
+        connection,
         """
         SELECT EXISTS (
             FROM fact_masses

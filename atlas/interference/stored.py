@@ -35,11 +35,11 @@ class MeasuredFact(FactColumns):
 
 
 def measured_facts(
-    con: duckdb.DuckDBPyConnection, run_id: str, fact_ids: Sequence[str] | None = None
+    connection: duckdb.DuckDBPyConnection, run_id: str, fact_ids: Sequence[str] | None = None
 ) -> list[MeasuredFact]:
     """Facts with a measured prompt, all of the run or those named, by fact id."""
     return fetch(
-        con,
+        connection,
         MeasuredFact,
         """
         SELECT f.fact_id,
@@ -64,11 +64,11 @@ def measured_facts(
 
 
 def record_measurements(
-    con: duckdb.DuckDBPyConnection, measurements: Sequence[InterferenceMeasurement]
+    connection: duckdb.DuckDBPyConnection, measurements: Sequence[InterferenceMeasurement]
 ) -> None:
     """Put them in the place of what was measured with the same source and selection."""
     first = measurements[0]
-    con.execute(
+    connection.execute(
         """
         DELETE FROM interference_measurements
         WHERE selection_id = ?
@@ -78,4 +78,4 @@ def record_measurements(
     )
     names = [field.name for field in fields(InterferenceMeasurement)]
     rows = [[getattr(row, name) for name in names] for row in measurements]
-    bulk.insert(con, "interference_measurements", bulk.as_columns(names, rows))
+    bulk.insert(connection, "interference_measurements", bulk.as_columns(names, rows))

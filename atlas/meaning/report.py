@@ -49,15 +49,15 @@ def remember_associations(atlas: AtlasFile, selection_id: str) -> None:
 
     An atlas that cannot be written stays as it is: its associations are computed at every look.
     """
-    with atlas.reading() as con:
-        if has_associations(con, selection_id):
+    with atlas.reading() as connection:
+        if has_associations(connection, selection_id):
             return
-    with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as con:
-        record_associations(con, selection_id)
+    with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as connection:
+        record_associations(connection, selection_id)
 
 
 def neuron_meaning(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     layer: int,
     neuron: int,
@@ -68,17 +68,19 @@ def neuron_meaning(
     return NeuronMeaning(
         layer=layer,
         neuron=neuron,
-        tokens=tuple(stored_meaning(con, selection.model_id, layer, neuron)),
+        tokens=tuple(stored_meaning(connection, selection.model_id, layer, neuron)),
         by_activation=tuple(
-            _exciting_prompts(con, selection.run_id, layer, neuron, "activation", prompts)
+            _exciting_prompts(connection, selection.run_id, layer, neuron, "activation", prompts)
         ),
-        by_score=tuple(_exciting_prompts(con, selection.run_id, layer, neuron, "score", prompts)),
-        associations=tuple(associations_of(con, selection.selection_id, layer, neuron)),
+        by_score=tuple(
+            _exciting_prompts(connection, selection.run_id, layer, neuron, "score", prompts)
+        ),
+        associations=tuple(associations_of(connection, selection.selection_id, layer, neuron)),
     )
 
 
 def _exciting_prompts(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     run_id: str,
     layer: int,
     neuron: int,
@@ -90,7 +92,7 @@ def _exciting_prompts(
     Below 0 too, because activations of gated FFNs are products and reach far there.
     """
     return fetch(
-        con,
+        connection,
         ExcitingPrompt,
         """
         WITH own AS (

@@ -47,11 +47,11 @@ class AskedPrompt:
 
 
 def stored_meaning(
-    con: duckdb.DuckDBPyConnection, model_id: str, layer: int, neuron: int
+    connection: duckdb.DuckDBPyConnection, model_id: str, layer: int, neuron: int
 ) -> list[Meaning]:
     """The stored tokens, the furthest first; none if the neuron was never looked at."""
     return fetch(
-        con,
+        connection,
         Meaning,
         """
         SELECT side, position, token, logit
@@ -66,14 +66,14 @@ def stored_meaning(
 
 
 def record_meaning(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     model_id: str,
     layer: int,
     neuron: int,
     tokens: Sequence[Meaning],
 ) -> None:
     """Put a neuron's tokens in the place of what was there."""
-    con.execute(
+    connection.execute(
         """
         DELETE FROM neuron_meanings
         WHERE model_id = ?
@@ -84,11 +84,11 @@ def record_meaning(
     )
     names = ["model_id", "layer", "neuron", "side", "position", "token", "logit"]
     rows = [[model_id, layer, neuron, t.side, t.position, t.token, t.logit] for t in tokens]
-    bulk.insert(con, "neuron_meanings", bulk.as_columns(names, rows))
+    bulk.insert(connection, "neuron_meanings", bulk.as_columns(names, rows))
 
 
 def prompts_to_linearise_at(
-    con: duckdb.DuckDBPyConnection, run_id: str, layer: int, neuron: int, limit: int
+    connection: duckdb.DuckDBPyConnection, run_id: str, layer: int, neuron: int, limit: int
 ) -> list[AskedPrompt]:
     """For each answer the prompt that excites the neuron most, the most exciting first.
 
@@ -97,7 +97,7 @@ def prompts_to_linearise_at(
     excite too: those of gated FFNs are products.
     """
     return fetch(
-        con,
+        connection,
         AskedPrompt,
         """
         WITH own AS (
@@ -126,10 +126,10 @@ def prompts_to_linearise_at(
     )
 
 
-def has_associations(con: duckdb.DuckDBPyConnection, selection_id: str) -> bool:
+def has_associations(connection: duckdb.DuckDBPyConnection, selection_id: str) -> bool:
     """Whether the selection's associations are computed, be it that none is significant."""
     (found,) = fetch_one(
-        con,
+        connection,
         """
         SELECT coalesce(bool_or(associated), FALSE)
         FROM selections
@@ -140,14 +140,14 @@ def has_associations(con: duckdb.DuckDBPyConnection, selection_id: str) -> bool:
     return bool(found)
 
 
-def record_associations(con: duckdb.DuckDBPyConnection, selection_id: str) -> None:
+def record_associations(connection: duckdb.DuckDBPyConnection, selection_id: str) -> None:
     """Test every neuron of a selection against every value, and store what is significant.
 
     The facts drawn from are those with a measured prompt, whether or not they have a neuron; of
     published neurons, those with a neuron.
     """
-    _record(con, selection_id, "neuron_associations")
-    con.execute(
+    _record(connection, selection_id, "neuron_associations")
+    connection.execute(
         """
         UPDATE selections
         SET associated = TRUE
@@ -157,34 +157,34 @@ def record_associations(con: duckdb.DuckDBPyConnection, selection_id: str) -> No
     )
 
 
-def _record(con: duckdb.DuckDBPyConnection, selection_id: str, table: str) -> None:
-    con.execute(f"DELETE FROM {table} WHERE selection_id = ?", [selection_id])
+def _record(connection: duckdb.DuckDBPyConnection, selection_id: str, table: str) -> None:
+    connection.execute(f"DELETE FROM {table} WHERE selection_id = ?", [selection_id])
     for aspect in ASPECTS:
-        columns = _significant(con, selection_id, aspect)
+        columns = _significant(connection, selection_id, aspect)
         if columns["layer"]:
-            bulk.insert(con, table, columns)
+            bulk.insert(connection, table, columns)
 
 
 def associations_of(
-    con: duckdb.DuckDBPyConnection, selection_id: str, layer: int, neuron: int
+    connection: duckdb.DuckDBPyConnection, selection_id: str, layer: int, neuron: int
 ) -> list[Association]:
     """A neuron's significant associations, the surest first within each aspect.
 
     They are those stored; of a selection whose associations are not, computed now and forgotten.
     """
     table = "neuron_associations"
-    if not has_associations(con, selection_id):
+    if not has_associations(connection, selection_id):
         table = "unstored_associations"  # also a read-only file takes temporary tables
-        con.execute(
+        connection.execute(
             f"""
             CREATE OR REPLACE TEMPORARY TABLE {table} AS
             FROM neuron_associations
             LIMIT 0
             """
         )
-        _record(con, selection_id, table)
+        _record(connection, selection_id, table)
     return fetch(
-        con,
+        connection,
         Association,
         f"""
         SELECT a.aspect, a.value, r.label, a.facts, a.expected, a.p_value, a.q_value
@@ -203,10 +203,10 @@ def associations_of(
 
 
 def _significant(
-    con: duckdb.DuckDBPyConnection, selection_id: str, aspect: str
+    connection: duckdb.DuckDBPyConnection, selection_id: str, aspect: str
 ) -> dict[str, list[Any]]:
     column = {"relation": "relation_id", "subject": "subject", "object": "object"}[aspect]
-    found = con.execute(
+    found = connection.execute(
         f"""
         WITH covered AS (
             SELECT f.fact_id, f.{column} AS value

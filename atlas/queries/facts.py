@@ -67,15 +67,17 @@ class NamedFact(FactColumns):
     prompts: int  # in the atlas, measured or not
 
 
-def one_fact(con: duckdb.DuckDBPyConnection, wanted: str, relation: str | None = None) -> NamedFact:
+def one_fact(
+    connection: duckdb.DuckDBPyConnection, wanted: str, relation: str | None = None
+) -> NamedFact:
     """The fact that `wanted` names: an id, a subject, or `SUBJECT:RELATION`, in any case.
 
     With `relation` (an id or a label) only facts of it count. Raises NotFound with near matches,
     and AmbiguousFact, which lists what tells the candidates apart: relations, else ids.
     """
-    facts = _named(con, wanted)
+    facts = _named(connection, wanted)
     if not facts:
-        raise NotFound(_not_found(con, wanted))
+        raise NotFound(_not_found(connection, wanted))
     facts = [f for f in facts if f.fact_id.lower() == wanted.strip().lower()] or facts
     if relation is not None:
         of_relation = [f for f in facts if _is_called(f, relation)]
@@ -91,7 +93,7 @@ def one_fact(con: duckdb.DuckDBPyConnection, wanted: str, relation: str | None =
 
 
 def fact_reports(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     wanted: str,
     limit: int | None = None,
@@ -101,12 +103,12 @@ def fact_reports(
     `limit` bounds the prompts and the neurons of each. Raises NotFound, with near matches among
     the atlas's subjects.
     """
-    facts = _named(con, wanted)
+    facts = _named(connection, wanted)
     if not facts:
-        raise NotFound(_not_found(con, wanted))
+        raise NotFound(_not_found(connection, wanted))
     ids = [fact.fact_id for fact in facts]
-    prompts = _prompts(con, selection.run_id, ids)
-    neurons = _neurons(con, selection.selection_id, ids)
+    prompts = _prompts(connection, selection.run_id, ids)
+    neurons = _neurons(connection, selection.selection_id, ids)
     reports = []
     for fact in facts:
         own = tuple(prompt for prompt in prompts if prompt.fact_id == fact.fact_id)
@@ -132,10 +134,10 @@ def fact_reports(
     return reports
 
 
-def _named(con: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact]:
+def _named(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact]:
     subject, _, relation = (part.strip() for part in wanted.rpartition(":"))
     return fetch(
-        con,
+        connection,
         NamedFact,
         """
         SELECT f.fact_id,
@@ -156,9 +158,11 @@ def _named(con: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact]:
     )
 
 
-def _prompts(con: duckdb.DuckDBPyConnection, run_id: str, ids: list[str]) -> list[FactPrompt]:
+def _prompts(
+    connection: duckdb.DuckDBPyConnection, run_id: str, ids: list[str]
+) -> list[FactPrompt]:
     return fetch(
-        con,
+        connection,
         FactPrompt,
         """
         SELECT p.fact_id,
@@ -180,9 +184,11 @@ def _prompts(con: duckdb.DuckDBPyConnection, run_id: str, ids: list[str]) -> lis
     )
 
 
-def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) -> list[FactNeuron]:
+def _neurons(
+    connection: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]
+) -> list[FactNeuron]:
     return fetch(
-        con,
+        connection,
         FactNeuron,
         f"""
         WITH own AS MATERIALIZED (
@@ -209,7 +215,7 @@ def _neurons(con: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]) 
     )
 
 
-def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def require_known_name(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """NotFound, with near matches, unless some fact has the name as its subject or object."""
     names = """
             SELECT subject AS name
@@ -219,7 +225,7 @@ def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
             FROM facts
             """
     (known,) = fetch_one(
-        con,
+        connection,
         f"""
         SELECT EXISTS (
             FROM ({names})
@@ -230,7 +236,7 @@ def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
     )
     if known:
         return
-    near = near_matches(con, name, names)
+    near = near_matches(connection, name, names)
     asked = f"did you mean {' or '.join(near)}? If not, " if near else ""
     raise NotFound(
         f"no fact of this atlas has '{name}' as its subject or object: {asked}allow any object",
@@ -238,9 +244,9 @@ def require_known_name(con: duckdb.DuckDBPyConnection, name: str) -> None:
     )
 
 
-def _not_found(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
+def _not_found(connection: duckdb.DuckDBPyConnection, wanted: str) -> str:
     subject = wanted.rpartition(":")[0].strip()
-    elsewhere = _named(con, subject) if subject else []
+    elsewhere = _named(connection, subject) if subject else []
     if elsewhere:
         return (
             f"no fact '{wanted}': the atlas has {elsewhere[0].subject} in {_relations(elsewhere)}"
@@ -249,10 +255,10 @@ def _not_found(con: duckdb.DuckDBPyConnection, wanted: str) -> str:
             SELECT DISTINCT subject AS name
             FROM facts
             """
-    near = near_matches(con, wanted, names) or near_matches(con, subject, names)
+    near = near_matches(connection, wanted, names) or near_matches(connection, subject, names)
     if near:
         return f"no fact with subject or id '{wanted}'; near: {', '.join(near)}"
-    (subjects,) = fetch_one(con, "SELECT count(DISTINCT subject) FROM facts")
+    (subjects,) = fetch_one(connection, "SELECT count(DISTINCT subject) FROM facts")
     return (
         f"no fact with subject or id '{wanted}' among the {subjects} subjects of this atlas; "
         'list them with `atlas sql "SELECT DISTINCT subject FROM facts ORDER BY subject"`'

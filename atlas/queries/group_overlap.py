@@ -23,15 +23,15 @@ GroupedBy = Literal["object", "subject"]
 
 
 def group_overlap(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     by: GroupedBy,
     limit: int | None = None,
 ) -> OverlapReport:
     """Overlap by object or subject, whatever the relation; the largest `limit` groups are shown."""
-    _group(con, selection, by)
+    _group(connection, selection, by)
     facts, groups, within_groups, within_pairs = fetch_one(
-        con,
+        connection,
         """
         SELECT coalesce(sum(facts), 0)::BIGINT,
                count(*),
@@ -41,7 +41,7 @@ def group_overlap(
         """,
     )
     shared, shared_within, by_group_pairs = fetch_one(
-        con,
+        connection,
         """
         WITH neurons AS (
             SELECT d.layer,
@@ -61,7 +61,7 @@ def group_overlap(
         """,
     )
     (mean_within,) = fetch_one(
-        con,
+        connection,
         """
         WITH pairs AS (
             SELECT number, sum(facts * (facts - 1) // 2) AS shared
@@ -97,18 +97,20 @@ def group_overlap(
             group_pairs,
             by_group_pairs / group_pairs if group_pairs else None,
         ),
-        tuple(_shown(con, limit)),
-        tuple(_pairs(con, limit)),
+        tuple(_shown(connection, limit)),
+        tuple(_pairs(connection, limit)),
     )
 
 
-def _group(con: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: GroupedBy) -> None:
+def _group(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: GroupedBy
+) -> None:
     """Make the tables grouped_facts, fact_groups and group_degrees, of this connection only."""
     asked = {"selection_id": selection.selection_id}
     # Of most relations every fact counts, which spares a look at the run's prompts.
     partial = [
         relation_id
-        for (relation_id,) in con.execute(
+        for (relation_id,) in connection.execute(
             """
             SELECT s.relation_id
             FROM selection_relations AS s
@@ -120,7 +122,7 @@ def _group(con: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: Group
             asked,
         ).fetchall()
     ]
-    con.execute(
+    connection.execute(
         f"""
         CREATE OR REPLACE TEMPORARY TABLE grouped_facts AS
         SELECT f.fact_id,
@@ -134,7 +136,7 @@ def _group(con: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: Group
         {**asked, "partial": partial},
     )
     if partial:
-        con.execute(
+        connection.execute(
             f"""
             INSERT INTO grouped_facts
             SELECT f.fact_id,
@@ -156,7 +158,7 @@ def _group(con: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: Group
             """,
             {**asked, "partial": partial, "run_id": selection.run_id},
         )
-    con.execute(
+    connection.execute(
         """
         CREATE OR REPLACE TEMPORARY TABLE fact_groups AS
         SELECT name,
@@ -166,7 +168,7 @@ def _group(con: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: Group
         GROUP BY name
         """
     )
-    con.execute(
+    connection.execute(
         """
         CREATE OR REPLACE TEMPORARY TABLE group_degrees AS
         WITH numbered AS (
@@ -216,9 +218,9 @@ _SHOWN = """
 """
 
 
-def _shown(con: duckdb.DuckDBPyConnection, limit: int | None) -> list[OverlapGroup]:
+def _shown(connection: duckdb.DuckDBPyConnection, limit: int | None) -> list[OverlapGroup]:
     return fetch(
-        con,
+        connection,
         OverlapGroup,
         f"""
         WITH {_SHOWN}
@@ -238,9 +240,9 @@ def _shown(con: duckdb.DuckDBPyConnection, limit: int | None) -> list[OverlapGro
     )
 
 
-def _pairs(con: duckdb.DuckDBPyConnection, limit: int | None) -> list[GroupPair]:
+def _pairs(connection: duckdb.DuckDBPyConnection, limit: int | None) -> list[GroupPair]:
     return fetch(
-        con,
+        connection,
         GroupPair,
         f"""
         WITH {_SHOWN},

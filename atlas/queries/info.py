@@ -82,20 +82,20 @@ class AtlasInfo(Answer, rows="runs"):
     selections: tuple[SelectionSummary, ...]  # the default first
 
 
-def atlas_info(con: duckdb.DuckDBPyConnection, path: Path) -> AtlasInfo:
+def atlas_info(connection: duckdb.DuckDBPyConnection, path: Path) -> AtlasInfo:
     """Reads the totals of the atlas that lies in the file `path`."""
     return AtlasInfo(
-        totals=_totals(con, path),
-        models=tuple(_models(con)),
-        runs=tuple(_runs(con)),
-        skipped=tuple(skip_reasons(con)),
-        selections=tuple(selections(con)),
+        totals=_totals(connection, path),
+        models=tuple(_models(connection)),
+        runs=tuple(_runs(connection)),
+        skipped=tuple(skip_reasons(connection)),
+        selections=tuple(selections(connection)),
     )
 
 
-def _totals(con: duckdb.DuckDBPyConnection, path: Path) -> AtlasTotals:
+def _totals(connection: duckdb.DuckDBPyConnection, path: Path) -> AtlasTotals:
     revision, relations, templates, facts, prompts = fetch_one(
-        con,
+        connection,
         """
         SELECT (SELECT max(version_num) FROM alembic_version),
                (SELECT count(*) FROM relations),
@@ -109,9 +109,9 @@ def _totals(con: duckdb.DuckDBPyConnection, path: Path) -> AtlasTotals:
     )
 
 
-def _models(con: duckdb.DuckDBPyConnection) -> list[ModelSummary]:
+def _models(connection: duckdb.DuckDBPyConnection) -> list[ModelSummary]:
     return fetch(
-        con,
+        connection,
         ModelSummary,
         """
         SELECT model_id,
@@ -128,14 +128,14 @@ def _models(con: duckdb.DuckDBPyConnection) -> list[ModelSummary]:
     )
 
 
-def run_summary(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
+def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
     """The run with this very id."""
-    return next(run for run in _runs(con) if run.run_id == run_id)
+    return next(run for run in _runs(connection) if run.run_id == run_id)
 
 
-def _runs(con: duckdb.DuckDBPyConnection) -> list[RunSummary]:
+def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
     rows = fetch(
-        con,
+        connection,
         RunSummary,
         """
         WITH results AS (

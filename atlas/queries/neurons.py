@@ -71,7 +71,7 @@ def parse_neuron(text: str) -> tuple[int, int]:
 
 
 def neuron_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     layer: int,
     neuron: int,
@@ -81,7 +81,7 @@ def neuron_report(
     require_neuron(selection, layer, neuron)
     where = [selection.selection_id, layer, neuron]
     facts, relations = fetch_one(
-        con,
+        connection,
         """
         SELECT count(*),
                count(DISTINCT relation_id)
@@ -93,7 +93,7 @@ def neuron_report(
         where,
     )
     served = fetch(
-        con,
+        connection,
         ServedFact,
         """
         SELECT relation_id,
@@ -125,14 +125,14 @@ def require_neuron(selection: ChosenSelection, layer: int, neuron: int) -> None:
 
 
 def hubs_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     limit: int | None = None,
     by: HubOrder = "facts",
 ) -> HubsReport:
     """The neurons that serve most facts, facts of most relations, or relations most evenly."""
     (neurons,) = fetch_one(
-        con,
+        connection,
         """
         SELECT count(DISTINCT (layer, neuron))
         FROM knowledge_neurons
@@ -141,7 +141,7 @@ def hubs_report(
         [selection.selection_id],
     )
     hubs = fetch(
-        con,
+        connection,
         Hub,
         f"""
         WITH degrees AS (

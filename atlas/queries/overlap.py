@@ -96,12 +96,12 @@ class LayerOverlapReport(OfSelection, rows="layers"):
 
 
 def relation_overlap(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, limit: int | None = None
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, limit: int | None = None
 ) -> OverlapReport:
     """Overlap by relation, as stored; shows the `limit` relations whose own facts share most."""
     asked = {"selection_id": selection.selection_id}
     groups = fetch(
-        con,
+        connection,
         OverlapGroup,
         """
         SELECT s.relation_id AS "group",
@@ -122,7 +122,7 @@ def relation_overlap(
     )
     shown = groups[:limit]
     pairs = fetch(
-        con,
+        connection,
         GroupPair,
         """
         SELECT relation_a AS group_a,
@@ -140,7 +140,7 @@ def relation_overlap(
         """,
         {**asked, "shown": [g.group for g in shown]},
     )
-    within, across = _pooled(con, selection.selection_id)
+    within, across = _pooled(connection, selection.selection_id)
     return OverlapReport(
         "relation",
         sum(g.facts for g in groups),
@@ -153,21 +153,21 @@ def relation_overlap(
 
 
 def layer_overlap(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, limit: int | None = None
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, limit: int | None = None
 ) -> LayerOverlapReport:
     """The overlap within and across relations by layer, with the `limit` relations sharing most."""
     asked = {"selection_id": selection.selection_id}
     # The degrees are what takes time; two questions are asked of them.
-    con.execute(
+    connection.execute(
         f"""
         CREATE OR REPLACE TEMPORARY TABLE relation_degrees AS
         {relation_degrees()}
         """,
         asked,
     )
-    within, across = _pooled(con, selection.selection_id)
+    within, across = _pooled(connection, selection.selection_id)
     layers = fetch(
-        con,
+        connection,
         LayerOverlap,
         """
         WITH neurons AS (
@@ -197,7 +197,7 @@ def layer_overlap(
         },
     )
     cells = fetch(
-        con,
+        connection,
         RelationLayer,
         """
         WITH shown AS (
@@ -228,11 +228,11 @@ def layer_overlap(
 
 
 def _pooled(
-    con: duckdb.DuckDBPyConnection, selection_id: str
+    connection: duckdb.DuckDBPyConnection, selection_id: str
 ) -> tuple[PooledOverlap, PooledOverlap]:
     """Within relations, and across them."""
     found = fetch(
-        con,
+        connection,
         PooledOverlap,
         """
         SELECT p.pairs,

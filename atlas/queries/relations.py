@@ -66,17 +66,17 @@ class RelationReport(OfSelection, rows="neurons"):
 
 
 def relation_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     wanted: str,
     limit: int | None = None,
 ) -> RelationReport:
     """The relation with the id or label `wanted`, in any case; else NotFound with near matches."""
-    relation_id, label = one_relation(con, wanted)
-    selected = {s.relation_id: s for s in selected_relations(con, selection.selection_id)}
+    relation_id, label = one_relation(connection, wanted)
+    selected = {s.relation_id: s for s in selected_relations(connection, selection.selection_id)}
     used = selected.get(relation_id)
     facts, prompts, mean_p_answer, top1_share = fetch_one(
-        con,
+        connection,
         """
         SELECT count(DISTINCT f.fact_id),
                count(*),
@@ -91,9 +91,9 @@ def relation_report(
         """,
         [selection.run_id, relation_id],
     )
-    layers = _layers(con, selection, relation_id)
+    layers = _layers(connection, selection, relation_id)
     (distinct,) = fetch_one(
-        con,
+        connection,
         """
         SELECT count(DISTINCT (layer, neuron))
         FROM all_neuron_facts
@@ -116,18 +116,20 @@ def relation_report(
         moves=used.moves if used else None,
         min_prompts=selection.min_prompts,
         distinct_neurons=distinct,
-        neurons=tuple(_neurons(con, selection, relation_id, used.facts if used else 0, limit)),
+        neurons=tuple(
+            _neurons(connection, selection, relation_id, used.facts if used else 0, limit)
+        ),
         layers=tuple(layers),
-        skipped=tuple(skip_reasons(con, selection.run_id, relation_id)),
+        skipped=tuple(skip_reasons(connection, selection.run_id, relation_id)),
     )
 
 
 def skip_reasons(
-    con: duckdb.DuckDBPyConnection, run_id: str | None = None, relation_id: str | None = None
+    connection: duckdb.DuckDBPyConnection, run_id: str | None = None, relation_id: str | None = None
 ) -> list[SkipReason]:
     """Skipped prompts by reason, of every run and relation or of those named."""
     return fetch(
-        con,
+        connection,
         SkipReason,
         """
         SELECT m.run_id,
@@ -147,14 +149,14 @@ def skip_reasons(
 
 
 def _neurons(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     relation_id: str,
     facts: int,
     limit: int | None,
 ) -> list[RelationNeuron]:
     return fetch(
-        con,
+        connection,
         RelationNeuron,
         f"""
         WITH own AS MATERIALIZED (
@@ -197,10 +199,10 @@ def _neurons(
 
 
 def _layers(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, relation_id: str
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, relation_id: str
 ) -> list[LayerCount]:
     return fetch(
-        con,
+        connection,
         LayerCount,
         """
         WITH own AS (
@@ -225,11 +227,11 @@ def _layers(
     )
 
 
-def one_relation(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
+def one_relation(connection: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]:
     """Id and label of the relation that `wanted` names, by either; NotFound with near matches."""
     relations = [
         (str(relation_id), str(label))
-        for relation_id, label in con.execute(
+        for relation_id, label in connection.execute(
             """
             SELECT relation_id, label
             FROM relations
@@ -247,7 +249,7 @@ def one_relation(con: duckdb.DuckDBPyConnection, wanted: str) -> tuple[str, str]
         ids = ", ".join(relation_id for relation_id, _ in found)
         raise NotFound(f"{len(found)} relations are called '{wanted}': name one of {ids}")
     near = near_matches(
-        con,
+        connection,
         name,
         """
             SELECT unnest([relation_id, label]) AS name

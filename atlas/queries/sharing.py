@@ -61,7 +61,7 @@ class NeighboursReport(OfSelection, rows="neighbours"):
 
 
 def shared_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     a: str,
     b: str,
@@ -71,14 +71,14 @@ def shared_report(
 
     Swapping the facts swaps the columns and nothing else. Raises what `one_fact` raises.
     """
-    fact_a, fact_b = one_fact(con, a), one_fact(con, b)
+    fact_a, fact_b = one_fact(connection, a), one_fact(connection, b)
     asked = {
         "selection_id": selection.selection_id,
         "fact_a": fact_a.fact_id,
         "fact_b": fact_b.fact_id,
     }
     shared = fetch(
-        con,
+        connection,
         SharedNeuron,
         f"""
         WITH common AS (
@@ -113,7 +113,7 @@ def shared_report(
         asked,
     )
     neurons_a, neurons_b = fetch_one(
-        con,
+        connection,
         """
         SELECT count(*) FILTER (WHERE fact_id = $fact_a),
                count(*) FILTER (WHERE fact_id = $fact_b)
@@ -136,7 +136,7 @@ def shared_report(
 
 
 def neighbours_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     wanted: str,
     limit: int | None = None,
@@ -146,10 +146,10 @@ def neighbours_report(
     First by how many they share; among equals the rarer neurons win, since a hub is shared with
     nearly everything. Raises what `one_fact` raises.
     """
-    fact = one_fact(con, wanted)
+    fact = one_fact(connection, wanted)
     asked = {"selection_id": selection.selection_id, "fact_id": fact.fact_id}
     (neurons,) = fetch_one(
-        con,
+        connection,
         """
         SELECT count(*)
         FROM knowledge_neurons
@@ -159,7 +159,7 @@ def neighbours_report(
         asked,
     )
     # The neurons of a neighbour are counted for those that are shown, not for all that there are.
-    rows = con.execute(
+    rows = connection.execute(
         """
         WITH measured AS (
             SELECT sum(facts) AS facts

@@ -96,7 +96,7 @@ class SelectionReport(OfSelection, rows="relations"):
 
 
 def choose_selection(
-    con: duckdb.DuckDBPyConnection, wanted: str | None = None, run_id: str | None = None
+    connection: duckdb.DuckDBPyConnection, wanted: str | None = None, run_id: str | None = None
 ) -> ChosenSelection:
     """The selection wanted, else the default one; of the run named, if one is.
 
@@ -104,16 +104,16 @@ def choose_selection(
     of the default's run, if that has one of that name. Without `wanted`, a run's selection is the
     one that was the default last. Raises NotFound, with what there is instead.
     """
-    everything = selections = _selections(con)
+    everything = selections = _selections(connection)
     if run_id is not None:
-        run_id = choose_run(con, run_id)
+        run_id = choose_run(connection, run_id)
         selections = [s for s in selections if s.run_id == run_id]
         if not selections:
             raise NotFound(
                 f"run {run_id} has no selection yet: run `atlas select` for it", parameters=["run"]
             )
     if not selections:
-        choose_run(con)
+        choose_run(connection)
         raise NotFound(
             "the atlas has no selection yet: wait for the first relation of `atlas index`, "
             "or run `atlas select`"
@@ -124,21 +124,21 @@ def choose_selection(
 
 
 def find_selection(
-    con: duckdb.DuckDBPyConnection, selection_id: str | None
+    connection: duckdb.DuckDBPyConnection, selection_id: str | None
 ) -> ChosenSelection | None:
     """The selection with this id; None where the atlas has it no longer."""
-    return next((s for s in _selections(con) if s.selection_id == selection_id), None)
+    return next((s for s in _selections(connection) if s.selection_id == selection_id), None)
 
 
-def default_selection(con: duckdb.DuckDBPyConnection) -> ChosenSelection | None:
+def default_selection(connection: duckdb.DuckDBPyConnection) -> ChosenSelection | None:
     """What questions are about unless another selection is named; None without any selection."""
-    return next(iter(_selections(con)), None)
+    return next(iter(_selections(connection)), None)
 
 
-def known_as(con: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> str:
+def known_as(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> str:
     """What finds the selection: its name, or its id where the name finds another or several."""
     try:
-        found = choose_selection(con, selection.name)
+        found = choose_selection(connection, selection.name)
     except NotFound:
         return selection.selection_id
     same = found.selection_id == selection.selection_id
@@ -150,10 +150,10 @@ def labelled(selection: ChosenSelection) -> str:
     return f"{selection.name} ({selection.selection_id})"
 
 
-def _selections(con: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
+def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
     """All of them, the default first, then those that were the default last."""
     return fetch(
-        con,
+        connection,
         ChosenSelection,
         """
         SELECT s.selection_id,
@@ -198,12 +198,12 @@ def _named(selections: list[ChosenSelection], wanted: str, default_run: str) -> 
     raise NotFound(f"no selection '{wanted}'; there are {some} (`atlas selections list` shows all)")
 
 
-def choose_run(con: duckdb.DuckDBPyConnection, run_id: str | None = None) -> str:
+def choose_run(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> str:
     """The id of the run named (an unambiguous beginning will do), or of the latest run.
 
     Raises NotFound, with what there is instead.
     """
-    found = con.execute(
+    found = connection.execute(
         """
         SELECT run_id
         FROM runs
@@ -216,10 +216,12 @@ def choose_run(con: duckdb.DuckDBPyConnection, run_id: str | None = None) -> str
     return ids[0] if run_id is None else _unambiguous(run_id, ids)
 
 
-def selected_relations(con: duckdb.DuckDBPyConnection, selection_id: str) -> list[SelectedRelation]:
+def selected_relations(
+    connection: duckdb.DuckDBPyConnection, selection_id: str
+) -> list[SelectedRelation]:
     """One row a relation that the selection has reached so far, by relation id."""
     return fetch(
-        con,
+        connection,
         SelectedRelation,
         """
         SELECT s.relation_id,
@@ -238,10 +240,10 @@ def selected_relations(con: duckdb.DuckDBPyConnection, selection_id: str) -> lis
     )
 
 
-def selection_report(con: duckdb.DuckDBPyConnection, selection_id: str) -> SelectionReport:
+def selection_report(connection: duckdb.DuckDBPyConnection, selection_id: str) -> SelectionReport:
     """The selection with one row a relation; NotFound if there is no such selection."""
-    selection = choose_selection(con, selection_id)
-    relations = selected_relations(con, selection.selection_id)
+    selection = choose_selection(connection, selection_id)
+    relations = selected_relations(connection, selection.selection_id)
     facts = sum(relation.facts for relation in relations)
     neurons = sum(relation.facts * relation.mean_neurons for relation in relations)
     return SelectionReport(

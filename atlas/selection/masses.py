@@ -11,7 +11,7 @@ import duckdb
 
 
 def refresh_masses(
-    con: duckdb.DuckDBPyConnection, run_id: str, measured: Mapping[str, int]
+    connection: duckdb.DuckDBPyConnection, run_id: str, measured: Mapping[str, int]
 ) -> None:
     """Put the masses of facts in place, relation by relation, from the scores that the run has now.
 
@@ -20,7 +20,7 @@ def refresh_masses(
     transaction; the rows depend on nothing but the stored scores, not on their order.
     """
     seen = set(
-        con.execute(
+        connection.execute(
             """
             SELECT r.relation_id, r.prompts
             FROM selection_relations AS r
@@ -32,12 +32,12 @@ def refresh_masses(
     )
     outdated = [relation for relation in measured.items() if relation not in seen]
     if outdated:
-        _replace(con, run_id, [relation_id for relation_id, _ in outdated])
+        _replace(connection, run_id, [relation_id for relation_id, _ in outdated])
 
 
-def _replace(con: duckdb.DuckDBPyConnection, run_id: str, relations: list[str]) -> None:
+def _replace(connection: duckdb.DuckDBPyConnection, run_id: str, relations: list[str]) -> None:
     asked = {"run_id": run_id, "relations": relations}
-    con.execute(
+    connection.execute(
         """
         DELETE FROM fact_masses
         WHERE run_id = $run_id
@@ -45,7 +45,7 @@ def _replace(con: duckdb.DuckDBPyConnection, run_id: str, relations: list[str]) 
         """,
         asked,
     )
-    con.execute(
+    connection.execute(
         """
         INSERT INTO fact_masses (run_id, fact_id, layer, neuron, mass, share)
         WITH masses AS (

@@ -19,7 +19,7 @@ from atlas.selection.degrees import relation_degrees
 
 
 def refresh_overlaps(
-    con: duckdb.DuckDBPyConnection, selection_id: str, relations: Sequence[str] | None = None
+    connection: duckdb.DuckDBPyConnection, selection_id: str, relations: Sequence[str] | None = None
 ) -> None:
     """Put the figures of every pair that one of these relations (None: all) is part of in place.
 
@@ -31,7 +31,7 @@ def refresh_overlaps(
         "selection_id": selection_id,
         "relations": None if relations is None else list(relations),
     }
-    con.execute(
+    connection.execute(
         """
         DELETE FROM relation_overlaps
         WHERE selection_id = $selection_id
@@ -39,7 +39,7 @@ def refresh_overlaps(
         """,
         changed,
     )
-    con.execute(
+    connection.execute(
         f"""
         INSERT INTO relation_overlaps (
             selection_id, relation_a, relation_b, fact_pairs, shared_by_fact_pairs,

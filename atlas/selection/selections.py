@@ -70,10 +70,10 @@ class MadeSelection:
     default: DefaultSelection
 
 
-def selections(con: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
+def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
     """All of them, the default first, then those that were the default last."""
     return fetch(
-        con,
+        connection,
         SelectionSummary,
         """
         WITH reached AS (
@@ -117,7 +117,7 @@ def selections(con: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
 
 
 def make_selection(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     run_id: str,
     thresholds: Thresholds,
     relations: Sequence[str] | None = None,
@@ -126,37 +126,41 @@ def make_selection(
     make_default: bool = True,
 ) -> MadeSelection:
     """`select`, with what it found and what became of the default."""
-    before = default_selection(con)
-    selection_id = select(con, run_id, thresholds, relations, name=name, make_default=make_default)
-    return MadeSelection(selection_report(con, selection_id), default_since(con, before))
+    before = default_selection(connection)
+    selection_id = select(
+        connection, run_id, thresholds, relations, name=name, make_default=make_default
+    )
+    return MadeSelection(
+        selection_report(connection, selection_id), default_since(connection, before)
+    )
 
 
 def use_selection(
-    con: duckdb.DuckDBPyConnection, wanted: str, run_id: str | None = None
+    connection: duckdb.DuckDBPyConnection, wanted: str, run_id: str | None = None
 ) -> DefaultSelection:
     """Make the selection the default, also an empty one; found as `choose_selection` finds it."""
-    before = default_selection(con)
-    make_default(con, choose_selection(con, wanted, run_id).selection_id)
-    return default_since(con, before)
+    before = default_selection(connection)
+    make_default(connection, choose_selection(connection, wanted, run_id).selection_id)
+    return default_since(connection, before)
 
 
 def delete_selection(
-    con: duckdb.DuckDBPyConnection, wanted: str, run_id: str | None = None
+    connection: duckdb.DuckDBPyConnection, wanted: str, run_id: str | None = None
 ) -> ChosenSelection:
     """Delete the selection with all that is derived from it; returns what it was.
 
     Edits that were made from it stay, and so does what they did. Raises NotFound, and SettingsError
     for the default selection.
     """
-    selection = choose_selection(con, wanted, run_id)
+    selection = choose_selection(connection, wanted, run_id)
     if selection.is_default:
-        others = [s.name for s in selections(con) if not s.is_default]
+        others = [s.name for s in selections(connection) if not s.is_default]
         raise SettingsError(
             f"selection {labelled(selection)} is the default: make another the default first, "
             + (f"for example {others[0]}" if others else "with `atlas select`, for there is none")
         )
-    discard(con, selection.selection_id)
-    con.execute(
+    discard(connection, selection.selection_id)
+    connection.execute(
         """
         DELETE FROM selections
         WHERE selection_id = $selection_id
@@ -167,13 +171,13 @@ def delete_selection(
 
 
 def default_since(
-    con: duckdb.DuckDBPyConnection, before: ChosenSelection | None
+    connection: duckdb.DuckDBPyConnection, before: ChosenSelection | None
 ) -> DefaultSelection:
     """Which selection is the default now, of which `before` was the default before."""
-    now = choose_selection(con)
+    now = choose_selection(connection)
     other = before is not None and before.selection_id != now.selection_id
     return DefaultSelection(
         now=now,
-        previous=known_as(con, before) if before is not None and other else None,
-        distinct_neurons=next(s.distinct_neurons for s in selections(con) if s.is_default),
+        previous=known_as(connection, before) if before is not None and other else None,
+        distinct_neurons=next(s.distinct_neurons for s in selections(connection) if s.is_default),
     )

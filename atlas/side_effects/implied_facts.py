@@ -55,10 +55,10 @@ class ImpliedEffect:
     relation_facts: int
 
 
-def implied_facts(con: duckdb.DuckDBPyConnection, edit_id: int) -> list[ImpliedFact]:
+def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[ImpliedFact]:
     """What the edit's fact implies among the facts of the atlas; nothing for a whole relation."""
     return fetch(
-        con,
+        connection,
         ImpliedFact,
         """
         WITH edited AS (

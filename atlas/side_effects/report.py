@@ -115,7 +115,7 @@ class SideEffectReport:
 
 
 def side_effect_report(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     by: CheckedBy,
     worst: int = 10,
     prompts: Sequence[int] | None = None,
@@ -130,8 +130,8 @@ def side_effect_report(
         "selection_id": by.selection_id,
         "prompts": None if prompts is None else list(prompts),
     }
-    groups = _groups(con, bound)
-    facts = _facts(con, bound)
+    groups = _groups(connection, bound)
+    facts = _facts(connection, bound)
     return SideEffectReport(
         edit_id=by.edit_id,
         run_id=by.run_id,
@@ -146,9 +146,11 @@ def side_effect_report(
     )
 
 
-def _groups(con: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list[GroupEffect]:
+def _groups(
+    connection: duckdb.DuckDBPyConnection, bound: Mapping[str, object]
+) -> list[GroupEffect]:
     return fetch(
-        con,
+        connection,
         GroupEffect,
         f"""
         WITH {_EFFECTS},
@@ -193,9 +195,9 @@ def _groups(con: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list
     )
 
 
-def _facts(con: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list[FactEffect]:
+def _facts(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list[FactEffect]:
     return fetch(
-        con,
+        connection,
         FactEffect,
         f"""
         WITH {_EFFECTS},

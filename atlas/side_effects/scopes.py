@@ -143,13 +143,13 @@ def parse_scope(text: str, seed: int = 0) -> Scope:
     )
 
 
-def checked_by(con: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy:
+def checked_by(connection: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy:
     """The run and selection of the edit; for an imported one, the latest of its model.
 
     Raises NotFound without such an edit, or if the atlas has no run of its model.
     """
     found = fetch(
-        con,
+        connection,
         CheckedBy,
         """
         SELECT e.edit_id,
@@ -176,7 +176,7 @@ def checked_by(con: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy:
     )
     if found:
         return found[0]
-    there = con.execute(
+    there = connection.execute(
         """
         SELECT model_id
         FROM edits
@@ -194,7 +194,7 @@ def checked_by(con: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy:
 
 
 def scoped_prompts(
-    con: duckdb.DuckDBPyConnection, by: CheckedBy, scope: Scope
+    connection: duckdb.DuckDBPyConnection, by: CheckedBy, scope: Scope
 ) -> list[ScopedPrompt]:
     """The scope's prompts that the run measured: the edit's own, then the most concerned facts'."""
     drawn = ""
@@ -207,7 +207,7 @@ def scoped_prompts(
         # md5 and not hash(), whose values may differ between versions of DuckDB
         drawn = "QUALIFY row_number() OVER (ORDER BY md5($seed || ':' || p.prompt_id)) <= $size"
         parameters |= {"seed": str(scope.seed), "size": scope.prompts}
-    rows = con.execute(
+    rows = connection.execute(
         f"""
         WITH {FACTS_AND_THE_EDIT}
         SELECT NOT f.own AS other,
@@ -225,7 +225,7 @@ def scoped_prompts(
         """,
         parameters,
     ).fetchall()
-    predicted = _predicted(con, by)
+    predicted = _predicted(connection, by)
     ordered = sorted((row[0], -predicted.get(row[1], 0.0), *row[1:]) for row in rows)
     return [
         ScopedPrompt(prompt_id, text, answer, -interference, not other)
@@ -233,24 +233,26 @@ def scoped_prompts(
     ]
 
 
-def checked_scope(con: duckdb.DuckDBPyConnection, by: CheckedBy, scope: Scope) -> CheckedScope:
+def checked_scope(
+    connection: duckdb.DuckDBPyConnection, by: CheckedBy, scope: Scope
+) -> CheckedScope:
     """The scope with its prompts; `all` in place of one that holds the edit's own prompts alone.
 
     The scope `own` is never widened: whoever names it asks about nothing else.
     """
-    prompts = scoped_prompts(con, by, scope)
+    prompts = scoped_prompts(connection, by, scope)
     if scope.kind in ("own", "all") or not all(prompt.own for prompt in prompts):
         return CheckedScope(scope, prompts)
     return CheckedScope(
         Scope("all", seed=scope.seed),
-        scoped_prompts(con, by, Scope("all")),
+        scoped_prompts(connection, by, Scope("all")),
         _EMPTY[scope.kind],
     )
 
 
-def _predicted(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> dict[str, float]:
+def _predicted(connection: duckdb.DuckDBPyConnection, by: CheckedBy) -> dict[str, float]:
     """Predicted interference of the edited neurons by fact; facts without any are left out."""
-    neurons = con.execute(
+    neurons = connection.execute(
         """
         SELECT DISTINCT layer, neuron
         FROM edit_deltas
@@ -259,7 +261,7 @@ def _predicted(con: duckdb.DuckDBPyConnection, by: CheckedBy) -> dict[str, float
         {"edit_id": by.edit_id},
     ).fetchall()
     try:
-        facts = predicted_interference(con, by.run_id, neurons)
+        facts = predicted_interference(connection, by.run_id, neurons)
     except NoScores:
         return {}
     return {fact.fact_id: fact.predicted for fact in facts}

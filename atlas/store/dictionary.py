@@ -29,10 +29,10 @@ class DescribedTable:
     columns: tuple[DescribedColumn, ...]
 
 
-def data_dictionary(con: duckdb.DuckDBPyConnection) -> list[DescribedTable]:
+def data_dictionary(connection: duckdb.DuckDBPyConnection) -> list[DescribedTable]:
     """Views first, then tables, by name."""
     columns = fetch(
-        con,
+        connection,
         DescribedColumn,
         """
         SELECT CASE WHEN v.view_name IS NULL THEN 'table' ELSE 'view' END AS kind,
@@ -51,7 +51,7 @@ def data_dictionary(con: duckdb.DuckDBPyConnection) -> list[DescribedTable]:
         """,
     )
     described = dict(
-        con.execute(
+        connection.execute(
             """
             SELECT table_name, comment
             FROM duckdb_tables()

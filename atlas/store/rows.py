@@ -10,18 +10,18 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 def fetch(
-    con: duckdb.DuckDBPyConnection, kind: type[Row], sql: str, parameters: Parameters = ()
+    connection: duckdb.DuckDBPyConnection, kind: type[Row], sql: str, parameters: Parameters = ()
 ) -> list[Row]:
     """Runs `sql`, whose column names must be exactly the fields of the dataclass `kind`."""
-    answer = con.execute(sql, parameters)
+    answer = connection.execute(sql, parameters)
     columns = [column[0] for column in answer.description or ()]
     return [kind(**dict(zip(columns, row, strict=True))) for row in answer.fetchall()]
 
 
 def fetch_one(
-    con: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters = ()
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters = ()
 ) -> tuple[Any, ...]:
     """The single row of an aggregate query."""
-    row = con.execute(sql, parameters).fetchone()
+    row = connection.execute(sql, parameters).fetchone()
     assert row is not None, "an aggregate without GROUP BY has exactly one row"
     return row

@@ -49,10 +49,10 @@ def read_basis(
     lm: LanguageModel, atlas: AtlasFile, fact_id: str, settings: EditSettings
 ) -> EditBasis:
     """Prompts and neurons for an edit of the fact; EditError or NotFound if there are none."""
-    with atlas.reading() as con:
-        selection = selection_of_model(con, lm, settings)
-        fact = sources.edited_fact(con, fact_id)
-        prompts = sources.measured_prompts(con, selection.run_id, [fact_id])
+    with atlas.reading() as connection:
+        selection = selection_of_model(connection, lm, settings)
+        fact = sources.edited_fact(connection, fact_id)
+        prompts = sources.measured_prompts(connection, selection.run_id, [fact_id])
         if not prompts:
             raise EditError(
                 f"run {selection.run_id} has measured no prompt of {named_fact(fact)}: index "
@@ -62,9 +62,9 @@ def read_basis(
         ids = [prompt.prompt_id for prompt in learnt]
         widened, count = None, settings.neurons
         if count is None:
-            chosen = edit_neurons.selected_from(con, selection, fact, ids, len(prompts))
+            chosen = edit_neurons.selected_from(connection, selection, fact, ids, len(prompts))
             common = edit_neurons.common_neurons(
-                con, selection.selection_id, fact.relation_id, settings.common_share
+                connection, selection.selection_id, fact.relation_id, settings.common_share
             )
             neurons = [(n.layer, n.neuron) for n in chosen if (n.layer, n.neuron) not in common]
             if not chosen:
@@ -72,7 +72,7 @@ def read_basis(
             if not neurons:
                 widened, count = _all_common(fact, len(chosen), settings), WIDENED
         if count is not None:
-            found = edit_neurons.highest_scores(con, selection.run_id, ids, count)
+            found = edit_neurons.highest_scores(connection, selection.run_id, ids, count)
             neurons = [(neuron.layer, neuron.neuron) for neuron in found]
     if not neurons:
         raise EditError(
@@ -87,11 +87,11 @@ def value_vectors(lm: LanguageModel, neurons: Neurons) -> Tensor:
 
 
 def selection_of_model(
-    con: duckdb.DuckDBPyConnection, lm: LanguageModel, settings: EditSettings
+    connection: duckdb.DuckDBPyConnection, lm: LanguageModel, settings: EditSettings
 ) -> ChosenSelection:
     """The selection that the settings name; EditError if another model was measured for it."""
-    selection = choose_selection(con, settings.selection_id)
-    weights = sources.weights_of_run(con, selection.run_id)
+    selection = choose_selection(connection, settings.selection_id)
+    weights = sources.weights_of_run(connection, selection.run_id)
     if weights != lm.weights_sha256:
         raise EditError(
             f"selection {selection.selection_id} is of {selection.model} (weights {weights[:12]}), "

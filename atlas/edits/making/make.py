@@ -141,9 +141,9 @@ def make_relation_erase(
     settings, started = settings or EditSettings(), time.monotonic()
     if neurons < 1:
         raise SettingsError(f"neurons is {neurons}: use 1 or more")
-    with atlas.reading() as con:
-        selection = selection_of_model(con, lm, settings)
-        found = edit_neurons.most_frequent(con, selection.selection_id, relation_id, neurons)
+    with atlas.reading() as connection:
+        selection = selection_of_model(connection, lm, settings)
+        found = edit_neurons.most_frequent(connection, selection.selection_id, relation_id, neurons)
     if not found:
         raise NotFound(
             f"selection {selection.selection_id} has no knowledge neurons in relation "
@@ -211,10 +211,10 @@ def _stored(
 
 
 def _record(atlas: AtlasFile, edit: Edit, outcomes: tuple[EditOutcome, ...]) -> MadeEdit:
-    with atlas.writing() as con:
-        before = held_before(con, edit)
-        edit_id = record_edit(con, edit, outcomes)
-        (held,) = read_edits(con, [edit_id])
+    with atlas.writing() as connection:
+        before = held_before(connection, edit)
+        edit_id = record_edit(connection, edit, outcomes)
+        (held,) = read_edits(connection, [edit_id])
     return MadeEdit(held, outcomes, before)
 
 

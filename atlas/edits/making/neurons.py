@@ -23,7 +23,7 @@ class SourceNeuron:
 
 
 def selected_from(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     fact: EditedFact,
     prompt_ids: Sequence[int],
@@ -36,8 +36,8 @@ def selected_from(
     (neurons that others published) is taken as it is stored.
     """
     if selection.min_prompts is None or selection.ratio is None:
-        return _as_stored(con, selection.selection_id, fact.fact_id)
-    row = con.execute(
+        return _as_stored(connection, selection.selection_id, fact.fact_id)
+    row = connection.execute(
         """
         SELECT sharing
         FROM selection_relations
@@ -52,7 +52,7 @@ def selected_from(
             "`atlas index`, or run `atlas select`"
         )
     return fetch(
-        con,
+        connection,
         SourceNeuron,
         f"""
         WITH measured AS (
@@ -86,10 +86,10 @@ def selected_from(
 
 
 def _as_stored(
-    con: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
+    connection: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
 ) -> list[SourceNeuron]:
     return fetch(
-        con,
+        connection,
         SourceNeuron,
         """
         SELECT layer, neuron, coalesce(mean_score, 0) AS score
@@ -103,11 +103,11 @@ def _as_stored(
 
 
 def highest_scores(
-    con: duckdb.DuckDBPyConnection, run_id: str, prompt_ids: Sequence[int], count: int
+    connection: duckdb.DuckDBPyConnection, run_id: str, prompt_ids: Sequence[int], count: int
 ) -> list[SourceNeuron]:
     """The neurons with the highest mean score over the prompts; what is not stored counts as 0."""
     return fetch(
-        con,
+        connection,
         SourceNeuron,
         """
         SELECT layer,
@@ -131,10 +131,10 @@ def highest_scores(
 
 
 def mean_activations(
-    con: duckdb.DuckDBPyConnection, run_id: str, prompt_ids: Sequence[int]
+    connection: duckdb.DuckDBPyConnection, run_id: str, prompt_ids: Sequence[int]
 ) -> dict[tuple[int, int], float]:
     """The mean activation of every neuron with a stored score, over those of the prompts."""
-    rows = con.execute(
+    rows = connection.execute(
         """
         SELECT layer,
                neuron,
@@ -150,13 +150,13 @@ def mean_activations(
 
 
 def common_neurons(
-    con: duckdb.DuckDBPyConnection, selection_id: str, relation_id: str, share: float
+    connection: duckdb.DuckDBPyConnection, selection_id: str, relation_id: str, share: float
 ) -> set[tuple[int, int]]:
     """Neurons of more than `share` of the relation's facts, of those facts that have any.
 
     A neuron of a single fact is never common, however few facts the relation has.
     """
-    rows = con.execute(
+    rows = connection.execute(
         """
         WITH own AS (
             SELECT k.fact_id, k.layer, k.neuron
@@ -176,11 +176,11 @@ def common_neurons(
 
 
 def most_frequent(
-    con: duckdb.DuckDBPyConnection, selection_id: str, relation_id: str, count: int
+    connection: duckdb.DuckDBPyConnection, selection_id: str, relation_id: str, count: int
 ) -> list[SourceNeuron]:
     """The neurons that are knowledge neurons of most of the relation's facts."""
     return fetch(
-        con,
+        connection,
         SourceNeuron,
         """
         SELECT k.layer,

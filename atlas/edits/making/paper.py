@@ -41,8 +41,8 @@ def _signs(lm: LanguageModel, atlas: AtlasFile, basis: EditBasis) -> Tensor:
     positive wherever they matter; those of a gated MLP (Llama) have either sign, and a delta
     towards the new object would push a negative one away from it.
     """
-    with atlas.reading() as con:
+    with atlas.reading() as connection:
         ids = [prompt.prompt_id for prompt in basis.prompts]
-        mean = edit_neurons.mean_activations(con, basis.selection.run_id, ids)
+        mean = edit_neurons.mean_activations(connection, basis.selection.run_id, ids)
     signs = [-1.0 if mean.get(neuron, 1.0) < 0 else 1.0 for neuron in basis.neurons]
     return torch.tensor(signs, device=lm.model.device)

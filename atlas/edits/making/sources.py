@@ -31,10 +31,10 @@ class MeasuredPrompt:
     text: str
 
 
-def edited_fact(con: duckdb.DuckDBPyConnection, fact_id: str) -> EditedFact:
+def edited_fact(connection: duckdb.DuckDBPyConnection, fact_id: str) -> EditedFact:
     """The fact with this id; NotFound if there is none."""
     found = fetch(
-        con,
+        connection,
         EditedFact,
         """
         SELECT f.fact_id, f.relation_id, r.label AS relation, f.subject, f.object
@@ -49,10 +49,10 @@ def edited_fact(con: duckdb.DuckDBPyConnection, fact_id: str) -> EditedFact:
     return found[0]
 
 
-def weights_of_run(con: duckdb.DuckDBPyConnection, run_id: str) -> str:
+def weights_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
     """The fingerprint of the model that a run measured."""
     (weights,) = fetch_one(
-        con,
+        connection,
         """
         SELECT m.weights_sha256
         FROM runs AS r
@@ -65,11 +65,11 @@ def weights_of_run(con: duckdb.DuckDBPyConnection, run_id: str) -> str:
 
 
 def measured_prompts(
-    con: duckdb.DuckDBPyConnection, run_id: str, fact_ids: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, run_id: str, fact_ids: Sequence[str]
 ) -> list[MeasuredPrompt]:
     """The facts' prompts that the run measured, by prompt id (a hash, so in no telling order)."""
     return fetch(
-        con,
+        connection,
         MeasuredPrompt,
         """
         SELECT p.prompt_id, p.fact_id, f.object, p.text
@@ -86,7 +86,7 @@ def measured_prompts(
 
 
 def prompts_to_keep(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     fact: EditedFact,
     neurons: Sequence[tuple[int, int]],
@@ -99,7 +99,7 @@ def prompts_to_keep(
     others of the same relation and of other relations.
     """
     return fetch(
-        con,
+        connection,
         MeasuredPrompt,
         """
         WITH edited AS (
