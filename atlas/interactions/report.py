@@ -17,14 +17,18 @@ class PairRow:
     kept: prompts whose top answer it still is, without a, without b, without both.
     """
 
-    a: str  # layer:neuron
-    b: str
+    layer_a: int
+    neuron_a: int
+    layer_b: int
+    neuron_b: int
     effect_a: float
     effect_b: float
     effect_ab: float
     interaction: float
     kind: str  # backing-up | serial | independent
-    kept: str
+    kept_a: int
+    kept_b: int
+    kept_ab: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class InteractionReport(OfSelection, rows="pairs"):
     removing_greedy: int | None
     removing_exact: int | None
     removing_sets: int | None
-    removing_neurons: str | None
+    removing_neurons: tuple[tuple[int, int], ...] | None  # (layer, neuron) of one such set
     pairs_in_all: int
     pairs: tuple[PairRow, ...]  # the strongest interaction first; at most the limit
 
@@ -57,14 +61,18 @@ def interaction_report(
         return None
     pairs = [
         PairRow(
-            a=f"{pair.layer_a}:{pair.neuron_a}",
-            b=f"{pair.layer_b}:{pair.neuron_b}",
+            layer_a=pair.layer_a,
+            neuron_a=pair.neuron_a,
+            layer_b=pair.layer_b,
+            neuron_b=pair.neuron_b,
             effect_a=pair.effect_a,
             effect_b=pair.effect_b,
             effect_ab=pair.effect_ab,
             interaction=pair.interaction,
             kind=kind_of(pair.interaction, pair.effect_a, pair.effect_b),
-            kept=f"{pair.kept_a} {pair.kept_b} {pair.kept_ab}",
+            kept_a=pair.kept_a,
+            kept_b=pair.kept_b,
+            kept_ab=pair.kept_ab,
         )
         for pair in interactions_of(connection, selection.selection_id, fact.fact_id)
     ]
@@ -78,7 +86,15 @@ def interaction_report(
         removing_greedy=found.removing_greedy,
         removing_exact=found.removing_exact,
         removing_sets=found.removing_sets,
-        removing_neurons=found.removing_neurons,
+        removing_neurons=_neurons(found.removing_neurons),
         pairs_in_all=len(pairs),
         pairs=tuple(pairs[:limit]),
     )
+
+
+def _neurons(stored: str | None) -> tuple[tuple[int, int], ...] | None:
+    """`5:300 5:387`, as a row of the atlas has it, as pairs of numbers."""
+    if stored is None:
+        return None
+    pairs = (name.split(":") for name in stored.split())
+    return tuple((int(layer), int(neuron)) for layer, neuron in pairs)

@@ -1,10 +1,12 @@
 """`atlas query --fact --interactions`: how a fact's neurons work together."""
 
+from collections.abc import Sequence
+
 from atlas.interactions.report import InteractionReport, PairRow
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, emit_json, quiet
-from ..tables import draw_line
+from ..tables import draw_line, draw_table
 from .scope import Scope, counted, fact_name, say_cut, which
 
 
@@ -42,12 +44,23 @@ def _tables(report: InteractionReport, selection: ChosenSelection) -> None:
     draw_line(f"  {_removing(report)}")
     if report.pairs:
         draw_line()
-        emit(
-            report.pairs,
-            "table",
-            kind=PairRow,
-            title="Effects on mean log P; an interaction below 0 backs up, above 0 is in series",
-            headers={"effect_a": "effect a", "effect_b": "effect b", "effect_ab": "of both"},
+        draw_table(
+            ["a", "b", "effect a", "effect b", "of both", "interaction", "kind", "kept"],
+            [
+                [
+                    f"{pair.layer_a}:{pair.neuron_a}",
+                    f"{pair.layer_b}:{pair.neuron_b}",
+                    pair.effect_a,
+                    pair.effect_b,
+                    pair.effect_ab,
+                    pair.interaction,
+                    pair.kind,
+                    f"{pair.kept_a} {pair.kept_b} {pair.kept_ab}",
+                ]
+                for pair in report.pairs
+            ],
+            "Effects on mean log P; an interaction below 0 backs up, above 0 is in series",
+            grouped=True,
         )
 
 
@@ -58,9 +71,13 @@ def _removing(report: InteractionReport) -> str:
         sets = counted(report.removing_sets or 0, "set")
         return (
             f"smallest sets that remove the answer: {counted(report.removing_exact, 'neuron')} "
-            f"({sets}), e.g. {report.removing_neurons}; greedily {report.removing_greedy}"
+            f"({sets}), e.g. {_named(report.removing_neurons)}; greedily {report.removing_greedy}"
         )
     return (
         f"a set that removes the answer, found greedily: {report.removing_greedy} neurons, "
-        f"{report.removing_neurons}"
+        f"{_named(report.removing_neurons)}"
     )
+
+
+def _named(neurons: Sequence[tuple[int, int]]) -> str:
+    return " ".join(f"{layer}:{neuron}" for layer, neuron in neurons)
