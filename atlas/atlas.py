@@ -55,6 +55,7 @@ from atlas.interactions.stored import unexamined_facts
 from atlas.interference.predicted import InterferenceReport, interference_report
 from atlas.meaning.report import NeuronMeaning, neuron_meaning, remember_associations
 from atlas.progress import Loading, Progress, Reporter, Working
+from atlas.queries.diff import SelectionDiff, selection_diff
 from atlas.queries.facts import (
     FactReport,
     FactsReport,
@@ -72,12 +73,14 @@ from atlas.queries.neurons import (
     neuron_report,
     require_neuron,
 )
+from atlas.queries.objects import ObjectReport, object_report
 from atlas.queries.overlap import (
     LayerOverlapReport,
     OverlapReport,
     layer_overlap,
     relation_overlap,
 )
+from atlas.queries.prompt_scores import PromptScoresReport, prompt_scores_report
 from atlas.queries.relations import RelationReport, one_relation, relation_report
 from atlas.queries.sharing import NeighboursReport, SharedReport, neighbours_report, shared_report
 from atlas.reporting import reported, reporting
@@ -160,6 +163,25 @@ class Atlas(AtlasFile):
         """Every fact that the name leads to; `limit` bounds the prompts and neurons of each."""
         with self._opened(selection, run) as (connection, chosen):
             return FactsReport(tuple(fact_reports(connection, chosen, name, limit))).of(chosen)
+
+    def fact_prompts(
+        self, name: str, *, selection: str | None = None, run: str | None = None
+    ) -> PromptScoresReport:
+        """A fact's knowledge neurons in each of its prompts, with their scores."""
+        with self._opened(selection, run) as (connection, chosen):
+            return prompt_scores_report(connection, chosen, name).of(chosen)
+
+    def facts_with_object(
+        self, name: str, *, selection: str | None = None, run: str | None = None
+    ) -> ObjectReport:
+        """Every fact with this object: whether it is known, and how many neurons it has."""
+        with self._opened(selection, run) as (connection, chosen):
+            return object_report(connection, chosen, name).of(chosen)
+
+    def diff(self, a: str, b: str, *, limit: int | None = None) -> SelectionDiff:
+        """Two selections, or the selections of two runs, side by side."""
+        with self.reading() as connection:
+            return selection_diff(connection, a, b, limit)
 
     def neuron(
         self,

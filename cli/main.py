@@ -36,6 +36,7 @@ SUBCOMMANDS = {
         "selections:selections", "List selections, choose the default, delete one."
     ),
     "sql": Subcommand("sql:sql", "Run one read-only SQL query."),
+    "diff": Subcommand("diff:diff", "Compare two selections or runs."),
     "info": Subcommand("info:info", "Show models, runs, selections and counts."),
     "plot": Subcommand("plot:plot_", "Draw a figure, with its data and a caption to paste."),
     "import": Subcommand("import_:import_", "Import published neurons as a run."),

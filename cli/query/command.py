@@ -1,6 +1,7 @@
 """`atlas query`: what a neuron, a fact or a relation is to the others."""
 
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -8,6 +9,7 @@ from atlas.queries.neurons import HUB_ORDERS, HubOrder
 
 from ..edit.model import model_options
 from ..render import db_option, format_option
+from .by_prompt import ask_by_prompt
 from .fact import ask_fact
 from .hubs import ask_hubs
 from .interactions import ask_interactions
@@ -16,6 +18,7 @@ from .meaning import ask_meaning
 from .measured import ask_measured
 from .neighbours import ask_neighbours
 from .neuron import ask_neuron
+from .object import ask_object
 from .relation import ask_relation
 from .scope import Scope
 from .shared import ask_shared
@@ -27,6 +30,7 @@ Examples:
   atlas query --neuron 3:117
   atlas query --fact Ireland
   atlas query --fact Ireland:P36 --format csv --show prompts
+  atlas query --fact Ireland:P36 --by prompt
   atlas query --relation capital
   atlas query --hubs --by relations --format json
   atlas query --shared "Ireland:P36" "Dublin:P1376"
@@ -47,13 +51,13 @@ neurons unless --show says otherwise."""
 @click.option(
     "--relation", metavar="NAME", help="A relation's neurons and their layers, by id or label."
 )
+@click.option("--object", "object_", metavar="NAME", help="The facts with an object.")
 @click.option("--hubs", is_flag=True, help="The neurons that serve most.")
 @click.option(
     "--by",
-    type=click.Choice(HUB_ORDERS),
-    default="facts",
-    show_default=True,
-    help="With --hubs: most of what; entropy is over the relations of a neuron's facts.",
+    type=click.Choice([*HUB_ORDERS, "prompt"]),
+    help="With --hubs: most of what; entropy is over the relations of a neuron's facts. With "
+    "--fact: prompt, its neurons in each prompt.  [default: facts]",
 )
 @click.option(
     "--shared",
@@ -110,7 +114,8 @@ def query(
     fact: str | None,
     relation: str | None,
     hubs: bool,
-    by: HubOrder,
+    object_: str | None,
+    by: str | None,
     shared: tuple[str, str] | None,
     neighbours: str | None,
     interference: str | None,
@@ -128,10 +133,11 @@ def query(
     db: Path,
 ) -> None:
     """Ask about a neuron, a fact, a relation, the hubs, or what facts share."""
-    questions = (neuron, fact, relation, hubs or None, shared, neighbours, interference)
+    questions = (neuron, fact, relation, object_, hubs or None, shared, neighbours, interference)
     if sum(question is not None for question in questions) != 1:
         raise click.UsageError(
-            "Ask for just one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
+            "Ask for just one of --neuron, --fact, --relation, --object, --hubs, --shared, "
+            "--neighbours and "
             "--interference."
         )
     for flag, asked, option in (
@@ -141,6 +147,8 @@ def query(
     ):
         if flag and asked is None:
             raise click.UsageError(f"{option}.")
+    if by is not None and not (hubs if by in HUB_ORDERS else fact is not None):
+        raise click.UsageError("--by goes with --hubs, --by prompt with --fact.")
     scope = Scope(db, selection, run, format_, limit)
     if neuron is not None:
         _only(show, ("neurons",), "--neuron")
@@ -152,11 +160,16 @@ def query(
         _only(show, ("neurons", "prompts"), "--fact")
         if interactions:
             ask_interactions(scope, fact, model, device)
+        elif by == "prompt":
+            ask_by_prompt(scope, fact)
         else:
             ask_fact(scope, fact, show)
     elif relation is not None:
         _only(show, ("neurons", "layers"), "--relation")
         ask_relation(scope, relation, show)
+    elif object_ is not None:
+        _only(show, (), "--object")
+        ask_object(scope, object_)
     elif shared is not None:
         _only(show, ("neurons",), "--shared")
         ask_shared(scope, *shared)
@@ -171,7 +184,7 @@ def query(
             ask_interference(scope, interference)
     else:
         _only(show, ("neurons",), "--hubs")
-        ask_hubs(scope, by)
+        ask_hubs(scope, cast(HubOrder, by or "facts"))
 
 
 def _only(show: str | None, possible: tuple[str, ...], option: str) -> None:

@@ -13,7 +13,8 @@ from synthetic import HUB, LAST, SKIPPED_BECAUSE, Synthetic
 from atlas.atlas import open_atlas
 
 ASK = (
-    "Ask for just one of --neuron, --fact, --relation, --hubs, --shared, --neighbours and "
+    "Ask for just one of --neuron, --fact, --relation, --object, --hubs, --shared, "
+    "--neighbours and "
     "--interference."
 )
 

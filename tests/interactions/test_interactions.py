@@ -30,6 +30,7 @@ from atlas.interactions.stored import (
     record_interactions,
     unexamined_facts,
 )
+from atlas.jobs import index
 from atlas.models.load import load_model
 from atlas.prompts import cloze, encode
 from atlas.selection.chosen import choose_selection
@@ -253,8 +254,10 @@ def test_indexing_with_interactions_examines_every_fact_and_again_changes_no_row
     path = tmp_path / "atlas.duckdb"
     indexed(path, on(saved_bert, integration=CHEAP), tiny_dataset())
     assert rows(path, "SELECT count(*) FROM fact_interactions") == [(0,)]
-    with_interactions = on(saved_bert, integration=CHEAP, interactions=True)
-    indexed(path, with_interactions, tiny_dataset())
+    how = {"rule": "gauss-legendre", "points": 2, "device": "cpu", "interactions": True}
+    events: list[object] = []
+    index(path, str(saved_bert), tiny_dataset(), progress=events.append, **how)
+    assert any(getattr(event, "unit", None) == "facts" for event in events)
     missing = """
         SELECT DISTINCT fact_id
         FROM knowledge_neurons
@@ -263,7 +266,7 @@ def test_indexing_with_interactions_examines_every_fact_and_again_changes_no_row
     assert rows(path, missing) == []
     assert rows(path, "SELECT count(*) > 0 FROM fact_interactions") == [(True,)]
     before = tables(path, clocks=True)
-    indexed(path, with_interactions, tiny_dataset())
+    index(path, str(saved_bert), tiny_dataset(), **how)
     assert tables(path, clocks=True) == before
 
 

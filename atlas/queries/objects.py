@@ -1,0 +1,88 @@
+"""Facts found by their object."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from atlas.errors import NotFound
+from atlas.facts import FactColumns
+from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.store.near import near_matches
+from atlas.store.rows import fetch
+
+
+@dataclass(frozen=True)
+class FactOfObject(FactColumns):
+    """A fact with the object in question."""
+
+    known: bool | None  # top answer in half of its measured prompts or more; None: none measured
+    right: int  # measured prompts whose top answer it is
+    measured: int
+    neurons: int  # knowledge neurons
+
+
+@dataclass(frozen=True)
+class ObjectReport(OfSelection, rows="facts"):
+    """Every fact with one object, by relation and subject."""
+
+    object: str
+    facts: tuple[FactOfObject, ...]
+
+
+def object_report(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, wanted: str
+) -> ObjectReport:
+    """The facts whose object is `wanted`, in any case; NotFound, with near matches."""
+    found = fetch(
+        connection,
+        FactOfObject,
+        """
+        WITH own AS (
+            SELECT f.relation_id, r.label AS relation, f.fact_id, f.subject, f.object
+            FROM facts AS f
+            JOIN relations AS r USING (relation_id)
+            WHERE lower(f.object) = lower($wanted)
+        ),
+        asked AS (
+            SELECT p.fact_id,
+                   count(*) AS measured,
+                   count(*) FILTER (m.answer_rank = 1) AS on_top
+            FROM own
+            JOIN prompts AS p USING (fact_id)
+            JOIN prompt_results AS m USING (prompt_id)
+            WHERE m.run_id = $run_id
+              AND m.skipped_because IS NULL
+            GROUP BY p.fact_id
+        ),
+        chosen AS (
+            SELECT k.fact_id, count(*) AS neurons
+            FROM knowledge_neurons AS k
+            SEMI JOIN own USING (fact_id)
+            WHERE k.selection_id = $selection_id
+            GROUP BY k.fact_id
+        )
+        SELECT o.relation_id,
+               o.relation,
+               o.fact_id,
+               o.subject,
+               o.object,
+               2 * a.on_top >= a.measured AS known,
+               coalesce(a.on_top, 0) AS right,
+               coalesce(a.measured, 0) AS measured,
+               coalesce(c.neurons, 0) AS neurons
+        FROM own AS o
+        LEFT JOIN asked AS a USING (fact_id)
+        LEFT JOIN chosen AS c USING (fact_id)
+        ORDER BY length(o.relation_id), o.relation_id, o.subject, o.fact_id
+        """,
+        {
+            "wanted": wanted.strip(),
+            "run_id": selection.run_id,
+            "selection_id": selection.selection_id,
+        },
+    )
+    if not found:
+        near = near_matches(connection, wanted, "SELECT DISTINCT object AS name FROM facts")
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise NotFound(f"no fact with the object '{wanted}'{hint}")
+    return ObjectReport(found[0].object, tuple(found))
