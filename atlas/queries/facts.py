@@ -41,6 +41,18 @@ class FactNeuron:
 
 
 @dataclass(frozen=True)
+class NearMiss:
+    """What a fact without any knowledge neuron is short of, at the selection's ratio."""
+
+    fact_id: str
+    layer: int  # of the neuron that passes in most of the fact's prompts
+    neuron: int
+    passes: int  # prompts
+    measured: int
+    at_half: int  # neurons that pass in half of the prompts or more
+
+
+@dataclass(frozen=True)
 class FactReport(FactColumns, OfSelection, rows="neurons"):
     """A fact, what its run measured on its prompts, and the neurons that the selection chose."""
 
@@ -51,6 +63,7 @@ class FactReport(FactColumns, OfSelection, rows="neurons"):
     prompts: tuple[FactPrompt, ...]  # best known first, skipped ones last; at most the limit
     chosen: int  # knowledge neurons
     neurons: tuple[FactNeuron, ...]  # highest score first; at most the limit
+    near_miss: NearMiss | None  # of a fact without any
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,8 @@ def fact_reports(
     ids = [fact.fact_id for fact in facts]
     prompts = _prompts(connection, selection.run_id, ids)
     neurons = _neurons(connection, selection.selection_id, ids)
+    without = [fact_id for fact_id in ids if all(n.fact_id != fact_id for n in neurons)]
+    near = {miss.fact_id: miss for miss in _near_misses(connection, selection, without)}
     reports = []
     for fact in facts:
         own = tuple(prompt for prompt in prompts if prompt.fact_id == fact.fact_id)
@@ -129,6 +144,7 @@ def fact_reports(
                 prompts=own[:limit],
                 chosen=len(found),
                 neurons=found[:limit],
+                near_miss=None if found else near.get(fact.fact_id),
             )
         )
     return reports
@@ -155,6 +171,58 @@ def _named(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact
         ORDER BY length(f.relation_id), f.relation_id, f.subject, f.object, f.fact_id
         """,
         {"wanted": wanted.strip(), "subject": subject, "relation": relation},
+    )
+
+
+def _near_misses(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, ids: list[str]
+) -> list[NearMiss]:
+    """What lower thresholds would give these facts; nothing where there are no scores."""
+    if not ids or selection.ratio is None:
+        return []
+    return fetch(
+        connection,
+        NearMiss,
+        """
+        WITH asked AS (
+            SELECT p.fact_id,
+                   p.prompt_id,
+                   m.max_score,
+                   count(*) OVER (PARTITION BY p.fact_id) AS measured
+            FROM prompts AS p
+            JOIN prompt_results AS m USING (prompt_id)
+            WHERE p.fact_id IN $ids
+              AND m.run_id = $run_id
+              AND m.skipped_because IS NULL
+        ),
+        passing AS (
+            SELECT a.fact_id,
+                   s.layer,
+                   s.neuron,
+                   count(*) AS passes,
+                   any_value(a.measured) AS measured,
+                   sum(s.score) AS score
+            FROM attributions AS s
+            JOIN asked AS a USING (prompt_id)
+            WHERE s.run_id = $run_id
+              AND s.score > 0
+              AND s.score::DOUBLE >= $ratio * a.max_score::DOUBLE
+            GROUP BY a.fact_id, s.layer, s.neuron
+        )
+        SELECT fact_id,
+               layer,
+               neuron,
+               passes,
+               measured,
+               count(*) FILTER (2 * passes >= measured) OVER (PARTITION BY fact_id) AS at_half
+        FROM passing
+        QUALIFY row_number() OVER (
+            PARTITION BY fact_id
+            ORDER BY passes DESC, score DESC, layer, neuron
+        ) = 1
+        ORDER BY fact_id
+        """,
+        {"ids": ids, "run_id": selection.run_id, "ratio": selection.ratio},
     )
 
 

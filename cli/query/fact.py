@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, FactsReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json, emit_values, note
+from ..render import emit, emit_json, emit_values, neuron_id, note
 from ..tables import draw_line
 from .scope import Scope, counted, which
 
@@ -90,6 +90,13 @@ def _note_on_fact(report: FactReport, selection: ChosenSelection) -> None:
         )
     if not report.neurons:
         note(f"{name}: no knowledge neuron in {which(selection)}.")
+        if report.near_miss is not None:
+            miss = report.near_miss
+            note(
+                f"  The nearest, {neuron_id(miss)}, passes in {miss.passes} of {miss.measured} "
+                f"prompts; a sharing of 0.5 would give {counted(miss.at_half, 'neuron')} "
+                "(`atlas select --sharing 0.5 --keep-default`)."
+            )
 
 
 def _emit_joined(reports: Sequence[FactReport], part: str) -> None:

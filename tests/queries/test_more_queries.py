@@ -86,3 +86,18 @@ def test_diff_on_the_command_line(own: Synthetic) -> None:
     nothing = run("diff", "paper", "nowhere", on=own)
     assert (nothing.exit_code, nothing.stdout) == (1, "")
     assert nothing.stderr.startswith("Error: no selection 'nowhere'")
+
+
+def test_a_fact_without_a_neuron_says_what_lower_thresholds_would_give(own: Synthetic) -> None:
+    own.atlas.select(ratio=0.5, sharing=1.0, min_prompts=4, name="none", make_default=False)
+    report = own.atlas.fact("P36-1", selection="none")
+    assert (report.chosen, report.neurons) == (0, ())
+    miss = report.near_miss
+    assert miss is not None
+    assert (miss.layer, miss.neuron, miss.passes, miss.measured) == (*HUB, 3, 3)
+    assert miss.at_half >= 1
+    assert own.atlas.fact("P36-1").near_miss is None
+    result = run("query", "--fact", "P36-1", "--selection", "none", on=own)
+    assert (
+        "The nearest, 3:0, passes in 3 of 3 prompts; a sharing of 0.5 would give" in result.stderr
+    )
