@@ -53,12 +53,15 @@ def visible(text: str) -> str:
 
 def draw_line(text: str = "", *, bold: bool = False) -> None:
     """One line of text, which goes on below itself where the terminal is too narrow."""
-    for line in folded(visible(text), available()):
+    for line in folded(visible(text), available(), break_words=True):
         click.secho(line, bold=bold or None)
 
 
-def folded(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width`, broken between words but within no `command`."""
+def folded(text: str, width: int, *, break_words: bool = False) -> list[str]:
+    """The text in lines of at most `width`, broken between words but within no `command`.
+
+    `break_words` also breaks what has no blank and is too long, a path for example.
+    """
     if _width(text) <= width:
         return [text]
     kept = re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", _HELD), text)
@@ -68,7 +71,7 @@ def folded(text: str, width: int) -> list[str]:
         width,
         subsequent_indent=f"{indent}  ",
         drop_whitespace=True,
-        break_long_words=False,
+        break_long_words=break_words,
         break_on_hyphens=False,
     )
     return [line.replace(_HELD, " ") for line in lines]

@@ -72,7 +72,7 @@ def _draw(found: "Sequence[EditSummary]") -> None:
     if any(edit.state != "stored" for edit in found):
         columns["state"] = attrgetter("state")
     rows = [[value(edit) for value in columns.values()] for edit in found]
-    draw_table(list(columns), rows, _title(found), grouped=True)
+    draw_table(list(columns), rows, _title(found), grouped=True, drop=("kind", "held out"))
 
 
 def _title(found: "Sequence[EditSummary]") -> str | None:

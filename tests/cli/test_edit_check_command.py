@@ -258,10 +258,13 @@ def test_a_model_that_is_not_where_it_was_is_asked_for(
     edited: Edited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    with edited.atlas.writing() as con:
+        con.execute("UPDATE models SET path = '/nowhere/bert'")
     result = run("edit", "check", "1", on=edited)
     assert result.stderr == (
-        "Error: the atlas's model 'bert' is not in this directory: name its directory or its "
-        "GGUF file (--model PATH)\n"
+        "Error: the atlas's model 'bert' is not in this directory, nor where it was, "
+        "/nowhere/bert: name its directory or its GGUF file, here or in ATLAS_MODEL "
+        "(--model PATH)\n"
     )
     (tmp_path / "bert").symlink_to(edited.directory)
     assert run("edit", "check", "1", "--scope", "own", on=edited).exit_code == 0

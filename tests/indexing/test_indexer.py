@@ -132,7 +132,7 @@ def test_an_interrupted_index_keeps_what_it_measured_and_the_next_one_finishes(
 def test_ctrl_c_during_a_commit_loses_none_of_the_batches_that_waited_for_it(
     path: Path, settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(indexer, "COMMIT_EVERY", 1e9)

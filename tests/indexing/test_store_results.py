@@ -164,7 +164,9 @@ def test_kills_at_any_moment_lose_at_most_the_batch_under_way(atlas: Atlas) -> N
     written = 0
     for kill in range(8):
         process = start(WRITE_BATCHES, atlas.path, written)
-        time.sleep(0.2 + 0.037 * kill)
+        assert process.stdout is not None
+        process.stdout.readline()  # it has imported all that it needs, and begins
+        time.sleep(0.1 + 0.037 * kill)
         process.kill()
         out, _ = process.communicate()
         told = int(out.split()[-1]) if out.split() else written

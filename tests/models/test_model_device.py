@@ -45,7 +45,7 @@ def test_a_dtype_that_the_device_cannot_compute_in_is_one_line(bert, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **kwargs: False)
-    parts = ("cuda", "bfloat16", "--dtype float32")
+    parts = ("cuda", "bfloat16", "use float32")
     refused(bert, SettingsError, *parts, dtype="bfloat16", device="auto")
 
     def refuse(*args, **kwargs):
@@ -54,5 +54,5 @@ def test_a_dtype_that_the_device_cannot_compute_in_is_one_line(bert, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch, "ones", refuse)
-    parts = ("mps", "bfloat16", "--dtype float32")
+    parts = ("mps", "bfloat16", "use float32")
     refused(bert, SettingsError, *parts, dtype="bfloat16", device="mps")
