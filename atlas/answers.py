@@ -11,6 +11,7 @@ import datetime
 import decimal
 import html
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -113,7 +114,6 @@ class Answer:
 
     def _repr_html_(self) -> str:
         """A notebook's view: what is single above, then the first rows of the main table."""
-        rows = self.table()
         single = {
             f.name: getattr(self, f.name)
             for f in _fields(self)
@@ -126,7 +126,7 @@ class Answer:
             "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
             for row in cells[:_SHOWN]
         )
-        more = f"<p>{len(rows) - _SHOWN:,} more rows</p>" if len(rows) > _SHOWN else ""
+        more = f"<p>{len(cells) - _SHOWN:,} more rows</p>" if len(cells) > _SHOWN else ""
         return (
             f"<p><b>{html.escape(type(self).__name__)}</b> {said}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
@@ -140,18 +140,18 @@ class Listed(Answer, rows="rows"):
     rows: tuple[Any, ...]
 
 
-class AboutSelection:
+class AboutSelection(ABC):
     """What says which selection an answer is of: see `selection.chosen.ChosenSelection`."""
 
     selection_id: str
 
+    @abstractmethod
     def about_run(self) -> Mapping[str, Any]:
         """The run and its model, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def about_selection(self) -> Mapping[str, Any]:
         """The selection and its thresholds, by name."""
-        raise NotImplementedError
 
 
 def columns_of(rows: Sequence[Any]) -> list[str]:

@@ -524,8 +524,7 @@ class Atlas(AtlasFile):
             found = one_fact(connection, fact, relation)
             if not any_object:
                 require_known_name(connection, to)
-            name = f"{found.subject} ({found.relation_id} {found.relation})"
-            require_other_object(name, found.object, to)
+            require_other_object(found.named, found.object, to)
             wanted = selection_model(connection, chosen.selection_id)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
@@ -813,28 +812,9 @@ def _require_edits(edits: Sequence[int]) -> None:
 
 
 def _changed(edit: Edit, state: str) -> ChangedEdit:
-    return ChangedEdit(
-        edit_id=edit.edit_id or 0,
-        before=edit.state,
-        kind=edit.kind,
-        method=edit.method,
-        relation_id=edit.relation_id,
-        subject=edit.subject,
-        old_object=edit.old_object,
-        new_object=edit.new_object,
-        state=state,
-    )
+    return ChangedEdit(edit.edit_id or 0, edit.state, **edit.identity, state=state)
 
 
 def _imported(connection: duckdb.DuckDBPyConnection, edit: Edit) -> ImportedEdit:
     before = held_before(connection, edit)
-    return ImportedEdit(
-        edit_id=record_edit(connection, edit),
-        before=before,
-        kind=edit.kind,
-        method=edit.method,
-        relation_id=edit.relation_id,
-        subject=edit.subject,
-        old_object=edit.old_object,
-        new_object=edit.new_object,
-    )
+    return ImportedEdit(record_edit(connection, edit), before, **edit.identity)

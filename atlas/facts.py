@@ -29,6 +29,11 @@ class FactColumns:
     subject: str
     object: str
 
+    @property
+    def named(self) -> str:
+        """How messages call it: `Ireland (P36 capital)`."""
+        return f"{self.subject} ({self.relation_id} {self.relation})"
+
 
 @dataclass(frozen=True)
 class Template:

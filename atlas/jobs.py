@@ -22,8 +22,8 @@ from atlas.interactions.examine import examine_and_record
 from atlas.interactions.stored import unexamined_facts
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance, Loading, Progress, Reporter
-from atlas.queries.info import RunSummary, atlas_info
-from atlas.queries.relations import SkipReason
+from atlas.queries.info import RunSummary, run_summary
+from atlas.queries.relations import SkipReason, skip_reasons
 from atlas.reporting import reported, reporting
 from atlas.selection.chosen import (
     ChosenSelection,
@@ -31,7 +31,12 @@ from atlas.selection.chosen import (
     choose_selection,
     default_selection,
 )
-from atlas.selection.selections import DefaultSelection, SelectionSummary, default_since
+from atlas.selection.selections import (
+    DefaultSelection,
+    SelectionSummary,
+    default_since,
+    selections,
+)
 from atlas.store.atlas_file import AtlasFile
 
 _GIB = 1 << 30
@@ -142,11 +147,7 @@ def _examined(
 ) -> None:
     """Examine the interactions that are missing of these relations' facts."""
     with atlas.reading(COMMIT_WAIT) as connection:
-        facts = [
-            fact
-            for relation_id in relations
-            for fact in unexamined_facts(connection, selection_id, relation_id=relation_id)
-        ]
+        facts = unexamined_facts(connection, selection_id, relations=relations)
     reported(examine_and_record(atlas, lm, selection_id, facts, COMMIT_WAIT), report)
 
 
@@ -159,18 +160,20 @@ def _report(
     before: ChosenSelection | None,
 ) -> IndexReport:
     with atlas.reading() as connection:
-        found = atlas_info(connection, atlas.path)
+        run = run_summary(connection, run_id)
+        skipped = skip_reasons(connection, run_id)
+        found = next((s for s in selections(connection) if s.selection_id == selection_id), None)
         selection = choose_selection(connection, selection_id, run_id)
         default = default_since(connection, before)
     return IndexReport(
-        run=next(run for run in found.runs if run.run_id == run_id),
-        found=next((s for s in found.selections if s.selection_id == selection_id), None),
+        run=run,
+        found=found,
         few_templates=tuple(
             r.relation_id for r in chosen.relations if len(r.templates) < min_prompts
         ),
         min_prompts=min_prompts,
         relations=tuple(r.relation_id for r in chosen.relations),
-        skipped=tuple(reason for reason in found.skipped if reason.run_id == run_id),
+        skipped=tuple(skipped),
         default=default,
         selection=selection,
     )

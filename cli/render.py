@@ -58,6 +58,11 @@ def db_option(command: _Command) -> _Command:
     )(command)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 fact`, `1,234 facts`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def quiet() -> bool:
     """Whether the command line asks for results and errors alone."""
     context = click.get_current_context(silent=True)
@@ -146,10 +151,7 @@ def emit_values(
     title: str | None = None,
 ) -> None:
     """Prints rows whose columns are known only at run time."""
-    if format_ == "json":
-        names = _distinct(columns)
-        emit_json([dict(zip(names, row, strict=True)) for row in rows])
-    elif format_ == "csv":
+    if format_ == "csv":
         _echo_csv(columns, rows)
     else:
         draw_table(columns, list(rows), title, grouped=False)
@@ -174,15 +176,3 @@ def _csv_value(value: object) -> object:
     if isinstance(cell, bool):
         return str(cell).lower()
     return json.dumps(cell, ensure_ascii=False) if isinstance(cell, list | dict) else cell
-
-
-def _distinct(columns: Sequence[str]) -> list[str]:
-    """Column names with `_1`, `_2`, … where one returns, so that no value of a JSON row is lost."""
-    names: list[str] = []
-    for column in columns:
-        name, again = column, 0
-        while name in names:
-            again += 1
-            name = f"{column}_{again}"
-        names.append(name)
-    return names

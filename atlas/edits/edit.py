@@ -93,6 +93,12 @@ class Edit:
         return float(np.linalg.norm(self.deltas.astype(np.float64)))
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What it is and what it is of, by the names that rows about edits have for it."""
+        names = ("kind", "method", "relation_id", "subject", "old_object", "new_object")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def label(self) -> str:
         """How messages call it: `edit 3`, or `this edit` where it is not stored."""
         return "this edit" if self.edit_id is None else f"edit {self.edit_id}"

@@ -67,7 +67,7 @@ def unexamined_facts(
     connection: duckdb.DuckDBPyConnection,
     selection_id: str,
     *,
-    relation_id: str | None = None,
+    relations: Sequence[str] | None = None,
     fact_id: str | None = None,
 ) -> list[UnexaminedFact]:
     """Facts with knowledge neurons whose interactions are missing or outdated, by fact id."""
@@ -82,7 +82,7 @@ def unexamined_facts(
             FROM knowledge_neurons AS k
             JOIN facts AS f USING (fact_id)
             WHERE k.selection_id = $selection_id
-              AND ($relation_id IS NULL OR f.relation_id = $relation_id)
+              AND ($relations IS NULL OR f.relation_id IN $relations)
               AND ($fact_id IS NULL OR k.fact_id = $fact_id)
             GROUP BY k.fact_id
         ),
@@ -116,7 +116,11 @@ def unexamined_facts(
         WHERE i.asked IS DISTINCT FROM w.asked
         ORDER BY w.fact_id
         """,
-        {"selection_id": selection_id, "relation_id": relation_id, "fact_id": fact_id},
+        {
+            "selection_id": selection_id,
+            "relations": None if relations is None else list(relations),
+            "fact_id": fact_id,
+        },
     )
 
 

@@ -6,6 +6,7 @@ import duckdb
 
 from atlas.errors import AmbiguousFact, NotFound
 from atlas.facts import FactColumns
+from atlas.queries.near_misses import NearMiss, near_misses
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
@@ -41,18 +42,6 @@ class FactNeuron:
 
 
 @dataclass(frozen=True)
-class NearMiss:
-    """What a fact without any knowledge neuron is short of, at the selection's ratio."""
-
-    fact_id: str
-    layer: int  # of the neuron that passes in most of the fact's prompts
-    neuron: int
-    passes: int  # prompts
-    measured: int
-    at_half: int  # neurons that pass in half of the prompts or more
-
-
-@dataclass(frozen=True)
 class FactReport(FactColumns, OfSelection, rows="neurons"):
     """A fact, what its run measured on its prompts, and the neurons that the selection chose."""
 
@@ -78,6 +67,14 @@ class NamedFact(FactColumns):
     """A fact that a name leads to."""
 
     prompts: int  # in the atlas, measured or not
+
+
+def is_known(right: int, measured: int) -> bool | None:
+    """Whether a fact's object is the top answer in half of its measured prompts or more.
+
+    None where none was measured.
+    """
+    return 2 * right >= measured if measured else None
 
 
 def one_fact(
@@ -123,7 +120,7 @@ def fact_reports(
     prompts = _prompts(connection, selection.run_id, ids)
     neurons = _neurons(connection, selection.selection_id, ids)
     without = [fact_id for fact_id in ids if all(n.fact_id != fact_id for n in neurons)]
-    near = {miss.fact_id: miss for miss in _near_misses(connection, selection, without)}
+    near = {miss.fact_id: miss for miss in near_misses(connection, selection, without)}
     reports = []
     for fact in facts:
         own = tuple(prompt for prompt in prompts if prompt.fact_id == fact.fact_id)
@@ -137,7 +134,7 @@ def fact_reports(
                 relation=fact.relation,
                 subject=fact.subject,
                 object=fact.object,
-                known=2 * right >= measured if measured else None,
+                known=is_known(right, measured),
                 right=right,
                 measured=measured,
                 unmeasured=fact.prompts - len(own),
@@ -171,58 +168,6 @@ def _named(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact
         ORDER BY length(f.relation_id), f.relation_id, f.subject, f.object, f.fact_id
         """,
         {"wanted": wanted.strip(), "subject": subject, "relation": relation},
-    )
-
-
-def _near_misses(
-    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, ids: list[str]
-) -> list[NearMiss]:
-    """What lower thresholds would give these facts; nothing where there are no scores."""
-    if not ids or selection.ratio is None:
-        return []
-    return fetch(
-        connection,
-        NearMiss,
-        """
-        WITH asked AS (
-            SELECT p.fact_id,
-                   p.prompt_id,
-                   m.max_score,
-                   count(*) OVER (PARTITION BY p.fact_id) AS measured
-            FROM prompts AS p
-            JOIN prompt_results AS m USING (prompt_id)
-            WHERE p.fact_id IN $ids
-              AND m.run_id = $run_id
-              AND m.skipped_because IS NULL
-        ),
-        passing AS (
-            SELECT a.fact_id,
-                   s.layer,
-                   s.neuron,
-                   count(*) AS passes,
-                   any_value(a.measured) AS measured,
-                   sum(s.score) AS score
-            FROM attributions AS s
-            JOIN asked AS a USING (prompt_id)
-            WHERE s.run_id = $run_id
-              AND s.score > 0
-              AND s.score::DOUBLE >= $ratio * a.max_score::DOUBLE
-            GROUP BY a.fact_id, s.layer, s.neuron
-        )
-        SELECT fact_id,
-               layer,
-               neuron,
-               passes,
-               measured,
-               count(*) FILTER (2 * passes >= measured) OVER (PARTITION BY fact_id) AS at_half
-        FROM passing
-        QUALIFY row_number() OVER (
-            PARTITION BY fact_id
-            ORDER BY passes DESC, score DESC, layer, neuron
-        ) = 1
-        ORDER BY fact_id
-        """,
-        {"ids": ids, "run_id": selection.run_id, "ratio": selection.ratio},
     )
 
 

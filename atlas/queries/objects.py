@@ -6,9 +6,9 @@ import duckdb
 
 from atlas.errors import NotFound
 from atlas.facts import FactColumns
+from atlas.queries.facts import is_known
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.near import near_matches
-from atlas.store.rows import fetch
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ def object_report(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, wanted: str
 ) -> ObjectReport:
     """The facts whose object is `wanted`, in any case; NotFound, with near matches."""
-    found = fetch(
-        connection,
-        FactOfObject,
+    rows = connection.execute(
         """
         WITH own AS (
             SELECT f.relation_id, r.label AS relation, f.fact_id, f.subject, f.object
@@ -66,10 +64,9 @@ def object_report(
                o.fact_id,
                o.subject,
                o.object,
-               2 * a.on_top >= a.measured AS known,
-               coalesce(a.on_top, 0) AS right,
-               coalesce(a.measured, 0) AS measured,
-               coalesce(c.neurons, 0) AS neurons
+               coalesce(a.on_top, 0),
+               coalesce(a.measured, 0),
+               coalesce(c.neurons, 0)
         FROM own AS o
         LEFT JOIN asked AS a USING (fact_id)
         LEFT JOIN chosen AS c USING (fact_id)
@@ -80,9 +77,23 @@ def object_report(
             "run_id": selection.run_id,
             "selection_id": selection.selection_id,
         },
-    )
-    if not found:
+    ).fetchall()
+    if not rows:
         near = near_matches(connection, wanted, "SELECT DISTINCT object AS name FROM facts")
         hint = f"; near: {', '.join(near)}" if near else ""
         raise NotFound(f"no fact with the object '{wanted}'{hint}")
-    return ObjectReport(found[0].object, tuple(found))
+    facts = [
+        FactOfObject(
+            relation_id,
+            relation,
+            fact_id,
+            subject,
+            object_,
+            is_known(right, measured),
+            right,
+            measured,
+            neurons,
+        )
+        for relation_id, relation, fact_id, subject, object_, right, measured, neurons in rows
+    ]
+    return ObjectReport(facts[0].object, tuple(facts))

@@ -32,6 +32,40 @@ class PromptScoresReport(OfSelection, rows="scores"):
     scores: tuple[PromptScore, ...]  # by prompt, then the neurons with most score first
 
 
+def neurons_in_prompts() -> str:
+    """A query for a fact's knowledge neurons in its measured prompts, a row each of both.
+
+    Columns: fact_id, prompt_id, text, p_answer, answer_rank, predicted, max_score, layer, neuron,
+    mean_score, and score, NULL below what the run stored. Of `$fact_id` in `$run_id` and
+    `$selection_id`.
+    """
+    return """
+            SELECT p.fact_id,
+                   p.prompt_id,
+                   p.text,
+                   r.p_answer,
+                   r.answer_rank,
+                   r.predicted,
+                   r.max_score,
+                   k.layer,
+                   k.neuron,
+                   k.mean_score,
+                   a.score
+            FROM prompts AS p
+            JOIN prompt_results AS r USING (prompt_id)
+            JOIN knowledge_neurons AS k USING (fact_id)
+            LEFT JOIN attributions AS a
+              ON a.run_id = r.run_id
+             AND a.prompt_id = p.prompt_id
+             AND a.layer = k.layer
+             AND a.neuron = k.neuron
+            WHERE p.fact_id = $fact_id
+              AND r.run_id = $run_id
+              AND r.skipped_because IS NULL
+              AND k.selection_id = $selection_id
+            """
+
+
 def prompt_scores_report(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, wanted: str
 ) -> PromptScoresReport:
@@ -40,41 +74,24 @@ def prompt_scores_report(
     scores = fetch(
         connection,
         PromptScore,
-        """
-        WITH own AS (
-            SELECT layer, neuron, mean_score
-            FROM knowledge_neurons
-            WHERE selection_id = $selection_id
-              AND fact_id = $fact_id
-        ),
-        asked AS (
-            SELECT p.prompt_id, p.text, m.max_score, m.p_answer
-            FROM prompts AS p
-            JOIN prompt_results AS m USING (prompt_id)
-            WHERE p.fact_id = $fact_id
-              AND m.run_id = $run_id
-              AND m.skipped_because IS NULL
+        f"""
+        WITH cells AS (
+            {neurons_in_prompts()}
         )
-        SELECT a.prompt_id,
-               a.text,
-               o.layer,
-               o.neuron,
-               s.score,
-               s.score / nullif(a.max_score, 0) AS share,
+        SELECT prompt_id,
+               text,
+               layer,
+               neuron,
+               score,
+               score / nullif(max_score, 0) AS share,
                coalesce(
                    CASE WHEN $comparison = '>'
-                        THEN s.score::DOUBLE > $ratio * a.max_score::DOUBLE
-                        ELSE s.score::DOUBLE >= $ratio * a.max_score::DOUBLE END,
+                        THEN score::DOUBLE > $ratio * max_score::DOUBLE
+                        ELSE score::DOUBLE >= $ratio * max_score::DOUBLE END,
                    FALSE
                ) AS passes
-        FROM asked AS a
-        CROSS JOIN own AS o
-        LEFT JOIN attributions AS s
-               ON s.run_id = $run_id
-              AND s.prompt_id = a.prompt_id
-              AND s.layer = o.layer
-              AND s.neuron = o.neuron
-        ORDER BY a.p_answer DESC, a.prompt_id, o.mean_score DESC, o.layer, o.neuron
+        FROM cells
+        ORDER BY p_answer DESC, prompt_id, mean_score DESC, layer, neuron
         """,
         {
             "selection_id": selection.selection_id,

@@ -20,7 +20,7 @@ from atlas.selection.derived import discard
 from atlas.selection.recorded import make_default
 from atlas.selection.select import select
 from atlas.selection.thresholds import Thresholds
-from atlas.store.rows import fetch
+from atlas.store.rows import fetch, fetch_one
 
 
 @dataclass(frozen=True)
@@ -179,5 +179,19 @@ def default_since(
     return DefaultSelection(
         now=now,
         previous=known_as(connection, before) if before is not None and other else None,
-        distinct_neurons=next(s.distinct_neurons for s in selections(connection) if s.is_default),
+        distinct_neurons=distinct_neurons(connection, now.selection_id),
     )
+
+
+def distinct_neurons(connection: duckdb.DuckDBPyConnection, selection_id: str) -> int:
+    """How many different knowledge neurons the selection has."""
+    (neurons,) = fetch_one(
+        connection,
+        """
+        SELECT count(DISTINCT (layer, neuron))
+        FROM knowledge_neurons
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    return int(neurons)

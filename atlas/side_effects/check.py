@@ -8,13 +8,14 @@ asked again.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from atlas.edits.applying import applied, check_fits
 from atlas.edits.edit import Edit
 from atlas.edits.in_force import edits_in_force
 from atlas.engine.probe import Probed, probe
 from atlas.models.language_model import LanguageModel
+from atlas.progress import Advance
 from atlas.side_effects.scopes import Scope, ScopedPrompt, checked_by, scoped_prompts
 from atlas.side_effects.stored import SideEffect, checked_prompts, record_side_effects
 from atlas.store.atlas_file import AtlasFile
@@ -25,23 +26,9 @@ FEWEST, MOST = 8, 4096  # prompts asked between two looks at the clock
 AIM = 2.0  # seconds between them
 
 
-@dataclass(frozen=True)
-class CheckProgress:
-    """Where a check stands, in prompts of its scope, those of earlier checks too.
-
-    computed: prompts that this call has asked, in so many `seconds`.
-    """
-
-    edit_id: int
-    total: int
-    done: int
-    computed: int = 0
-    seconds: float = 0.0
-
-
 def check(
     atlas: AtlasFile, lm: LanguageModel, edit_id: int, scope: Scope | None = None
-) -> Generator[CheckProgress, None, None]:
+) -> Generator[Advance, None, None]:
     """Measure an edit on the prompts of a scope (default: neighbours), most concerned facts first.
 
     The prompts are those that the edit's run measured. Yields at the start and after every part of
@@ -60,7 +47,7 @@ def check(
 
 def check_prompts(
     atlas: AtlasFile, lm: LanguageModel, edit: Edit, prompts: Sequence[ScopedPrompt]
-) -> Generator[CheckProgress, None, None]:
+) -> Generator[Advance, None, None]:
     """`check` of a stored edit on these prompts, in their order."""
     check_fits(lm, edit)
     assert edit.edit_id is not None
@@ -78,9 +65,9 @@ class _Check:
         self.pending: list[SideEffect] = []
         self.committed_at = time.monotonic()
 
-    def measure(self, left: Sequence[ScopedPrompt], total: int) -> Iterator[CheckProgress]:
+    def measure(self, left: Sequence[ScopedPrompt], total: int) -> Iterator[Advance]:
         started = time.monotonic()
-        at = CheckProgress(self.edit_id, total, total - len(left))
+        at = Advance(f"edit {self.edit_id}", total - len(left), total, complete=not left)
         yield at
         try:
             for part in self._parts(left):
@@ -89,6 +76,7 @@ class _Check:
                     done=at.done + part,
                     computed=at.computed + part,
                     seconds=time.monotonic() - started,
+                    complete=at.done + part == total,
                 )
                 yield at
         finally:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from atlas.edits.in_force import edits_in_force
 from atlas.models.language_model import LanguageModel
-from atlas.progress import Advance, Reporter
+from atlas.progress import Reporter
+from atlas.reporting import reported
 from atlas.selection.chosen import OfSelection, find_selection
-from atlas.side_effects.check import CheckProgress, check_prompts
+from atlas.side_effects.check import check_prompts
 from atlas.side_effects.implied import implied_effects
 from atlas.side_effects.implied_facts import ImpliedEffect, implied_facts
-from atlas.side_effects.limits import Limits, require_others
+from atlas.side_effects.limits import Limits
 from atlas.side_effects.report import GroupEffect, SideEffectReport, side_effect_report
 from atlas.side_effects.scopes import Scope, checked_by, checked_scope
 from atlas.store.atlas_file import AtlasFile
@@ -56,7 +57,6 @@ def check_edits(
     report: Reporter,
 ) -> ChecksReport:
     """Check each edit; what is measured is stored, also when the work is interrupted."""
-    require_others(scope, limits)
     checks = tuple(_checked(atlas, lm, edit, scope, limits, worst, report) for edit in edits)
     ids = {checked.report.selection_id for checked in checks}
     with atlas.reading() as connection:
@@ -79,8 +79,7 @@ def _checked(
         looked_at = checked_scope(connection, by, scope)
     # closing: if Ctrl-C comes while somebody draws, the check commits what it has
     with contextlib.closing(check_prompts(atlas, lm, edit, looked_at.prompts)) as events:
-        for event in events:
-            report(_advance(event))
+        reported(events, report)
     prompts = [prompt.prompt_id for prompt in looked_at.prompts]
     with atlas.reading() as connection:
         found = side_effect_report(connection, by, worst, prompts)
@@ -93,15 +92,4 @@ def _checked(
         held=everything.groups if everything.prompts > found.prompts else (),
         implied=implied_effects(lm, edit, implied),
         exceeded=() if limits is None else tuple(limits.exceeded(found)),
-    )
-
-
-def _advance(event: CheckProgress) -> Advance:
-    return Advance(
-        f"edit {event.edit_id}",
-        event.done,
-        event.total,
-        event.computed,
-        event.seconds,
-        complete=event.done == event.total,
     )

@@ -6,7 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import db_option, note, quiet
+from ..render import counted, db_option, note, quiet
 from .ask import note_conflicts
 from .model import edits_argument, model_options
 
@@ -62,7 +62,7 @@ def export(
         progress=not quiet(),
     )
     note_conflicts(found)
-    count = f"{len(edits)} edit{'' if len(edits) == 1 else 's'}"
+    count = counted(len(edits), "edit")
     if delta is not None:
         back = f"`atlas edit import {found.path}`"
         note(f"{count} in {found.path}; {back} reads it into another atlas.")

@@ -10,7 +10,7 @@ from atlas.atlas import open_atlas
 from atlas.edits.edit import about
 from atlas.edits.stored import EditSummary
 
-from ..render import db_option, emit, emit_json, format_option, note
+from ..render import counted, db_option, emit, emit_json, format_option, note
 from ..tables import draw_table
 from .model import edits_argument
 from .tables import show_diff, show_edit
@@ -79,7 +79,7 @@ def _title(found: "Sequence[EditSummary]") -> str | None:
     """`1 edit of bert, selection paper`: what all rows share."""
     if not found:
         return None
-    title = f"{len(found)} edit{'' if len(found) == 1 else 's'}"
+    title = counted(len(found), "edit")
     models = {edit.model for edit in found}
     selections = {edit.selection for edit in found}
     if len(models) == 1:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from atlas.atlas import open_atlas
+from atlas.edits.making.settings import METHODS
 
 from ..render import db_option, format_option, quiet
 from .model import model_options
@@ -65,7 +66,7 @@ show whether the edit holds in other words."""
 @_relation_option
 @click.option(
     "--method",
-    type=click.Choice(["solve", "paper"]),
+    type=click.Choice(METHODS),
     default="solve",
     show_default=True,
     help="How the change of the value vectors is found.",

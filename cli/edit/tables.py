@@ -14,7 +14,7 @@ from atlas.edits.report import (
 )
 from atlas.selection.chosen import labelled
 
-from ..render import emit, emit_json, note, note_next
+from ..render import counted, emit, emit_json, note, note_next
 from ..tables import draw_line, draw_pairs, draw_table
 
 _MANY = 5  # neurons that a line names
@@ -35,7 +35,7 @@ def show_made(report: EditReport, format_: str, db: Path) -> None:
             draw_line(f"  Hardly anything changed: {report.hardly_changed}.", bold=True)
         _draw_kept(report)
         draw_line(
-            f"  {_count(len(report.neurons), 'value vector')} of {report.model} changed: "
+            f"  {counted(len(report.neurons), 'value vector')} of {report.model} changed: "
             f"{_neurons(report)}"
         )
         draw_line(f"  strength (norm of all changes) {report.norm:.3g}, {report.seconds:.1f} s")
@@ -109,7 +109,7 @@ def show_diff(diff: EditDiff, format_: str) -> None:
         diff.neurons,
         format_,
         kind=NeuronDifference,
-        title=f"Changes: {_count(len(diff.neurons), 'value vector')}, {diff.shared_neurons} in "
+        title=f"Changes: {counted(len(diff.neurons), 'value vector')}, {diff.shared_neurons} in "
         f"both; norm {diff.norm_first:.3g} and {diff.norm_second:.3g}",
         headers={"norm_first": f"norm in {first}", "norm_second": f"norm in {second}"},
     )
@@ -129,7 +129,7 @@ def _kept(report: EditReport) -> str | None:
     kept = report.kept
     if kept is None:
         return None
-    told = f"of the {_count(kept.prompts, 'prompt')} it was told to keep, {kept.right_after}"
+    told = f"of the {counted(kept.prompts, 'prompt')} it was told to keep, {kept.right_after}"
     still = "still has its" if kept.right_after == 1 else "still have their"
     before = "" if kept.right_before == kept.prompts else f" ({kept.right_before} had it before)"
     return f"{told} {still} right answer{before}"
@@ -141,7 +141,7 @@ def _emit_part(report: EditReport, part: str, format_: str) -> None:
             report.neurons,
             format_,
             kind=EditedNeuron,
-            title=f"{_count(len(report.neurons), 'value vector')} changed",
+            title=f"{counted(len(report.neurons), 'value vector')} changed",
             headers={"norm": "norm of change", "facts": "facts it serves"},
         )
         return
@@ -218,7 +218,7 @@ def _note_on_success(report: EditReport) -> None:
         if part.new_on_top_after < part.prompts:
             note(
                 f"{report.new_object} is on top in {part.new_on_top_after} of {part.prompts} "
-                f"prompts with these {_count(len(report.neurons), 'neuron')}; `--neurons "
+                f"prompts with these {counted(len(report.neurons), 'neuron')}; `--neurons "
                 f"{max(20, 2 * len(report.neurons))}` takes more."
             )
         elif part.p_new_after is not None and part.p_new_after < _FAINT:
@@ -249,7 +249,3 @@ def _short(value: Any) -> str:
     if isinstance(value, list) and len(value) > _SHOWN:
         return f"({len(value)} of them)"
     return str(value)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -2,9 +2,9 @@
 
 from atlas.queries.prompt_scores import PromptScore, PromptScoresReport
 
-from ..render import emit, emit_json, note
+from ..render import counted, emit, emit_json, note
 from ..tables import draw_table
-from .scope import Scope, counted, fact_name, which
+from .scope import Scope, fact_name, which
 
 _PASSES = "*"
 

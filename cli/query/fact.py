@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, FactsReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json, emit_values, neuron_id, note
+from ..render import counted, emit, emit_json, emit_values, neuron_id, note
 from ..tables import draw_line
-from .scope import Scope, counted, which
+from .scope import Scope, fact_name, which
 
 _HEADERS = {
     "text": "prompt",
@@ -42,10 +42,7 @@ def _show(answer: FactsReport, selection: ChosenSelection, show: str | None, for
 
 
 def _fact_tables(report: FactReport, show: str | None, selection: ChosenSelection) -> None:
-    name = (
-        f"{report.subject} · {report.relation} ({report.relation_id}) · {report.object}"
-        f" · {report.fact_id}"
-    )
+    name = f"{fact_name(report)} · {report.fact_id}"
     draw_line(name, bold=True)
     draw_line(f"  {_standing(report)} · {which(selection)} of {selection.model}")
     if show != "neurons":

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from atlas.interactions.report import InteractionReport, PairRow
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json, quiet
+from ..render import counted, emit, emit_json, quiet
 from ..tables import draw_line, draw_table
-from .scope import Scope, counted, fact_name, say_cut, which
+from .scope import Scope, fact_name, say_cut, which
 
 
 def ask_interactions(scope: Scope, fact: str, model: str | None, device: str) -> None:

@@ -6,8 +6,8 @@ from atlas.interference.predicted import (
 )
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json, note
-from .scope import Scope, counted, fact_name, say_cut, which
+from ..render import counted, emit, emit_json, note
+from .scope import Scope, fact_name, say_cut, which
 
 
 def ask_interference(scope: Scope, fact: str) -> None:

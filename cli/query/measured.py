@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, cast
 
-from ..render import emit, emit_json, note, quiet
-from .scope import Scope, counted, fact_name, which
+from ..render import counted, emit, emit_json, note, quiet
+from .scope import Scope, fact_name, which
 
 if TYPE_CHECKING:
     from atlas.interference.measure import MeasuredInterference

@@ -3,8 +3,8 @@
 from atlas.queries.neurons import NeuronReport, ServedFact, parse_neuron
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, neuron_id, note
-from .scope import Scope, counted, say_cut, which
+from ..render import counted, emit, neuron_id, note
+from .scope import Scope, say_cut, which
 
 
 def ask_neuron(scope: Scope, neuron: str) -> None:

@@ -2,8 +2,8 @@
 
 from atlas.queries.objects import FactOfObject
 
-from ..render import emit, emit_json
-from .scope import Scope, counted, which
+from ..render import counted, emit, emit_json
+from .scope import Scope, which
 
 
 def ask_object(scope: Scope, wanted: str) -> None:

@@ -7,9 +7,9 @@ from atlas.queries.relations import (
 )
 from atlas.selection.chosen import ChosenSelection, labelled
 
-from ..render import emit, emit_json, note
+from ..render import counted, emit, emit_json, note
 from ..tables import draw_bars, draw_line
-from .scope import Scope, counted, say_cut, which
+from .scope import Scope, say_cut, which
 
 
 def ask_relation(scope: Scope, relation: str, show: str | None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.atlas import Atlas, open_atlas
-from atlas.queries.facts import NamedFact
+from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
 
 from ..render import note
@@ -64,14 +64,9 @@ def which(selection: ChosenSelection) -> str:
     return f"selection {labelled(selection)}"
 
 
-def fact_name(fact: NamedFact) -> str:
+def fact_name(fact: FactColumns) -> str:
     """A fact in a line of text: `Ireland · capital (P36) · Dublin`."""
     return f"{fact.subject} · {fact.relation} ({fact.relation_id}) · {fact.object}"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 fact`, `1,234 facts`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def say_cut(shown: int, there: int, noun: str) -> None:

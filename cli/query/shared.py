@@ -3,9 +3,9 @@
 from atlas.queries.sharing import SharedNeuron, SharedReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json, note
+from ..render import counted, emit, emit_json, note
 from ..tables import draw_line
-from .scope import Scope, counted, fact_name, say_cut, which
+from .scope import Scope, fact_name, say_cut, which
 
 
 def ask_shared(scope: Scope, a: str, b: str) -> None:

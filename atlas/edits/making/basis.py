@@ -19,8 +19,9 @@ from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making import sources
 from atlas.edits.making.questions import split_held_out
 from atlas.edits.making.settings import EditSettings
-from atlas.edits.making.sources import EditedFact, MeasuredPrompt
+from atlas.edits.making.sources import MeasuredPrompt
 from atlas.errors import EditError
+from atlas.facts import FactColumns
 from atlas.models.language_model import LanguageModel
 from atlas.selection.chosen import ChosenSelection, choose_selection
 from atlas.store.atlas_file import AtlasFile
@@ -38,7 +39,7 @@ class EditBasis:
     """
 
     selection: ChosenSelection
-    fact: EditedFact
+    fact: FactColumns
     prompts: tuple[MeasuredPrompt, ...]
     held_out: tuple[MeasuredPrompt, ...]
     neurons: tuple[tuple[int, int], ...]
@@ -55,7 +56,7 @@ def read_basis(
         prompts = sources.measured_prompts(connection, selection.run_id, [fact_id])
         if not prompts:
             raise EditError(
-                f"run {selection.run_id} has measured no prompt of {named_fact(fact)}: index "
+                f"run {selection.run_id} has measured no prompt of {fact.named}: index "
                 f"relation {fact.relation_id} first"
             )
         learnt, held_out = split_held_out(prompts, settings.held_out)
@@ -75,9 +76,7 @@ def read_basis(
             found = edit_neurons.highest_scores(connection, selection.run_id, ids, count)
             neurons = [(neuron.layer, neuron.neuron) for neuron in found]
     if not neurons:
-        raise EditError(
-            f"{named_fact(fact)} has no neuron with a positive score: edit another fact"
-        )
+        raise EditError(f"{fact.named} has no neuron with a positive score: edit another fact")
     return EditBasis(selection, fact, tuple(learnt), tuple(held_out), tuple(neurons), widened)
 
 
@@ -101,22 +100,17 @@ def selection_of_model(
     return selection
 
 
-def named_fact(fact: EditedFact) -> str:
-    """How messages call a fact: `Ireland (P36 capital)`."""
-    return f"{fact.subject} ({fact.relation_id} {fact.relation})"
-
-
-def _all_common(fact: EditedFact, chosen: int, settings: EditSettings) -> str:
+def _all_common(fact: FactColumns, chosen: int, settings: EditSettings) -> str:
     return (
-        f"all {chosen} knowledge neurons of {named_fact(fact)} are common to more than "
+        f"all {chosen} knowledge neurons of {fact.named} are common to more than "
         f"{settings.common_share:.0%} of its relation's facts, so its {WIDENED} strongest neurons "
         "are edited"
     )
 
 
-def _no_neuron(fact: EditedFact, selection: ChosenSelection) -> EditError:
+def _no_neuron(fact: FactColumns, selection: ChosenSelection) -> EditError:
     return EditError(
-        f"{named_fact(fact)} has no knowledge neurons in selection {selection.selection_id}: name "
+        f"{fact.named} has no knowledge neurons in selection {selection.selection_id}: name "
         f"another selection, or say how many of its strongest neurons to edit, say {WIDENED}",
         parameters=["selection", "neurons"],
     )

@@ -20,7 +20,6 @@ from atlas.edits.edit import Edit, EditOutcome
 from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making.basis import (
     EditBasis,
-    named_fact,
     read_basis,
     selection_of_model,
     value_vectors,
@@ -85,7 +84,7 @@ def make_update(
     settings, started = settings or EditSettings(), time.monotonic()
     basis = read_basis(lm, atlas, fact_id, settings)
     new_object = new_object.strip()
-    require_other_object(named_fact(basis.fact), basis.fact.object, new_object)
+    require_other_object(basis.fact.named, basis.fact.object, new_object)
     found = update_deltas(lm, atlas, basis, new_object, settings)
     how = {**_shared(settings, basis), **found.settings}
     edit = _edit_of(lm, basis, found.deltas, "update", settings.method, how)

@@ -6,8 +6,8 @@ from math import ceil
 
 import duckdb
 
-from atlas.edits.making.sources import EditedFact
 from atlas.errors import NotFound
+from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection
 from atlas.selection.thresholds import WHOLE
 from atlas.store.rows import fetch
@@ -25,7 +25,7 @@ class SourceNeuron:
 def selected_from(
     connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
-    fact: EditedFact,
+    fact: FactColumns,
     prompt_ids: Sequence[int],
     measured: int,
 ) -> list[SourceNeuron]:

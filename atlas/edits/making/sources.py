@@ -6,19 +6,9 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import NotFound
+from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.rows import fetch, fetch_one
-
-
-@dataclass(frozen=True)
-class EditedFact:
-    """The fact that an edit is about."""
-
-    fact_id: str
-    relation_id: str
-    relation: str
-    subject: str
-    object: str
 
 
 @dataclass(frozen=True)
@@ -31,11 +21,11 @@ class MeasuredPrompt:
     text: str
 
 
-def edited_fact(connection: duckdb.DuckDBPyConnection, fact_id: str) -> EditedFact:
+def edited_fact(connection: duckdb.DuckDBPyConnection, fact_id: str) -> FactColumns:
     """The fact with this id; NotFound if there is none."""
     found = fetch(
         connection,
-        EditedFact,
+        FactColumns,
         """
         SELECT f.fact_id, f.relation_id, r.label AS relation, f.subject, f.object
         FROM facts AS f
@@ -88,7 +78,7 @@ def measured_prompts(
 def prompts_to_keep(
     connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
-    fact: EditedFact,
+    fact: FactColumns,
     neurons: Sequence[tuple[int, int]],
     count: int,
 ) -> list[MeasuredPrompt]:

@@ -24,6 +24,7 @@ from atlas.export.figures import (
     write_cells,
 )
 from atlas.queries.facts import one_fact
+from atlas.queries.prompt_scores import neurons_in_prompts
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.rows import fetch
 
@@ -59,31 +60,23 @@ def prompt_scores(
     return fetch(
         connection,
         PromptScore,
-        """
-        SELECT p.fact_id,
-               p.prompt_id,
-               p.text AS prompt,
-               r.p_answer,
-               r.answer_rank,
-               r.predicted,
-               k.layer,
-               k.neuron,
-               k.mean_score,
-               a.score,
-               a.score / nullif(r.max_score, 0) AS share_of_largest
-        FROM prompts AS p
-        JOIN prompt_results AS r USING (prompt_id)
-        JOIN knowledge_neurons AS k USING (fact_id)
-        LEFT JOIN attributions AS a
-          ON a.run_id = r.run_id
-         AND a.prompt_id = p.prompt_id
-         AND a.layer = k.layer
-         AND a.neuron = k.neuron
-        WHERE p.fact_id = $fact_id
-          AND r.run_id = $run_id
-          AND r.skipped_because IS NULL
-          AND k.selection_id = $selection_id
-        ORDER BY r.p_answer DESC, p.text, p.prompt_id, k.mean_score DESC, k.layer, k.neuron
+        f"""
+        WITH cells AS (
+            {neurons_in_prompts()}
+        )
+        SELECT fact_id,
+               prompt_id,
+               text AS prompt,
+               p_answer,
+               answer_rank,
+               predicted,
+               layer,
+               neuron,
+               mean_score,
+               score,
+               score / nullif(max_score, 0) AS share_of_largest
+        FROM cells
+        ORDER BY p_answer DESC, text, prompt_id, mean_score DESC, layer, neuron
         """,
         {
             "fact_id": fact_id,

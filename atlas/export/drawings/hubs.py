@@ -25,6 +25,7 @@ from atlas.export.figures import (
 )
 from atlas.export.names import name_marks
 from atlas.selection.chosen import ChosenSelection
+from atlas.selection.degrees import relation_degrees
 from atlas.store.rows import fetch, fetch_one
 
 if TYPE_CHECKING:
@@ -49,16 +50,9 @@ def hub_points(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection
     return fetch(
         connection,
         HubPoint,
-        """
+        f"""
         WITH degrees AS (
-            SELECT k.layer,
-                   k.neuron,
-                   f.relation_id,
-                   count(*) AS facts
-            FROM knowledge_neurons AS k
-            JOIN facts AS f USING (fact_id)
-            WHERE k.selection_id = $selection_id
-            GROUP BY k.layer, k.neuron, f.relation_id
+            {relation_degrees()}
         )
         SELECT layer,
                neuron,
