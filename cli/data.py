@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from atlas.datasets import inspect_dataset
-from atlas.datasets.counts import dataset_counts
+from atlas.datasets.counts import DatasetCounts, dataset_report
+from atlas.datasets.rows import Problem
 
 from .groups import SuggestingGroup
-from .render import emit, format_option, note
+from .render import Format, counted, emit, emit_json, format_option, note
 
 
 @click.group(
@@ -31,7 +31,7 @@ Examples:
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @format_option
 @click.pass_context
-def check(ctx: click.Context, path: Path, format_: str) -> None:
+def check(ctx: click.Context, path: Path, format_: Format) -> None:
     """Report what is wrong with a dataset, by file and line, or count what is in it.
 
     FILE is a .jsonl or .csv file of facts and templates, a relation file (P36.json), the paper's
@@ -46,14 +46,17 @@ def check(ctx: click.Context, path: Path, format_: str) -> None:
     label and template; without a template column, templates.csv beside it
     has them: relation,template,label.
     """
-    inspection = inspect_dataset(path)
-    if inspection.dataset is None:
-        emit(inspection.problems, format_)
-        count = len(inspection.problems)
-        note(f"{path}: {count} problem{'s' * (count > 1)}.")
+    found = dataset_report(path)
+    if format_ == "json":
+        emit_json(found)
+    elif found.problems:
+        emit(found.problems, format_, kind=Problem)
+    elif found.counts:
+        emit([found.counts], format_, kind=DatasetCounts)
+    if found.problems:
+        note(f"{path}: {counted(len(found.problems), 'problem')}.")
         ctx.exit(1)
-    emit([dataset_counts(inspection.dataset)], format_)
-    if inspection.without_templates:
-        left_out = ", ".join(inspection.without_templates)
+    if found.without_templates:
+        left_out = ", ".join(found.without_templates)
         note(f"Left out, because they have facts but no template: {left_out}.")
     note(f"{path}: no problems.")

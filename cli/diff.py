@@ -8,7 +8,7 @@ from atlas.atlas import open_atlas
 from atlas.queries.diff import FactDifference, SelectionDiff, SettingDifference
 from atlas.selection.chosen import labelled
 
-from .render import db_option, emit, emit_json, format_option, note
+from .render import Format, db_option, emit, emit_json, format_option, note
 from .tables import draw_line
 
 _SHOWN = 20
@@ -29,7 +29,7 @@ compared."""
 @click.option("--limit", type=click.IntRange(min=0), help="Facts at most; 0 for all.")
 @format_option
 @db_option
-def diff(a: str, b: str, limit: int | None, format_: str, db: Path) -> None:
+def diff(a: str, b: str, limit: int | None, format_: Format, db: Path) -> None:
     """Compare two selections or runs: settings, and which facts have other neurons."""
     shown = (_SHOWN if format_ == "table" else None) if limit is None else limit or None
     found = open_atlas(db).diff(a, b, limit=shown)

@@ -8,7 +8,7 @@ from atlas.atlas import open_atlas
 from atlas.export.run_export import ExportedTable
 
 from .groups import SuggestingGroup
-from .render import db_option, emit, format_option, note
+from .render import Format, db_option, emit, emit_json, format_option, note
 
 
 @click.group(
@@ -39,11 +39,14 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @format_option
 @db_option
-def run(run: str, directory: Path, force: bool, format_: str, db: Path) -> None:
+def run(run: str, directory: Path, force: bool, format_: Format, db: Path) -> None:
     """Write a run as Parquet, one file a table, with a README and the schema.
 
     RUN is the run's id or an unambiguous beginning of it; `atlas info` lists the runs.
     """
     exported = open_atlas(db).export_run(directory, run=run, force=force)
-    emit(exported.tables, format_, kind=ExportedTable, title=f"Run {exported.run_id}")
+    if format_ == "json":
+        emit_json(exported)
+    else:
+        emit(exported.tables, format_, kind=ExportedTable, title=f"Run {exported.run_id}")
     note(f"Written to {exported.directory}.")

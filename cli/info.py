@@ -14,7 +14,7 @@ from atlas.queries.info import (
 from atlas.queries.relations import SkipReason
 from atlas.selection.selections import SelectionSummary
 
-from .render import db_option, emit, emit_json, format_option, note
+from .render import Format, db_option, emit, emit_json, format_option, note
 from .selections import HEADERS
 from .tables import draw_line, draw_pairs
 
@@ -43,7 +43,7 @@ Examples:
 )
 @format_option
 @db_option
-def info(show: str, format_: str, db: Path) -> None:
+def info(show: str, format_: Format, db: Path) -> None:
     """Show models, runs, selections and counts."""
     found = open_atlas(db).info()
     if format_ == "json":

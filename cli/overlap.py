@@ -9,7 +9,7 @@ from atlas.queries.overlap import LayerOverlapReport
 
 from .overlap_tables import show_groups, show_layers
 from .query.scope import Scope
-from .render import db_option, format_option
+from .render import Format, db_option, format_option
 
 _SHOWN = 20
 
@@ -52,7 +52,7 @@ def overlap(
     selection: str | None,
     run: str | None,
     limit: int | None,
-    format_: str,
+    format_: Format,
     db: Path,
 ) -> None:
     """How many knowledge neurons facts share, within relations and across them."""

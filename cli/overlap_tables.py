@@ -11,13 +11,13 @@ from atlas.selection.chosen import ChosenSelection, labelled
 
 from .heatmap import draw_heatmap
 from .query.scope import which
-from .render import emit, emit_json, note
+from .render import Format, emit, emit_json, note
 from .tables import draw_line, draw_table
 
 _UNDER = "Mean number of shared neurons between two facts"
 
 
-def show_groups(report: OverlapReport, selection: ChosenSelection, format_: str) -> None:
+def show_groups(report: OverlapReport, selection: ChosenSelection, format_: Format) -> None:
     """Overlap by relation, object or subject."""
     if not report.facts:
         note(f"Selection {labelled(selection)} has no fact yet.")
@@ -34,7 +34,7 @@ def show_groups(report: OverlapReport, selection: ChosenSelection, format_: str)
         note(f"{len(report.shown):,} of {able:,} {noun}; --limit 0 shows all.")
 
 
-def show_layers(report: LayerOverlapReport, selection: ChosenSelection, format_: str) -> None:
+def show_layers(report: LayerOverlapReport, selection: ChosenSelection, format_: Format) -> None:
     """Overlap by layer."""
     if format_ == "json":
         emit_json(report)

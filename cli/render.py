@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import click
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv")
 
 DEFAULT_DB = Path("atlas.duckdb")
+Format: TypeAlias = Literal["table", "csv", "json"]
+OfRows: TypeAlias = Literal["table", "csv"]  # JSON is of whole answers
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -101,7 +103,7 @@ def pasted(command: str, db: Path) -> str:
 
 def emit(
     rows: "Sequence[DataclassInstance]",
-    format_: str,
+    format_: OfRows,
     *,
     title: str | None = None,
     kind: "type[DataclassInstance] | None" = None,
@@ -109,7 +111,7 @@ def emit(
     headers: Mapping[str, str] | None = None,
     drop: Sequence[str] = (),
 ) -> None:
-    """Prints rows of one dataclass.
+    """Prints rows of one dataclass as a table or CSV; JSON is of whole answers, see `emit_json`.
 
     `kind` is that dataclass; an empty result needs it for its header. The rest only matters for
     tables, which leave out columns without any value: `title`, `hide` (columns that the title
@@ -146,7 +148,7 @@ def neuron_id(row: Any) -> str:
 def emit_values(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],
-    format_: str,
+    format_: OfRows,
     *,
     title: str | None = None,
 ) -> None:
@@ -157,10 +159,9 @@ def emit_values(
         draw_table(columns, list(rows), title, grouped=False)
 
 
-def emit_json(value: object) -> None:
-    """Prints an answer in its one shape, other values as they are; NaN becomes null."""
-    shown = value.to_json() if isinstance(value, Answer) else plain(value)
-    click.echo(json.dumps(shown, ensure_ascii=False, indent=2, allow_nan=False))
+def emit_json(answer: Answer) -> None:
+    """Prints an answer in the one shape that all have."""
+    click.echo(json.dumps(answer.to_json(), ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def _echo_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -9,7 +9,7 @@ from atlas.atlas import open_atlas
 from atlas.selection.chosen import SelectedRelation, SelectionReport, labelled
 from atlas.selection.selections import MadeSelection
 
-from .render import db_option, emit, emit_json, format_option, note, pasted
+from .render import Format, db_option, emit, emit_json, format_option, note, pasted
 from .selections import note_default
 
 
@@ -64,7 +64,7 @@ def select(
     run: str | None,
     name: str | None,
     keep_default: bool,
-    format_: str,
+    format_: Format,
     db: Path,
 ) -> None:
     """Choose knowledge neurons anew from the stored scores."""
@@ -95,7 +95,7 @@ def _note_other_default(made: MadeSelection, db: Path) -> None:
     note(f"{because}{labelled(made.default.now)} stays the default; `{use}` makes it this one.")
 
 
-def _show(report: SelectionReport, format_: str) -> None:
+def _show(report: SelectionReport, format_: Format) -> None:
     if format_ == "json":
         emit_json(report)
     else:

@@ -9,7 +9,7 @@ from atlas.atlas import open_atlas
 from atlas.selection.chosen import labelled
 from atlas.selection.selections import DefaultSelection, SelectionSummary
 
-from .render import db_option, emit, emit_json, format_option, note, pasted
+from .render import Format, db_option, emit, emit_json, format_option, note, pasted
 
 
 @click.group()
@@ -26,7 +26,7 @@ Examples:
 )
 @format_option
 @db_option
-def list_(format_: str, db: Path) -> None:
+def list_(format_: Format, db: Path) -> None:
     """List every selection, the default first."""
     found = open_atlas(db).selections()
     rows = found.table()

@@ -10,7 +10,7 @@ from atlas.answers import Listed
 from atlas.atlas import open_atlas
 from atlas.store.dictionary import DescribedColumn, DescribedTable
 
-from .render import db_option, emit, emit_json, emit_values, format_option
+from .render import Format, db_option, emit, emit_json, emit_values, format_option
 from .tables import draw_line
 
 
@@ -35,7 +35,7 @@ and the tables of every one:
 )
 @format_option
 @db_option
-def sql(statement: str | None, explain_views: bool, format_: str, db: Path) -> None:
+def sql(statement: str | None, explain_views: bool, format_: Format, db: Path) -> None:
     """Run one read-only SQL query.
 
     SQL is the query, or - to read it from standard input.
@@ -53,7 +53,7 @@ def sql(statement: str | None, explain_views: bool, format_: str, db: Path) -> N
         emit_values(result.columns, result.rows, format_)
 
 
-def _show_dictionary(answer: Listed, format_: str) -> None:
+def _show_dictionary(answer: Listed, format_: Format) -> None:
     tables: Sequence[DescribedTable] = answer.rows
     if format_ == "json":
         emit_json(answer)

@@ -1,7 +1,11 @@
-"""How large a dataset is."""
+"""How large a dataset is, or what is wrong with it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from atlas.answers import Answer
+from atlas.datasets import inspect_dataset
+from atlas.datasets.rows import Problem
 from atlas.facts import Dataset
 from atlas.prompts import ends_in_object
 
@@ -20,6 +24,27 @@ class DatasetCounts:
     templates: int
     templates_ending_in_object: int
     prompts: int
+
+
+@dataclass(frozen=True)
+class DatasetReport(Answer, rows="problems"):
+    """What is in a dataset, or what is wrong with it.
+
+    counts: None where there are problems.
+    without_templates: relations of ParaRel that have facts but no template, and are left out.
+    """
+
+    path: str
+    counts: DatasetCounts | None
+    without_templates: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def dataset_report(path: Path) -> DatasetReport:
+    """Read the dataset at the path; DataError where it is missing or its layout is unknown."""
+    found = inspect_dataset(path)
+    counts = None if found.dataset is None else dataset_counts(found.dataset)
+    return DatasetReport(str(path), counts, found.without_templates, found.problems)
 
 
 def dataset_counts(dataset: Dataset) -> DatasetCounts:

@@ -8,7 +8,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import db_option, emit_json, emit_values, format_option, note, quiet
+from ..render import Format, db_option, emit_json, emit_values, format_option, note, quiet
 from ..tables import draw_line, draw_table
 from .model import edits_argument, model_options, tokens_option
 
@@ -53,7 +53,7 @@ def apply(
     tokens: int,
     model: str | None,
     device: str,
-    format_: str,
+    format_: Format,
     db: Path,
 ) -> None:
     """Apply edits to the model and ask it, before and after."""
@@ -80,7 +80,7 @@ def note_conflicts(asked: "AskedReport | ExportedEdits") -> None:
         )
 
 
-def show_answers(report: "AskedReport", format_: str) -> None:
+def show_answers(report: "AskedReport", format_: Format) -> None:
     """Questions with their top answers before and after, side by side."""
     if format_ == "json":
         emit_json(report)

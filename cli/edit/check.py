@@ -6,7 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import db_option, format_option, note, quiet
+from ..render import Format, db_option, format_option, note, quiet
 from .check_tables import show_checks
 from .model import edits_argument, model_options
 
@@ -69,7 +69,7 @@ def check(
     show: str,
     model: str | None,
     device: str,
-    format_: str,
+    format_: Format,
     db: Path,
 ) -> None:
     """Measure what edits did to the facts of the index."""

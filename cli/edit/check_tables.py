@@ -8,7 +8,7 @@ from atlas.selection.chosen import labelled
 from atlas.side_effects.implied_facts import ImpliedEffect
 from atlas.side_effects.report import FactEffect, GroupEffect
 
-from ..render import emit, emit_json, emit_values, note
+from ..render import Format, emit, emit_json, emit_values, note
 from ..tables import draw_line, draw_table
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _KINDS = {"groups": GroupEffect, "worst": FactEffect, "implied": ImpliedEffect}
 
 
-def show_checks(answer: "ChecksReport", show: str, format_: str) -> None:
+def show_checks(answer: "ChecksReport", show: str, format_: Format) -> None:
     """The side effects of edits, one after the other."""
     if format_ == "json":
         emit_json(answer)

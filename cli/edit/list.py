@@ -10,7 +10,7 @@ from atlas.atlas import open_atlas
 from atlas.edits.edit import about
 from atlas.edits.stored import EditSummary
 
-from ..render import counted, db_option, emit, emit_json, format_option, note
+from ..render import Format, counted, db_option, emit, emit_json, format_option, note
 from ..tables import draw_table
 from .model import edits_argument
 from .tables import show_diff, show_edit
@@ -29,7 +29,7 @@ broken and mended: of those, top answers from right to wrong and back.""",
 )
 @format_option
 @db_option
-def list_(format_: str, db: Path) -> None:
+def list_(format_: Format, db: Path) -> None:
     """List the edits, oldest first."""
     answer = open_atlas(db).edit_list()
     found: tuple[EditSummary, ...] = answer.rows
@@ -103,7 +103,7 @@ Examples:
 )
 @format_option
 @db_option
-def show(edit: int, show: str | None, format_: str, db: Path) -> None:
+def show(edit: int, show: str | None, format_: Format, db: Path) -> None:
     """Show what an edit changes, its settings and its outcome."""
     show_edit(open_atlas(db).edit(edit), show, format_)
 
@@ -118,7 +118,7 @@ Examples:
 @click.argument("second", type=click.IntRange(min=1))
 @format_option
 @db_option
-def diff(first: int, second: int, format_: str, db: Path) -> None:
+def diff(first: int, second: int, format_: Format, db: Path) -> None:
     """Compare two edits: settings, neurons, and how alike their changes are."""
     show_diff(open_atlas(db).edit_diff(first, second), format_)
 

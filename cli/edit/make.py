@@ -9,7 +9,7 @@ import click
 from atlas.atlas import open_atlas
 from atlas.edits.making.settings import METHODS
 
-from ..render import db_option, format_option, quiet
+from ..render import Format, db_option, format_option, quiet
 from .model import model_options
 from .tables import show_made
 
@@ -83,7 +83,7 @@ def update(
     fact: str,
     new_object: str,
     model: str | None,
-    format_: str,
+    format_: Format,
     db: Path,
     **settings: Any,
 ) -> None:
@@ -112,7 +112,7 @@ def erase(
     fact: str | None,
     relation: str | None,
     model: str | None,
-    format_: str,
+    format_: Format,
     db: Path,
     **settings: Any,
 ) -> None:
@@ -185,7 +185,7 @@ def amplify(fact: str, **options: Any) -> None:
 
 
 def _scale(
-    fact: str, factor: float, model: str | None, format_: str, db: Path, **settings: Any
+    fact: str, factor: float, model: str | None, format_: Format, db: Path, **settings: Any
 ) -> None:
     made = open_atlas(db).edit_scale(fact, factor, lm=model, progress=not quiet(), **settings)
     show_made(made, format_, db)

@@ -14,7 +14,7 @@ from atlas.edits.report import (
 )
 from atlas.selection.chosen import labelled
 
-from ..render import counted, emit, emit_json, note, note_next
+from ..render import Format, OfRows, counted, emit, emit_json, note, note_next
 from ..tables import draw_line, draw_pairs, draw_table
 
 _MANY = 5  # neurons that a line names
@@ -23,7 +23,7 @@ _FAINT = 0.1  # mean P of a new object that is on top nevertheless
 _SHOWN = 4  # of the values of a long setting
 
 
-def show_made(report: EditReport, format_: str, db: Path) -> None:
+def show_made(report: EditReport, format_: Format, db: Path) -> None:
     """An edit that was just made, and what to do next."""
     if format_ == "json":
         emit_json(report)
@@ -52,7 +52,7 @@ def show_made(report: EditReport, format_: str, db: Path) -> None:
     note_next(db, f"atlas edit check {report.edit_id}", f"atlas edit apply {report.edit_id}")
 
 
-def show_edit(report: EditReport, show: str | None, format_: str) -> None:
+def show_edit(report: EditReport, show: str | None, format_: Format) -> None:
     """An edit in full, or one part of it."""
     if format_ == "json":
         emit_json(report)
@@ -88,7 +88,7 @@ def show_edit(report: EditReport, show: str | None, format_: str) -> None:
             _emit_part(report, "prompts", "table")
 
 
-def show_diff(diff: EditDiff, format_: str) -> None:
+def show_diff(diff: EditDiff, format_: Format) -> None:
     """Two edits side by side."""
     if format_ == "json":
         emit_json(diff)
@@ -135,7 +135,7 @@ def _kept(report: EditReport) -> str | None:
     return f"{told} {still} right answer{before}"
 
 
-def _emit_part(report: EditReport, part: str, format_: str) -> None:
+def _emit_part(report: EditReport, part: str, format_: OfRows) -> None:
     if part == "neurons":
         emit(
             report.neurons,

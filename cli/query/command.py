@@ -8,7 +8,7 @@ import click
 from atlas.queries.neurons import HUB_ORDERS, HubOrder
 
 from ..edit.model import model_options
-from ..render import db_option, format_option
+from ..render import Format, db_option, format_option
 from .by_prompt import ask_by_prompt
 from .fact import ask_fact
 from .hubs import ask_hubs
@@ -129,7 +129,7 @@ def query(
     limit: int | None,
     model: str | None,
     device: str,
-    format_: str,
+    format_: Format,
     db: Path,
 ) -> None:
     """Ask about a neuron, a fact, a relation, the hubs, or what facts share."""

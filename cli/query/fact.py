@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, FactsReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import counted, emit, emit_json, emit_values, neuron_id, note
+from ..render import Format, counted, emit, emit_json, emit_values, neuron_id, note
 from ..tables import draw_line
 from .scope import Scope, fact_name, which
 
@@ -26,7 +26,9 @@ def ask_fact(scope: Scope, fact: str, show: str | None) -> None:
     _show(report, scope.told(report), show, scope.format_)
 
 
-def _show(answer: FactsReport, selection: ChosenSelection, show: str | None, format_: str) -> None:
+def _show(
+    answer: FactsReport, selection: ChosenSelection, show: str | None, format_: Format
+) -> None:
     reports = answer.facts
     for report in reports:
         _note_on_fact(report, selection)

@@ -3,7 +3,7 @@
 from atlas.queries.neurons import Hub, HubOrder, HubsReport
 from atlas.selection.chosen import ChosenSelection, labelled
 
-from ..render import emit, note
+from ..render import Format, emit, emit_json, note
 from .scope import Scope, say_cut, which
 
 _MOST: dict[HubOrder, str] = {
@@ -19,14 +19,17 @@ def ask_hubs(scope: Scope, by: HubOrder) -> None:
     _show(report, scope.told(report), by, scope.format_)
 
 
-def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_: str) -> None:
+def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_: Format) -> None:
     if not report.neurons:
         note(f"Selection {labelled(selection)} has no knowledge neuron.")
-    emit(
-        report.hubs,
-        format_,
-        kind=Hub,
-        title=f"Neurons of {selection.model} that serve {_MOST[by]} ({which(selection)})",
-        headers={"top_relation_id": "id"},
-    )
+    if format_ == "json":
+        emit_json(report)
+    else:
+        emit(
+            report.hubs,
+            format_,
+            kind=Hub,
+            title=f"Neurons of {selection.model} that serve {_MOST[by]} ({which(selection)})",
+            headers={"top_relation_id": "id"},
+        )
     say_cut(len(report.hubs), report.neurons, "neurons")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from atlas.interactions.report import InteractionReport, PairRow
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import counted, emit, emit_json, quiet
+from ..render import Format, counted, emit, emit_json, quiet
 from ..tables import draw_line, draw_table
 from .scope import Scope, fact_name, say_cut, which
 
@@ -18,7 +18,7 @@ def ask_interactions(scope: Scope, fact: str, model: str | None, device: str) ->
     _show(report, scope.told(report), scope.format_)
 
 
-def _show(report: InteractionReport, selection: ChosenSelection, format_: str) -> None:
+def _show(report: InteractionReport, selection: ChosenSelection, format_: Format) -> None:
     if format_ == "json":
         emit_json(report)
     elif format_ == "csv":

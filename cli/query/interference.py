@@ -6,7 +6,7 @@ from atlas.interference.predicted import (
 )
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import counted, emit, emit_json, note
+from ..render import Format, counted, emit, emit_json, note
 from .scope import Scope, fact_name, say_cut, which
 
 
@@ -17,7 +17,7 @@ def ask_interference(scope: Scope, fact: str) -> None:
     _show(report, scope.told(report), scope.format_)
 
 
-def _show(report: InterferenceReport, selection: ChosenSelection, format_: str) -> None:
+def _show(report: InterferenceReport, selection: ChosenSelection, format_: Format) -> None:
     name = fact_name(report.fact)
     if not report.neurons:
         note(f"{name}: no knowledge neuron in {which(selection)}.")

@@ -5,7 +5,7 @@ from atlas.meaning.stored import Association
 from atlas.queries.neurons import parse_neuron
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import emit, emit_json, neuron_id, note, quiet
+from ..render import Format, emit, emit_json, neuron_id, note, quiet
 from ..tables import draw_line, draw_table
 from .scope import Scope, which
 
@@ -23,7 +23,7 @@ def ask_meaning(scope: Scope, neuron: str, model: str | None, device: str) -> No
     _show(report, scope.told(report), scope.format_)
 
 
-def _show(report: NeuronMeaning, selection: ChosenSelection, format_: str) -> None:
+def _show(report: NeuronMeaning, selection: ChosenSelection, format_: Format) -> None:
     if not report.tokens:
         note("What it writes is not available: that is found with the run's prompts and model.")
     if format_ == "json":

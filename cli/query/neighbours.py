@@ -3,7 +3,7 @@
 from atlas.queries.sharing import Neighbour, NeighboursReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import counted, emit, emit_json, note
+from ..render import Format, counted, emit, emit_json, note
 from .scope import Scope, fact_name, say_cut, which
 
 
@@ -13,7 +13,7 @@ def ask_neighbours(scope: Scope, fact: str) -> None:
     _show(report, scope.told(report), scope.format_)
 
 
-def _show(report: NeighboursReport, selection: ChosenSelection, format_: str) -> None:
+def _show(report: NeighboursReport, selection: ChosenSelection, format_: Format) -> None:
     name = fact_name(report.fact)
     if not report.neurons:
         note(f"{name}: no knowledge neuron in {which(selection)}.")

@@ -3,7 +3,7 @@
 from atlas.queries.neurons import NeuronReport, ServedFact, parse_neuron
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import counted, emit, neuron_id, note
+from ..render import Format, counted, emit, emit_json, neuron_id, note
 from .scope import Scope, say_cut, which
 
 
@@ -13,11 +13,13 @@ def ask_neuron(scope: Scope, neuron: str) -> None:
     _show(report, scope.told(report), scope.format_)
 
 
-def _show(report: NeuronReport, selection: ChosenSelection, format_: str) -> None:
+def _show(report: NeuronReport, selection: ChosenSelection, format_: Format) -> None:
     name = f"{neuron_id(report)} of {selection.model}"
     if not report.facts:
         note(f"Neuron {name} serves no fact in {which(selection)}.")
-    if report.facts or format_ != "table":
+    if format_ == "json":
+        emit_json(report)
+    elif report.facts or format_ == "csv":
         emit(
             report.served,
             format_,

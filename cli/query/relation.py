@@ -7,7 +7,7 @@ from atlas.queries.relations import (
 )
 from atlas.selection.chosen import ChosenSelection, labelled
 
-from ..render import counted, emit, emit_json, note
+from ..render import Format, counted, emit, emit_json, note
 from ..tables import draw_bars, draw_line
 from .scope import Scope, say_cut, which
 
@@ -19,7 +19,7 @@ def ask_relation(scope: Scope, relation: str, show: str | None) -> None:
 
 
 def _show(
-    report: RelationReport, selection: ChosenSelection, show: str | None, format_: str
+    report: RelationReport, selection: ChosenSelection, show: str | None, format_: Format
 ) -> None:
     if report.mean_neurons is None:
         note(f"Selection {labelled(selection)} has not reached {report.relation_id} yet.")

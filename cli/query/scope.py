@@ -8,7 +8,7 @@ from atlas.atlas import Atlas, open_atlas
 from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
 
-from ..render import note
+from ..render import Format, note
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Scope:
     db: Path
     selection: str | None
     run: str | None
-    format_: str
+    format_: Format
     limit: int | None  # rows of a table at most; 0: all; None: what suits the question
 
     @property

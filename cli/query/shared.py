@@ -3,7 +3,7 @@
 from atlas.queries.sharing import SharedNeuron, SharedReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import counted, emit, emit_json, note
+from ..render import Format, counted, emit, emit_json, note
 from ..tables import draw_line
 from .scope import Scope, fact_name, say_cut, which
 
@@ -14,7 +14,7 @@ def ask_shared(scope: Scope, a: str, b: str) -> None:
     _show(report, scope.told(report), scope.format_)
 
 
-def _show(report: SharedReport, selection: ChosenSelection, format_: str) -> None:
+def _show(report: SharedReport, selection: ChosenSelection, format_: Format) -> None:
     first, second = fact_name(report.fact_a), fact_name(report.fact_b)
     if format_ == "json":
         emit_json(report)
