@@ -15,6 +15,7 @@ from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block, find_blocks
 from atlas.models.discovery import discover_blocks
 from atlas.models.hooks import after_forward
+from atlas.models.positions import longest_input
 from atlas.prompts import Prompt, Target, cloze, encode
 
 Objective = Literal["masked", "causal"]
@@ -40,6 +41,7 @@ class LanguageModel:
     blocks: tuple[Block, ...]
     neurons_per_layer: int
     blocks_return_tuples: bool
+    longest_input: int  # in tokens, as far as the model has positions
     discovered: bool = False  # not in the table: the blocks were found by looking
 
     def __repr__(self) -> str:
@@ -68,10 +70,7 @@ class LanguageModel:
     @property
     def context(self) -> int:
         """Longest input in tokens."""
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if limit is not None and self.architecture in ("roberta", "xlm-roberta"):
-            limit -= self.model.config.pad_token_id + 1  # its positions start behind the padding id
-        return min(int(limit or 10**9), int(self.tokenizer.model_max_length))
+        return min(self.longest_input, int(self.tokenizer.model_max_length))
 
     @classmethod
     def from_parts(
@@ -112,6 +111,7 @@ class LanguageModel:
             blocks=blocks,
             neurons_per_layer=widths.pop(),
             blocks_return_tuples=_return_tuples(model, blocks),
+            longest_input=longest_input(model),
             discovered=not known,
         )
 
