@@ -5,11 +5,12 @@ Only safetensors is read. PyTorch's own files are pickles, which run code when t
 
 import hashlib
 import json
-import struct
 from collections.abc import Sequence
-from math import prod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from atlas.errors import CorruptCheckpoint, ModelNotFound, UnsafeCheckpoint
 
@@ -18,13 +19,13 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CHECKSUMS = "SHA256SUMS"
 
-# https://github.com/huggingface/safetensors: bits per element of each dtype
-_BITS = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
-    **dict.fromkeys(("U32", "I32", "F32"), 32),
-    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
-}
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as a safetensors header names it: its dtype, e.g. `BF16`, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -60,31 +61,13 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
 
 
 def check_safetensors(path: Path) -> None:
-    """Raise CorruptCheckpoint unless header and length of a safetensors file agree.
+    """Raise CorruptCheckpoint unless header and length of a safetensors file agree."""
+    _stored(path)
 
-    Reads the header alone: its tensors' byte ranges must follow each other without a gap and end
-    where the file ends.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            head = stream.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-            if length > size - 8:
-                raise CorruptCheckpoint(_not_safetensors(path, head))
-            header = json.loads(stream.read(length))
-        end = _end_of_data(header)
-    except OSError as error:
-        raise CorruptCheckpoint(f"{str(path)!r} cannot be read: {one_line(error)}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorruptCheckpoint(
-            f"{str(path)!r} has a damaged safetensors header: fetch the file again"
-        ) from error
-    if 8 + length + end != size:
-        raise CorruptCheckpoint(
-            f"{str(path)!r} holds {size:,} bytes but its header promises {8 + length + end:,}: "
-            "it is truncated or damaged, fetch it again"
-        )
+
+def stored_tensors(files: Sequence[Path]) -> dict[str, StoredTensor]:
+    """What safetensors files hold, by name, from their headers alone; raises CorruptCheckpoint."""
+    return {name: tensor for file in files for name, tensor in _stored(file).items()}
 
 
 def verify_checksums(directory: Path) -> None:
@@ -180,22 +163,25 @@ def pickle_message(path: str) -> str:
     )
 
 
-def _not_safetensors(path: Path, head: bytes) -> str:
-    if head == b"version ":
-        return f"{str(path)!r} is a Git LFS pointer, not the weights: run `git lfs pull`"
-    return f"{str(path)!r} is truncated or is not a safetensors file: fetch it again"
-
-
-def _end_of_data(header: dict[str, Any]) -> int:
-    """Where the last tensor ends; raises ValueError if ranges and shapes do not fit together."""
-    end = 0
-    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    for entry in sorted(tensors, key=lambda entry: tuple(entry["data_offsets"])):
-        start, stop = entry["data_offsets"]
-        bits = _BITS.get(entry["dtype"])
-        if start != end or stop < start:
-            raise ValueError("tensors overlap or leave a gap")
-        if bits is not None and 8 * (stop - start) != bits * prod(entry["shape"]):
-            raise ValueError("a tensor's shape does not fit its bytes")
-        end = stop
-    return end
+def _stored(path: Path) -> dict[str, StoredTensor]:
+    """A file's tensors; safetensors itself refuses a header that its bytes contradict."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {
+                name: StoredTensor(tensor.get_dtype(), tuple(tensor.get_shape()))
+                for name, tensor in slices.items()
+            }
+    except OSError as error:
+        raise CorruptCheckpoint(f"{str(path)!r} cannot be read: {one_line(error)}") from error
+    except SafetensorError as error:
+        if head == b"version ":
+            raise CorruptCheckpoint(
+                f"{str(path)!r} is a Git LFS pointer, not the weights: run `git lfs pull`"
+            ) from error
+        raise CorruptCheckpoint(
+            f"{str(path)!r} is truncated or damaged, or is no safetensors file "
+            f"({one_line(error)}): fetch it again"
+        ) from error

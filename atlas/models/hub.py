@@ -91,6 +91,10 @@ def _wanted(repository: str, present: set[str]) -> list[str]:
         return [*_FILES, SINGLE]
     if INDEX in present:
         return [*_FILES, INDEX, "model-*.safetensors"]
+    if "adapter_config.json" in present:
+        raise ModelNotFound(
+            f"{repository!r} holds an adapter, not a model: download it and name its directory"
+        )
     for name in sorted(present):
         if name.endswith(".gguf"):
             raise ModelNotFound(

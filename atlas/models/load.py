@@ -4,12 +4,18 @@ import difflib
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atlas import paths
-from atlas.errors import GuessedArchitecture, ModelNotFound, SettingsError, UnsafeCheckpoint
-from atlas.models import gguf, hub
+from atlas.errors import (
+    GuessedArchitecture,
+    ModelNotFound,
+    SettingsError,
+    UnsafeCheckpoint,
+    UnsupportedArchitecture,
+)
+from atlas.models import adapter, gguf, hub
 from atlas.models.checkpoint import (
     PICKLE_SUFFIXES,
     one_line,
@@ -26,6 +32,7 @@ from atlas.models.device import (
 )
 from atlas.models.language_model import LanguageModel
 from atlas.models.pretrained import (
+    has_tokenizer,
     language_model_class,
     quiet,
     read_config,
@@ -44,6 +51,7 @@ class _Source:
     name: str
     revision: str | None = None
     weights_sha256: str | None = None  # None: over the directory's safetensors
+    adapter: Path | None = None  # a directory whose adapter is merged into the weights
 
 
 def load_model(
@@ -55,8 +63,9 @@ def load_model(
 ) -> LanguageModel:
     """Load a language model in eval mode with frozen parameters.
 
-    name: `mini-bert` (embedded), a directory with safetensors, a `.gguf` file (converted to float32
-        once and cached, see `atlas.models.gguf`), or a hub id, `owner/model[@revision]`.
+    name: `mini-bert` (embedded), a directory with safetensors, a directory with a PEFT adapter
+        (merged into its base model, where `peft` is installed), a `.gguf` file (converted to
+        float32 once and cached, see `atlas.models.gguf`), or a hub id, `owner/model[@revision]`.
     dtype: `float32` or `bfloat16`, whatever the checkpoint was stored in.
     device: `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
     attention: transformers' `attn_implementation`; None lets it choose: SDPA where the model can.
@@ -77,8 +86,13 @@ def load_model(
         files = weight_files(source.directory)
         digest = source.weights_sha256 or sha256_of_files(files)
         model = read_model(source.directory, config, torch_dtype, attention)
+        words = source.directory
+        if source.adapter:
+            model = adapter.merged(model, source.adapter)
+            digest = adapter.digest(digest, source.adapter)
+            words = source.adapter if has_tokenizer(source.adapter) else words
         rows = model.get_input_embeddings().weight.shape[0]
-        tokenizer = read_tokenizer(source.directory, rows)
+        tokenizer = read_tokenizer(words, rows)
     except OSError as error:
         raise ModelNotFound(f"{name!r} cannot be read: {one_line(error)}") from error
     move_weights(model, torch_device)
@@ -116,6 +130,8 @@ def _resolve(name: str) -> _Source:
     if not name.strip() or "\0" in name:
         raise ModelNotFound("no model is named: give a directory, a .gguf file or a hub id")
     path = Path(name).expanduser()
+    if path.is_dir() and adapter.is_adapter(path):
+        return _adapted(path)
     if path.is_dir():
         return _Source(path, path.resolve().name)
     if path.is_file():
@@ -129,6 +145,19 @@ def _resolve(name: str) -> _Source:
     except ModelNotFound as error:
         raise ModelNotFound(f"{error}{_did_you_mean(path, [EMBEDDED])}") from error
     return _Source(snapshot.directory, snapshot.repository, snapshot.revision)
+
+
+def _adapted(path: Path) -> _Source:
+    """An adapter's base model; its name in the adapter is tried from here, then from beside it."""
+    base = adapter.base_name(path)
+    beside = path / base
+    known = Path(base).expanduser().exists() or not beside.exists()
+    source = _resolve(base if known else str(beside))
+    if source.adapter:
+        raise UnsupportedArchitecture(
+            f"{str(path)!r} is an adapter of an adapter: merge the first into its base model"
+        )
+    return replace(source, name=path.resolve().name, adapter=path)
 
 
 def _file(path: Path) -> _Source:

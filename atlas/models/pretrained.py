@@ -27,7 +27,8 @@ from atlas.errors import (
     UnsafeCheckpoint,
     UnsupportedArchitecture,
 )
-from atlas.models.checkpoint import one_line, read_json
+from atlas.models.checkpoint import one_line, read_json, stored_tensors, weight_files
+from atlas.models.unused import first_names, refuse_quantised, refuse_unused
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -68,11 +69,6 @@ def read_config(directory: Path) -> Any:
     know it or the weights are quantised.
     """
     path = directory / "config.json"
-    if (directory / "adapter_config.json").is_file():
-        raise UnsupportedArchitecture(
-            f"{str(directory)!r} holds an adapter, not a model: merge it into its base model "
-            "(merge_and_unload in peft) and save that"
-        )
     if not path.is_file():
         raise ModelNotFound(
             f"{str(directory)!r} has no config.json, so it is not a model directory: name one that "
@@ -146,10 +142,12 @@ def read_model(directory: Path, config: Any, dtype: torch.dtype, attention: str 
     """Build the language model of `config` from the directory's safetensors, on the CPU.
 
     attention: transformers' `attn_implementation`; None is its own choice for the model.
-    Raises CorruptCheckpoint if a weight is missing, has another shape than the config says or is
-    not finite.
+    Raises CorruptCheckpoint if a weight is missing, has another shape than the config says, is not
+    finite or is not used, and UnsupportedArchitecture for quantised weights.
     """
     auto = language_model_class(config)
+    stored = stored_tensors(weight_files(directory))
+    refuse_quantised(directory, stored)
     try:
         with quiet():
             model, info = auto.from_pretrained(
@@ -167,8 +165,14 @@ def read_model(directory: Path, config: Any, dtype: torch.dtype, attention: str 
             f"the weights in {str(directory)!r} do not load: {one_line(error)}"
         ) from error
     refuse_missing(info["missing_keys"], type(model).__name__)
+    refuse_unused(info["unexpected_keys"], stored, type(model).__name__)
     refuse_not_finite(model)
     return model
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether a directory has the vocabulary of a tokenizer."""
+    return any((directory / name).is_file() for name in TOKENIZER_FILES)
 
 
 def read_tokenizer(directory: Path, rows: int) -> Any:
@@ -177,7 +181,7 @@ def read_tokenizer(directory: Path, rows: int) -> Any:
     Raises CorruptCheckpoint if there is none, it cannot be read or it belongs to another model, and
     UnsafeCheckpoint if it needs code of its own.
     """
-    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+    if not has_tokenizer(directory):
         # transformers would make up an empty tokenizer.
         raise CorruptCheckpoint(
             f"{str(directory)!r} has no tokenizer: add its tokenizer.json and tokenizer_config.json"
@@ -202,11 +206,11 @@ def read_tokenizer(directory: Path, rows: int) -> Any:
 
 def refuse_missing(names: Any, class_name: str) -> None:
     """Raise CorruptCheckpoint if weights are missing: transformers fills them in at random."""
-    missing = sorted(str(name) for name in names)
+    missing = [str(name) for name in names]
     if missing:
-        first = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise CorruptCheckpoint(
-            f"the checkpoint lacks {len(missing)} of the weights of {class_name} ({first}): "
+            f"the checkpoint lacks {len(missing)} of the weights of {class_name} "
+            f"({first_names(missing)}): "
             "use a complete one, saved with its language-model head"
         )
 

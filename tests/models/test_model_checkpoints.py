@@ -4,9 +4,10 @@ import json
 import struct
 
 import pytest
+import torch
 import transformers
 from model_directories import change_config, change_weights, refused
-from tiny_models import tiny
+from tiny_models import save_tiny, tiny
 
 from atlas.errors import (
     CorruptCheckpoint,
@@ -51,9 +52,9 @@ def test_damaged_safetensors_are_refused_with_one_line(bert):
     path = bert / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes(content + b"\0")
-    refused(bert, CorruptCheckpoint, "header promises")
+    refused(bert, CorruptCheckpoint, "file not fully covered")
     path.write_bytes(content[:20] + b"\xff\xff" + content[22:])
-    refused(bert, CorruptCheckpoint, "damaged safetensors header")
+    refused(bert, CorruptCheckpoint, "damaged", "invalid UTF-8 in header")
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     refused(bert, CorruptCheckpoint, "git lfs pull")
 
@@ -172,11 +173,93 @@ def test_a_causal_head_that_sees_the_words_to_come_is_refused(bert):
     refused(bert, UnsupportedArchitecture, "BertLMHeadModel", "is_decoder")
 
 
-def test_quantised_weights_and_adapters_are_refused(bert):
+def test_a_config_that_names_a_quantisation_is_refused(bert):
     change_config(bert, quantization_config={"quant_method": "gptq", "bits": 4})
     refused(bert, UnsupportedArchitecture, "quantised")
-    (bert / "adapter_config.json").write_text("{}")
-    refused(bert, UnsupportedArchitecture, "adapter", "merge")
+
+
+def as_int8(weights):
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        scale = weights[name].abs().amax(1)
+        weights[name.replace(".weight", ".SCB")] = scale
+        weights[name] = (weights[name] / scale[:, None] * 127).round().to(torch.int8)
+
+
+def as_fp8(weights):
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        weights[name] = weights[name].to(torch.float8_e4m3fn)
+        weights[name + "_scale_inv"] = torch.ones(1)
+
+
+def as_gptq(weights):
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        weights.pop(name)
+        weights[name.replace(".weight", ".qweight")] = torch.ones(4, 4, dtype=torch.int32)
+
+
+def as_nf4(weights):
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        weights[name] = weights[name].to(torch.uint8).view(-1, 1)
+        weights[name + ".absmax"] = torch.ones(1)
+
+
+@pytest.mark.parametrize("change", [as_int8, as_fp8, as_gptq, as_nf4])
+def test_quantised_weights_are_refused_whatever_the_config_says(llama, change):
+    change_weights(llama, change)
+    refused(llama, UnsupportedArchitecture, "quantised weights", "proj.", "GGUF")
+
+
+def test_an_adapter_beside_the_weights_that_it_changes_is_refused_by_name(llama):
+    name = "model.layers.0.mlp.down_proj.lora_A.weight"
+    change_weights(llama, lambda weights: weights.update({name: torch.ones(4, 40)}))
+    refused(llama, CorruptCheckpoint, "1 tensors", name, "not used", "merge_and_unload")
+
+
+def test_more_layers_than_the_config_says_are_refused_by_name(llama):
+    change_config(llama, num_hidden_layers=2)
+    refused(llama, CorruptCheckpoint, "9 tensors", "model.layers.2.", ", …", "config.json")
+
+
+def test_biases_that_the_config_leaves_out_are_refused_by_name(llama):
+    name = "model.layers.1.self_attn.q_proj.bias"
+    change_weights(llama, lambda weights: weights.update({name: torch.ones(32)}))
+    refused(llama, CorruptCheckpoint, name)
+
+
+def test_other_heads_and_buffers_beside_the_model_are_harmless(llama, bert):
+    change_weights(
+        llama,
+        lambda weights: weights.update(
+            {
+                "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+                "v_head.summary.weight": torch.ones(1, 32),
+            }
+        ),
+    )
+    change_weights(
+        bert,
+        lambda weights: weights.update(
+            {
+                "bert.pooler.dense.weight": torch.ones(24, 24),
+                "cls.seq_relationship.bias": torch.ones(2),
+                "bert.embeddings.position_ids": torch.arange(40)[None],
+            }
+        ),
+    )
+    assert load_model(str(llama)).layers == load_model(str(bert)).layers == 3
+
+
+def test_a_stored_causal_mask_is_harmless_and_a_bias_of_its_name_is_not(tmp_path):
+    save_tiny("gpt_neo", tmp_path)
+    name = "transformer.h.0.attn.attention.masked_bias"
+    mask = "transformer.h.0.attn.attention.causal_mask"
+    change_weights(
+        tmp_path,
+        lambda weights: weights.update({name: torch.tensor(-1e9), mask: torch.ones(1, 1, 4, 4)}),
+    )
+    assert load_model(str(tmp_path)).layers == 4
+    change_weights(tmp_path, lambda weights: weights.update({mask: torch.ones(24)}))
+    refused(tmp_path, CorruptCheckpoint, mask)
 
 
 def test_a_missing_or_damaged_tokenizer_is_one_line(bert):
