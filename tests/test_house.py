@@ -19,6 +19,7 @@ FLOORS = (
     ("atlas.queries",),
     ("atlas.indexing",),
     ("atlas.selection",),
+    ("atlas.models.load",),  # what is loaded is tried, with the engine
     ("atlas.engine", "atlas.datasets"),
     ("atlas.models",),
     ("atlas.prompts", "atlas.store", "atlas.reporting"),

@@ -1,4 +1,4 @@
-"""The slow obvious way to the engine's numbers: the model's own plain forward pass, again and again.
+"""The slow obvious way to the engine's numbers: the model's own plain forward pass, repeated.
 
 It shares nothing with the engine but the list of value projections: no cached prefix, no patched
 rows, no shortened head. What the engine says of a model is held against this.

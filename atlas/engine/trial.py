@@ -12,18 +12,22 @@ import torch
 from torch import Tensor
 
 from atlas.engine.attribution import attribute_targets
-from atlas.engine.clean_pass import run_clean
+from atlas.engine.clean_pass import longest_beside, run_clean
 from atlas.engine.integration import Integration
 from atlas.engine.naive import naive_scores, plain_logits
 from atlas.engine.quadrature import fixed
+from atlas.errors import AtlasError, UnsupportedArchitecture
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
 LENGTHS = (6, 11)  # tokens of the prompts that are tried
-# Relative errors. Rounding costs float32 1e-4 and bfloat16 some hundredths; a wrong model costs more
+# Relative errors: rounding costs float32 1e-4 and bfloat16 some hundredths.
 ALLOWED = {"float32": 0.01, "bfloat16": 0.2}
 _TOP = 1000  # tokens whose logits are compared
 _POINTS = 2
+
+
+SMALL = 50_000_000  # parameters up to which a listed architecture is tried at every load
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,37 @@ def try_whole(
     ]
 
 
+def require_right(lm: LanguageModel) -> None:
+    """Raise UnsupportedArchitecture, in one line, if the engine is wrong or fails on a model.
+
+    A listed architecture of more than `SMALL` parameters is taken at its word: trying it would take
+    seconds of every load.
+    """
+    if not lm.discovered and sum(p.numel() for p in lm.model.parameters()) > SMALL:
+        return
+    try:
+        wrong = [comparison for comparison in try_whole(lm) if not comparison.right]
+    except (AtlasError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the model's own code raises
+        raise UnsupportedArchitecture(_refusal(lm, f"fails ({type(error).__name__})")) from error
+    if wrong:
+        off = f"gives other numbers than the model itself ({wrong[0].what}: {wrong[0].error:.0%})"
+        raise UnsupportedArchitecture(_refusal(lm, off))
+
+
+def _refusal(lm: LanguageModel, what: str) -> str:
+    if not lm.discovered:
+        return (
+            f"architecture '{lm.architecture}' is listed, but measuring this model {what}: "
+            "its configuration is not supported"
+        )
+    return (
+        f"architecture '{lm.architecture}' is not supported: blocks were found by looking, but "
+        f"measuring with them {what}; atlas.models.architectures shows how to register it"
+    )
+
+
 def seeded_targets(lm: LanguageModel) -> list[Target]:
     """Prompts of unlike length made of seeded tokens, none of them special but the mask."""
     rows = lm.model.get_input_embeddings().weight.shape[0]
@@ -94,8 +129,14 @@ def _compared(lm: LanguageModel, what: str, error: float) -> Comparison:
 
 
 def _logits_error(lm: LanguageModel, targets: Sequence[Target]) -> float:
-    """How far the engine's logits are from the plain model's; the worst target's."""
-    ours = run_clean(lm, targets).logits
+    """How far the engine's logits are from the plain model's; the worst target's.
+
+    Targets go through in one pass where the engine would pad them so: a causal model's.
+    """
+    lengths = [len(target.token_ids) for target in targets]
+    together = max(lengths) <= longest_beside(lm, min(lengths))
+    passes = [targets] if together else [[target] for target in targets]
+    ours = torch.cat([run_clean(lm, some).logits for some in passes])
     with lm.frozen(), torch.no_grad():
         theirs = [plain_logits(lm, target) for target in targets]
     return _worst(_apart(*_likely(a, b)) for a, b in zip(ours, theirs, strict=True))

@@ -37,21 +37,17 @@ def discover_blocks(model: Any) -> tuple[Block, ...]:
     try:
         blocks = _guess(model)
         worst = max(_mismatch(model, block) for block in blocks)
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise UnsupportedArchitecture(_how_to_register(kind)) from error
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the model's own code raises: it is not read rightly
+        raise UnsupportedArchitecture(how_to_register(kind)) from error
     if not worst < (1e-3 if model.dtype == torch.float32 else 5e-2):
-        raise UnsupportedArchitecture(_how_to_register(kind))
+        raise UnsupportedArchitecture(how_to_register(kind))
     return blocks
 
 
-def _how_to_register(kind: str) -> str:
+def how_to_register(kind: str) -> str:
+    """Why a model of no listed kind is refused, and the way out."""
     known = ", ".join(sorted(TABLE))
     return (
         f"architecture '{kind}' is not supported (supported: {known}), and its FFNs were not found "

@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache
 
 from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block, find_blocks
-from atlas.models.discovery import discover_blocks
+from atlas.models.discovery import discover_blocks, how_to_register
 from atlas.models.hooks import after_forward
 from atlas.models.positions import longest_input
 from atlas.prompts import Prompt, Target, cloze, encode
@@ -206,6 +206,14 @@ def value_vectors(projection: nn.Module) -> Tensor:
 def _return_tuples(model: Any, blocks: tuple[Block, ...]) -> bool:
     """Whether blocks return (hidden states, …) or the hidden states alone; runs one token."""
     seen: list[Any] = []
-    with after_forward(blocks[0].module, lambda *call: seen.append(call[2])), torch.no_grad():
-        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    try:
+        with after_forward(blocks[0].module, lambda *call: seen.append(call[2])), torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise UnsupportedArchitecture(
+            f"this {model.config.model_type!r} model does not run on a single token "
+            f"({type(error).__name__}): {how_to_register(model.config.model_type)}"
+        ) from error
     return isinstance(seen[0], tuple)

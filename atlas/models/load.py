@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atlas import paths
+from atlas.engine.trial import require_right
 from atlas.errors import (
     GuessedArchitecture,
     ModelNotFound,
@@ -60,6 +61,7 @@ def load_model(
     device: str = "auto",
     *,
     attention: str | None = None,
+    trial: bool = True,
 ) -> LanguageModel:
     """Load a language model in eval mode with frozen parameters.
 
@@ -69,6 +71,8 @@ def load_model(
     dtype: `float32` or `bfloat16`, whatever the checkpoint was stored in.
     device: `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
     attention: transformers' `attn_implementation`; None lets it choose: SDPA where the model can.
+    trial: whether to compare scores with the model's own plain passes, and refuse it where they
+        differ: models whose blocks were found by looking, and small ones (`engine.trial`).
 
     Raises SettingsError for dtype and device; ModelNotFound, UnsafeCheckpoint (pickles, and code
     that comes with a checkpoint), CorruptCheckpoint (truncated, incomplete, NaN) and
@@ -106,6 +110,8 @@ def load_model(
             dtype=dtype,
             device=str(torch_device),
         )
+        if trial:
+            require_right(lm)
     if lm.discovered:
         warnings.warn(guess_in_words(lm), GuessedArchitecture, stacklevel=2)
     return lm

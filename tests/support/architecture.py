@@ -19,7 +19,7 @@ Rooms are subjects: what measures it, its SQL and its reports lie under one roof
 only, in this order, which `tests/test_house.py` holds:
 
     cli → atlas.py, jobs.py → export, side_effects → edits → interference, interactions, meaning
-        → queries → indexing → selection → engine, datasets → models, prompts, store
+        → queries → indexing → selection → models/load → engine, datasets → models, prompts, store
         → facts, answers, progress, errors, durability, paths
 
 `engine/` knows no database, `store/` neither torch nor any subject, and only `models/hooks.py`
