@@ -7,6 +7,7 @@ and renamed into it when it is whole, so a reader sees all of it or nothing.
 import importlib
 import json
 import os
+import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import transformers
 from filelock import FileLock, Timeout
@@ -22,11 +24,13 @@ from safetensors import SafetensorError
 from atlas.durability import appearing_directory
 from atlas.errors import AtlasError, ModelError, UnsupportedArchitecture
 from atlas.models.checkpoint import one_line, read_json, sha256_of_file, weight_files
-from atlas.models.gguf_header import check_gguf, check_magic
+from atlas.models.gguf_header import GGUFHeader, check_gguf, check_magic
+from atlas.models.gguf_settings import follow_metadata, refuse_leftovers
+from atlas.models.gguf_tokenizer import follow_tokenizer
 from atlas.models.pretrained import language_model_class, quiet, refuse_missing
 
 # Changing what a conversion writes must change this, or old entries are read for new ones.
-_FORMAT = 1
+_FORMAT = 2
 _SIZES = "sizes.json"
 _WAIT = 1800.0
 
@@ -75,9 +79,11 @@ def read_gguf(path: Path) -> tuple[Any, Any]:
 
     Past the cache: this is what an entry is made from. The model is marked as quantised.
 
-    Raises UnsupportedArchitecture if transformers cannot convert it.
+    Raises UnsupportedArchitecture if transformers cannot convert it, or if its metadata sets what
+    the conversion cannot follow, and ModelError if it would not fit into memory.
     """
-    architecture = check_gguf(path).architecture
+    header = check_gguf(path)
+    _check_memory(path, header)
     with tempfile.TemporaryDirectory(prefix="atlas-gguf-") as folder:
         # Alone in a directory, so that no tokenizer or adapter beside it is taken for its own.
         try:
@@ -90,6 +96,7 @@ def read_gguf(path: Path) -> tuple[Any, Any]:
             with quiet(), _without_bars():
                 config = transformers.AutoConfig.from_pretrained(**source, local_files_only=True)
                 auto = language_model_class(config)
+                follow_metadata(path, header, config)
                 model, info = auto.from_pretrained(
                     **source,
                     **_dequantised(),
@@ -105,11 +112,27 @@ def read_gguf(path: Path) -> tuple[Any, Any]:
             raise
         except Exception as error:
             raise UnsupportedArchitecture(
-                f"transformers cannot convert this GGUF file (architecture {architecture!r}): "
-                f"{one_line(error)}"
+                f"transformers cannot convert this GGUF file (architecture "
+                f"{header.architecture!r}): {one_line(error)}"
             ) from error
     refuse_missing(info["missing_keys"], type(model).__name__)
+    refuse_leftovers(path, header, model)
+    follow_tokenizer(path, header, tokenizer)
     return model, tokenizer
+
+
+def _check_memory(path: Path, header: GGUFHeader) -> None:
+    """Raise ModelError unless the weights fit twice in float32: as they are read, and in place."""
+    needed = 2 * 4 * sum(header.tensors.values())
+    free = psutil.virtual_memory().available
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        free = min(free, limit - psutil.Process().memory_info().vms)
+    if needed > free:
+        raise ModelError(
+            f"converting {str(path)!r} to float32 takes about {needed / 1e9:.1f} GB of memory, and "
+            f"{max(free, 0) / 1e9:.1f} GB are free: use a smaller model, or a machine with more"
+        )
 
 
 def _save(model: Any, directory: Path) -> None:

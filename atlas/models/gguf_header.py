@@ -3,7 +3,9 @@
 Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,15 +18,25 @@ from atlas.errors import CorruptCheckpoint, ModelNotFound, UnsupportedArchitectu
 _STRING, _ARRAY = 8, 9
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _LONGEST_KEY = 65_535
+_BLOCK = re.compile(r"blk\.\d+\.")
+# Factors of the rotary frequencies, which belong to the config of a model, not to its weights
+ROPE_FACTORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
 @dataclass(frozen=True)
 class GGUFHeader:
-    """What the loader needs of a header: its architecture, and where the last tensor ends."""
+    """What the loader needs of a header: what the file says of itself, and what it holds."""
 
     architecture: str
     parts: int  # number of files that the model is split into
     length: int  # bytes that a complete file has at least
+    metadata: Mapping[str, Any]  # arrays are None
+    shapes: Mapping[str, tuple[int, ...]]  # of every tensor, its fastest axis first
+
+    @property
+    def tensors(self) -> dict[str, int]:
+        """The number of values of every tensor."""
+        return {name: prod(shape) for name, shape in self.shapes.items()}
 
 
 def check_magic(path: Path) -> None:
@@ -43,8 +55,9 @@ def check_magic(path: Path) -> None:
 def check_gguf(path: Path) -> GGUFHeader:
     """Return a GGUF file's header.
 
-    Raises ModelNotFound if it is no GGUF file, CorruptCheckpoint if it is truncated or damaged and
-    UnsupportedArchitecture if it is one of several parts or stores tensors in an unknown type.
+    Raises ModelNotFound if it is no GGUF file, CorruptCheckpoint if it is truncated, damaged or
+    lacks what a model needs, and UnsupportedArchitecture if it is one of several parts, stores
+    tensors in an unknown type or is no model (an adapter, an importance matrix, a projector).
     """
     check_magic(path)
     again = "fetch the file again"
@@ -67,7 +80,47 @@ def check_gguf(path: Path) -> GGUFHeader:
             f"{str(path)!r} is one of {header.parts} parts: merge them with "
             "llama.cpp's llama-gguf-split"
         )
+    _check_model(path, header)
     return header
+
+
+def _check_model(path: Path, header: GGUFHeader) -> None:
+    """Raise unless the file is a model with embeddings and an FFN in each of its blocks."""
+    kind = header.metadata.get("general.type", "model")
+    if kind != "model":
+        raise UnsupportedArchitecture(
+            f"{str(path)!r} is a GGUF file of type {kind!r}, not a model: name the model itself"
+        )
+    keys = [f"{header.architecture}.{key}" for key in ("block_count", "embedding_length")]
+    needed = ["general.architecture", *keys]
+    lacking = [key for key in needed if not header.metadata.get(key)]
+    if not lacking:
+        blocks, width = (header.metadata[key] for key in keys)
+        if not isinstance(blocks, int) or not 0 < blocks <= len(header.shapes):
+            raise CorruptCheckpoint(f"{str(path)!r} says that it has {blocks!r} blocks: it has not")
+        present = {int(name.split(".")[1]) for name in header.shapes if _BLOCK.match(name)}
+        if "token_embd.weight" not in header.shapes:
+            lacking.append("token_embd.weight")
+        elif header.shapes["token_embd.weight"][:1] != (width,):
+            lacking.append(f"a token_embd.weight of width {width}")
+        if blocks > len(present):
+            first = next(block for block in range(blocks) if block not in present)
+            lacking.append(f"blk.{first} of {blocks} blocks")
+        elif blocks < len(present):
+            raise CorruptCheckpoint(
+                f"{str(path)!r} holds {len(present)} blocks but says that it has {blocks}: "
+                "part of the model would be left out"
+            )
+        else:
+            lacking += [
+                f"blk.{block}.ffn_down"
+                for block in range(blocks)
+                if not any(name.startswith(f"blk.{block}.ffn_down") for name in header.shapes)
+            ]
+    if lacking:
+        raise CorruptCheckpoint(
+            f"{str(path)!r} is not a whole model: it lacks {', '.join(lacking[:3])}"
+        )
 
 
 def _read_header(stream: BinaryIO) -> GGUFHeader:
@@ -79,10 +132,11 @@ def _read_header(stream: BinaryIO) -> GGUFHeader:
         key = _text(stream, _LONGEST_KEY)
         metadata[key] = _value(stream, _unpack(stream, "I")[0])
     ends = [0]
+    shapes: dict[str, tuple[int, ...]] = {}
     for _ in range(tensors):
-        _text(stream, _LONGEST_KEY)
+        name = _text(stream, _LONGEST_KEY)
         (dimensions,) = _unpack(stream, "I")
-        shape = _unpack(stream, f"{dimensions}Q")
+        shape = shapes[name] = _unpack(stream, f"{dimensions}Q")
         kind, offset = _unpack(stream, "IQ")
         try:
             elements, width = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
@@ -98,6 +152,8 @@ def _read_header(stream: BinaryIO) -> GGUFHeader:
         architecture=str(metadata.get("general.architecture", "")),
         parts=int(metadata.get("split.count", 1)),
         length=data + max(ends),
+        metadata=metadata,
+        shapes=shapes,
     )
 
 

@@ -101,11 +101,11 @@ def test_a_truncated_cache_entry_is_built_again(tiny_gguf, cache, name):
 def test_what_a_killed_converter_left_behind_is_removed(tiny_gguf, cache):
     digest = sha256_of_file(tiny_gguf)
     nobody = 2**22 + 1  # more than any process's number
-    litter = cache / "gguf" / f".{digest}-1.{nobody}-0.unfinished"
+    litter = cache / "gguf" / f".{digest}-2.{nobody}-0.unfinished"
     litter.mkdir(parents=True)
     (litter / "model.safetensors").write_bytes(b"half")
     load_model(str(tiny_gguf))
-    assert [entry.name for entry in entries(cache)] == [f"{digest}-1"]
+    assert [entry.name for entry in entries(cache)] == [f"{digest}-2"]
 
 
 def test_a_failed_conversion_leaves_nothing_behind(tiny_gguf, cache, monkeypatch):

@@ -1,7 +1,9 @@
 """A tiny Llama as a GGUF file, so that the conversion can be tested without a real model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -10,17 +12,32 @@ from tiny_tokenizers import byte_level
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 _HEADS, _GROUPS = 4, 2
+_ADD = {
+    bool: gguf.GGUFWriter.add_bool,
+    int: gguf.GGUFWriter.add_uint32,
+    float: gguf.GGUFWriter.add_float32,
+    str: gguf.GGUFWriter.add_string,
+}
 
 
 def save_tiny_gguf(
-    path: Path, seed: int = 0, quantised: bool = False, tied: bool = False
+    path: Path,
+    seed: int = 0,
+    quantised: bool = False,
+    tied: bool = False,
+    keys: Mapping[str, bool | int | float | str] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
+    pre: str = "gpt-2",
+    **changes: Any,
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Write a seeded tiny Llama to `path` and return the model and tokenizer that went into it.
 
     quantised: matrices as Q8_0, so that the file's weights differ a little from the model's.
+    keys, tensors: what the file says and holds beyond the model; `changes` to the model's config.
+    pre: how the file says that a text is cut; the tokenizer that is returned does it as GPT-2 does.
     """
     tokenizer = byte_level()
-    config = LlamaConfig(
+    settings: dict[str, Any] = dict(
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
@@ -34,6 +51,7 @@ def save_tiny_gguf(
         eos_token_id=0,
         tie_word_embeddings=tied,
     )
+    config = LlamaConfig(**settings | changes)
     model = LlamaForCausalLM(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -42,7 +60,11 @@ def save_tiny_gguf(
             parameter.copy_(0.3 * noise if parameter.dim() > 1 else 1 + 0.3 * noise)
     writer = gguf.GGUFWriter(path, "llama")
     _write_config(writer, config)
-    _write_tokenizer(writer, tokenizer)
+    _write_tokenizer(writer, tokenizer, pre)
+    for key, value in (keys or {}).items():
+        _ADD[type(value)](writer, key, value)
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, values.astype(np.float32))
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, tensor in model.state_dict().items():
         if tied and name == "lm_head.weight":
@@ -82,18 +104,17 @@ def _write_config(writer: gguf.GGUFWriter, config: LlamaConfig) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerFast) -> None:
+def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerFast, pre: str) -> None:
     tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
     special = set(tokenizer.all_special_tokens)
     kinds = [gguf.TokenType.CONTROL if t in special else gguf.TokenType.NORMAL for t in tokens]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(_merges(tokenizer))
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
-    writer.add_add_bos_token(False)
 
 
 def _merges(tokenizer: PreTrainedTokenizerFast) -> list[str]:
