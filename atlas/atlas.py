@@ -6,8 +6,9 @@
 
 Methods that ask about neurons take `selection` (a name, or an unambiguous beginning of an id) and
 `run`; left out, the default selection is meant. Methods that need the model take `lm`: a loaded
-model, a name or a path, or None for the run's model wherever that is found; weights other than the
-run's are refused. Methods that take a while take `progress`, see `atlas.progress`.
+model, a name or a path, or None for the run's model wherever that is found; other weights,
+configuration or tokenizer than the run's are refused. Methods that take a while take `progress`,
+see `atlas.progress`.
 
 What needs torch is imported where it is used: questions must not wait for it.
 """
@@ -49,11 +50,12 @@ from atlas.edits.stored import (
 )
 from atlas.errors import EditError, NoScores, NotFound
 from atlas.export.run_export import RunExport, export_run
-from atlas.indexing.run_model import RunModel, run_model, selection_model
+from atlas.indexing.run_model import RunModel, edit_model, selection_model
 from atlas.interactions.report import InteractionReport, interaction_report
 from atlas.interactions.stored import unexamined_facts
 from atlas.interference.predicted import InterferenceReport, interference_report
 from atlas.meaning.report import NeuronMeaning, neuron_meaning, remember_associations
+from atlas.meaning.stored import turned
 from atlas.progress import Loading, Progress, Reporter, Working
 from atlas.queries.diff import SelectionDiff, selection_diff
 from atlas.queries.facts import (
@@ -367,7 +369,7 @@ class Atlas(AtlasFile):
         run: str | None = None,
         progress: Progress = None,
     ) -> NeuronMeaning:
-        """Tokens that a neuron writes, prompts that excite it, what its facts have in common."""
+        """Tokens that an active neuron raises, prompts that excite it, what its facts share."""
         with self._opened(selection, run) as (connection, chosen):
             require_neuron(chosen, layer, neuron)
             wanted = selection_model(connection, chosen.selection_id)
@@ -379,7 +381,9 @@ class Atlas(AtlasFile):
 
             with reporting(progress) as report:
                 model = self._model(lm, wanted, device, report)
-                found = replace(found, tokens=store_meaning(self, model, chosen, layer, neuron))
+                written = store_meaning(self, model, chosen, layer, neuron)
+            at = written.activation if found.activation is None else found.activation
+            found = replace(found, activation=at, tokens=turned(written.tokens, at))
         return found.of(chosen)
 
     # Selections
@@ -614,7 +618,7 @@ class Atlas(AtlasFile):
         """
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
-            wanted = run_model(connection, found[0].model_id) if found else self._latest(connection)
+            wanted = _model_of(connection, found[0]) if found else self._latest(connection)
             conflicts = interfering_edits(connection, found)
             own = [edit_report(connection, number).outcomes[:1] for number in edits]
             selection = selection_of(connection, found)
@@ -642,7 +646,7 @@ class Atlas(AtlasFile):
         _require_edits(edits)
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
-            wanted = run_model(connection, found[0].model_id)
+            wanted = _model_of(connection, found[0])
         from atlas.edits.asking import require_writer
         from atlas.edits.live import LiveEdits
 
@@ -676,7 +680,7 @@ class Atlas(AtlasFile):
             found = edits_in_force(connection, edits)
             for number in edits:
                 checked_by(connection, number)  # refused before the model is loaded
-            wanted = run_model(connection, found[0].model_id)
+            wanted = _model_of(connection, found[0])
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
             from atlas.side_effects.checks import check_edits
@@ -701,7 +705,7 @@ class Atlas(AtlasFile):
             found = edits_in_force(connection, edits)
             selection = selection_of(connection, found)
             interference = interfering_edits(connection, found) if to is not None else []
-            wanted = run_model(connection, found[0].model_id) if to is not None else None
+            wanted = _model_of(connection, found[0]) if to is not None else None
         if delta is not None:
             from atlas.edits.delta_files import write_delta
 
@@ -792,11 +796,11 @@ class Atlas(AtlasFile):
     def _model(
         self, lm: ModelOrName | bool, wanted: RunModel, device: str, report: Reporter
     ) -> "LanguageModel":
-        from atlas.indexing.load_run_model import load_run_model, require_weights
+        from atlas.indexing.load_run_model import load_run_model, require_model
         from atlas.models.language_model import LanguageModel
 
         if isinstance(lm, LanguageModel):
-            return require_weights(lm, wanted)
+            return require_model(lm, wanted)
         name = None if lm is None else str(lm)
         report(Loading(name or wanted.name))
         return load_run_model(wanted, name, device)
@@ -804,6 +808,10 @@ class Atlas(AtlasFile):
     def _made(self, made: Any) -> EditReport:
         with self.reading() as connection:
             return edit_report(connection, made.edit.edit_id, before=made.before)
+
+
+def _model_of(connection: duckdb.DuckDBPyConnection, edit: Edit) -> RunModel:
+    return edit_model(connection, edit.model_id, edit.model_identity, edit.run_id)
 
 
 def _require_edits(edits: Sequence[int]) -> None:

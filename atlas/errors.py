@@ -115,3 +115,7 @@ class BadQuery(StoreError):
 
 class GuessedArchitecture(UserWarning):
     """A model is used whose architecture no entry of the table describes; the guess was tried."""
+
+
+class UnknownIdentity(UserWarning):
+    """A model is used for a run or an edit of which no configuration and tokenizer are recorded."""

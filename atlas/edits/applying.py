@@ -8,6 +8,7 @@ from torch import Tensor
 
 from atlas.edits.edit import Edit
 from atlas.errors import EditError
+from atlas.models.identity import identity_difference
 from atlas.models.language_model import LanguageModel
 
 
@@ -45,11 +46,19 @@ def applied(lm: LanguageModel, edits: Edit | Sequence[Edit]) -> Iterator[None]:
 
 
 def check_fits(lm: LanguageModel, edit: Edit) -> None:
-    """EditError unless the edit was made for this model's weights and fits their shape."""
+    """EditError unless the edit was made for this model and fits its shape.
+
+    Warns UnknownIdentity where only the weights can be compared.
+    """
     if edit.weights_sha256 != lm.weights_sha256:
         raise EditError(
             f"{edit.label} was made for the model with weights {edit.model_id}, but {lm.name} has "
             f"{lm.model_id}: load that model, or make the edit again for this one"
+        )
+    if differs := identity_difference(lm.identity, edit.model_identity, lm.name):
+        raise EditError(
+            f"{edit.label} was made for the weights of {lm.name} with another {differs}: load that "
+            "model, or make the edit again for this one"
         )
     if edit.deltas.shape[1] != lm.d_model:
         raise EditError(

@@ -11,8 +11,10 @@ from atlas.durability import appearing_file
 from atlas.edits.edit import Edit
 from atlas.errors import AtlasError, EditError
 from atlas.models.checkpoint import check_safetensors, one_line
+from atlas.models.identity import stored_identity
 
-FORMAT = "knowledge-neuron-atlas edits, version 1"
+FORMAT = "knowledge-neuron-atlas edits, version 2"
+_READ = ("knowledge-neuron-atlas edits, version 1", FORMAT)  # the first knew no model identity
 _TEXT = (
     "kind",
     "method",
@@ -76,7 +78,7 @@ def read_delta(path: Path | str) -> list[Edit]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if metadata.get("format") not in _READ:
                 raise EditError(foreign)
             described = json.loads(metadata["edits"])
             return [_edit(file, place, entry) for place, entry in enumerate(described)]
@@ -89,6 +91,7 @@ def read_delta(path: Path | str) -> list[Edit]:
 def _described(edit: Edit) -> dict[str, Any]:
     return {
         **{name: getattr(edit, name) for name in _TEXT},
+        "model_identity": None if edit.model_identity is None else str(edit.model_identity),
         "seconds": edit.seconds,
         "settings": dict(edit.settings),
         "digest": edit.digest,
@@ -100,6 +103,7 @@ def _edit(file: Any, place: int, entry: dict[str, Any]) -> Edit:
     edit = Edit(
         **arrays,
         **{name: entry[name] for name in _TEXT},
+        model_identity=stored_identity(entry.get("model_identity")),
         seconds=float(entry["seconds"]),
         settings=dict(entry["settings"]),
     )

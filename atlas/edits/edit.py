@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import EditError
+from atlas.models.identity import ModelIdentity
 
 KINDS = ("update", "erase", "suppress", "amplify")
 MEASURED = ("kept_prompts", "kept_right_before", "kept_right_after")
@@ -23,7 +24,8 @@ class Edit:
     """A set of deltas, added to a model's value vectors while the edit is applied.
 
     kind: update | erase | suppress | amplify; method: solve | paper | zero | scale.
-    weights_sha256: the fingerprint of the model it was made for, the only one it may be applied to.
+    weights_sha256, model_identity: of the model it was made for, the only one it may be applied to;
+        an edit of an older atlas has no identity, and its weights alone are compared.
     fact_id: None where the edit is of a whole relation; new_object: None unless kind is update.
     settings: everything that decided the deltas, as JSON can hold it.
     """
@@ -44,6 +46,7 @@ class Edit:
     new_object: str | None = None
     atlas_version: str = ""
     seconds: float = 0.0  # that making it took
+    model_identity: ModelIdentity | None = None
     edit_id: int | None = None  # None: not stored
     state: str = "stored"  # stored | reverted
     created_at: datetime | None = None  # None: not stored
@@ -122,6 +125,8 @@ class Edit:
             self.new_object,
             settings,
         ]
+        if self.model_identity is not None:  # as digests were before it was recorded
+            identity.append(str(self.model_identity))
         order = np.lexsort((self.neurons, self.layers))
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
         for array, kind in ((self.layers, "<i2"), (self.neurons, "<i4"), (self.deltas, "<f4")):

@@ -55,6 +55,12 @@ def edits_in_force(connection: duckdb.DuckDBPyConnection, ids: Sequence[int]) ->
                 f"edit {edits[0].edit_id} is for model {edits[0].model_id}, edit {edit.edit_id} "
                 f"for {edit.model_id}: name edits of one model"
             )
+        if None is not edit.model_identity != edits[0].model_identity is not None:
+            raise EditError(
+                f"edits {edits[0].edit_id} and {edit.edit_id} are for the same weights "
+                f"({edit.model_id}) with different configurations or tokenizers: "
+                "name edits of one model"
+            )
     return edits
 
 

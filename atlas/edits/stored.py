@@ -15,6 +15,7 @@ import numpy as np
 
 from atlas.edits.edit import Edit, EditOutcome
 from atlas.errors import NotFound
+from atlas.models.identity import stored_identity
 from atlas.store import bulk
 from atlas.store.rows import fetch, fetch_one
 
@@ -120,6 +121,7 @@ def record_edit(
         "digest": edit.digest,
         "model_id": edit.model_id,
         **{name: getattr(edit, name) for name in _EDIT},
+        "model_identity": None if edit.model_identity is None else str(edit.model_identity),
         "neurons": len(edit.neurons),
         "norm": edit.norm,
         "state": "stored",
@@ -172,7 +174,7 @@ def read_edits(
     """
     found = connection.execute(
         f"""
-        SELECT edit_id, state, created_at, settings, {", ".join(_EDIT)}
+        SELECT edit_id, state, created_at, settings, model_identity, {", ".join(_EDIT)}
         FROM edits
         WHERE CASE WHEN $ids IS NULL THEN state = 'stored'
                    ELSE state <> 'deleted' AND edit_id IN $ids END
@@ -201,7 +203,11 @@ def read_edits(
             layers=np.array(layers, np.int16),
             neurons=np.array(neurons, np.int32),
             deltas=np.array(vectors, np.float32),
-            **{**row, "settings": json.loads(row["settings"])},
+            **{
+                **row,
+                "settings": json.loads(row["settings"]),
+                "model_identity": stored_identity(row["model_identity"]),
+            },
         )
     return list(edits.values()) if ids is None else [edits[edit_id] for edit_id in ids]
 

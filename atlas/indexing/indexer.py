@@ -139,7 +139,11 @@ def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) ->
             "machine": platform.machine(),
             "threads": str(torch.get_num_threads()),
         },
-        settings={"max_evaluations": how.max_evaluations} if integrated and adaptive else {},
+        settings={
+            "attention": lm.attention,
+            **({"max_evaluations": how.max_evaluations} if integrated and adaptive else {}),
+        },
+        model_identity=None if lm.identity is None else str(lm.identity),
     )
 
 

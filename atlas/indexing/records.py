@@ -71,13 +71,14 @@ class RunRecord:
     dataset_digest: str
     atlas_version: str
     settings: Mapping[str, Any]
+    model_identity: str | None = None  # None: unknown, or a model that was never loaded
     baseline: str | None = "zero"
     seed: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def run_id(self) -> str:
-        """Twelve hex digits of SHA-256 over model, settings and dataset digest.
+        """Twelve hex digits of SHA-256 over model, its identity, settings and dataset digest.
 
         Changing what goes into it changes every id. Left out are the dataset's name, since the
         digest says what is in it, and the versions of the atlas and of its environment.
@@ -85,6 +86,8 @@ class RunRecord:
         decisive = _row(self)
         del decisive["dataset"], decisive["atlas_version"], decisive["environment"]
         decisive["settings"] = dict(self.settings)
+        if self.model_identity is None:  # as before it was recorded
+            del decisive["model_identity"]
         text = json.dumps(decisive, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

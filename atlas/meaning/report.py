@@ -12,8 +12,10 @@ from atlas.meaning.stored import (
     Meaning,
     associations_of,
     has_associations,
+    mean_activation,
     record_associations,
     stored_meaning,
+    turned,
 )
 from atlas.queries.neurons import require_neuron
 from atlas.selection.chosen import ChosenSelection, OfSelection
@@ -38,7 +40,8 @@ class NeuronMeaning(OfSelection, rows="tokens"):
 
     layer: int
     neuron: int
-    tokens: tuple[Meaning, ...]  # top ones first; empty: not looked at yet
+    activation: float | None  # mean at its facts' prompts; None: not known yet
+    tokens: tuple[Meaning, ...]  # raised by that activation, then lowered; empty: not known yet
     by_activation: tuple[ExcitingPrompt, ...]  # furthest from 0 first, among stored scores
     by_score: tuple[ExcitingPrompt, ...]
     associations: tuple[Association, ...]  # the significant ones
@@ -65,10 +68,15 @@ def neuron_meaning(
 ) -> NeuronMeaning:
     """What is stored of a neuron; NotFound for one outside the model."""
     require_neuron(selection, layer, neuron)
+    tokens = stored_meaning(connection, selection.run_id, layer, neuron)
+    activation = mean_activation(
+        connection, selection.run_id, selection.selection_id, layer, neuron
+    )
     return NeuronMeaning(
         layer=layer,
         neuron=neuron,
-        tokens=tuple(stored_meaning(connection, selection.model_id, layer, neuron)),
+        activation=activation,
+        tokens=() if activation is None else turned(tokens, activation),
         by_activation=tuple(
             _exciting_prompts(connection, selection.run_id, layer, neuron, "activation", prompts)
         ),

@@ -1,7 +1,7 @@
 """What neurons write and what their facts have in common: stored once, read without a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -17,12 +17,16 @@ ASPECTS = ("relation", "subject", "object")
 
 @dataclass(frozen=True)
 class Meaning:
-    """A row of `neuron_meanings`: a token that the neuron raises or lowers."""
+    """A row of `neuron_meanings`: a token that the neuron raises or lowers.
+
+    The table is of a positive activation; answers turn it round (`turned`) where the activation
+    is negative, so that what they call raised is what the active neuron raises.
+    """
 
     side: str  # top | bottom
     position: int  # 1 = furthest
     token: str
-    logit: float  # what one unit of the neuron adds to the token's logit, above the mean token's
+    logit: float  # what one unit of activation adds to the token's logit, above the mean token's
 
 
 @dataclass(frozen=True)
@@ -47,32 +51,48 @@ class AskedPrompt:
 
 
 def stored_meaning(
-    connection: duckdb.DuckDBPyConnection, model_id: str, layer: int, neuron: int
+    connection: duckdb.DuckDBPyConnection, run_id: str, layer: int, neuron: int
 ) -> list[Meaning]:
-    """The stored tokens, the furthest first; none if the neuron was never looked at."""
+    """The tokens stored of the run's model, the furthest first; none if nobody ever looked."""
     return fetch(
         connection,
         Meaning,
         """
-        SELECT side, position, token, logit
-        FROM neuron_meanings
-        WHERE model_id = ?
-          AND layer = ?
-          AND neuron = ?
-        ORDER BY side DESC, position
+        SELECT n.side, n.position, n.token, n.logit
+        FROM neuron_meanings AS n
+        JOIN runs AS r
+          ON r.model_id = n.model_id
+         AND r.model_identity IS NOT DISTINCT FROM n.model_identity
+        WHERE r.run_id = ?
+          AND n.layer = ?
+          AND n.neuron = ?
+        ORDER BY n.side DESC, n.position
         """,
-        [model_id, layer, neuron],
+        [run_id, layer, neuron],
     )
 
 
 def record_meaning(
     connection: duckdb.DuckDBPyConnection,
-    model_id: str,
+    run_id: str,
     layer: int,
     neuron: int,
     tokens: Sequence[Meaning],
+    activation: float,
 ) -> None:
-    """Put a neuron's tokens in the place of what was there."""
+    """Put a neuron's tokens, of the run's model, in the place of what was there.
+
+    tokens: of a positive activation; activation: its mean where the model was asked.
+    """
+    model = fetch_one(
+        connection,
+        """
+        SELECT any_value(model_id), any_value(model_identity)
+        FROM runs
+        WHERE run_id = ?
+        """,
+        [run_id],
+    )
     connection.execute(
         """
         DELETE FROM neuron_meanings
@@ -80,11 +100,69 @@ def record_meaning(
           AND layer = ?
           AND neuron = ?
         """,
-        [model_id, layer, neuron],
+        [model[0], layer, neuron],
     )
-    names = ["model_id", "layer", "neuron", "side", "position", "token", "logit"]
-    rows = [[model_id, layer, neuron, t.side, t.position, t.token, t.logit] for t in tokens]
+    names = ["model_id", "model_identity", "layer", "neuron", "activation"]
+    names += ["side", "position", "token", "logit"]
+    rows = [
+        [*model, layer, neuron, activation, t.side, t.position, t.token, t.logit] for t in tokens
+    ]
     bulk.insert(connection, "neuron_meanings", bulk.as_columns(names, rows))
+
+
+def turned(tokens: Sequence[Meaning], activation: float) -> tuple[Meaning, ...]:
+    """Tokens of a positive activation as one of this sign raises and lowers them, raised first."""
+    if activation >= 0:
+        return tuple(tokens)
+    other = {"top": "bottom", "bottom": "top"}
+    swapped = (replace(t, side=other[t.side], logit=-t.logit) for t in tokens)
+    return tuple(sorted(swapped, key=lambda t: (t.side != "top", t.position)))
+
+
+def mean_activation(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    selection_id: str,
+    layer: int,
+    neuron: int,
+) -> float | None:
+    """A neuron's mean activation at the prompts of its facts, as far as their scores are stored.
+
+    Without facts, at all prompts with a stored score of it; without those, where the model was
+    asked what it writes; None where nobody looked.
+    """
+    (mean,) = fetch_one(
+        connection,
+        """
+        WITH own AS (
+            SELECT a.activation, k.fact_id IS NOT NULL AS of_its_facts
+            FROM attributions AS a
+            JOIN prompts AS p USING (prompt_id)
+            LEFT JOIN knowledge_neurons AS k
+              ON k.selection_id = $selection_id
+             AND k.fact_id = p.fact_id
+             AND k.layer = a.layer
+             AND k.neuron = a.neuron
+            WHERE a.run_id = $run_id
+              AND a.layer = $layer
+              AND a.neuron = $neuron
+        )
+        SELECT coalesce(
+            (SELECT avg(activation) FROM own WHERE of_its_facts),
+            (SELECT avg(activation) FROM own),
+            (SELECT any_value(n.activation)
+             FROM neuron_meanings AS n
+             JOIN runs AS r
+               ON r.model_id = n.model_id
+              AND r.model_identity IS NOT DISTINCT FROM n.model_identity
+             WHERE r.run_id = $run_id
+               AND n.layer = $layer
+               AND n.neuron = $neuron)
+        )
+        """,
+        {"run_id": run_id, "selection_id": selection_id, "layer": layer, "neuron": neuron},
+    )
+    return None if mean is None else float(mean)
 
 
 def prompts_to_linearise_at(

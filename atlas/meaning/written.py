@@ -13,6 +13,7 @@ neuron is left out, and in a post-norm model so are the gains of their norms.
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +23,11 @@ from torch import Tensor
 from atlas.engine.clean_pass import CleanPass, run_clean
 from atlas.engine.interventions import check_neurons
 from atlas.errors import ReadOnlyAtlas
-from atlas.meaning.stored import Meaning, prompts_to_linearise_at, record_meaning
+from atlas.meaning.stored import (
+    Meaning,
+    prompts_to_linearise_at,
+    record_meaning,
+)
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 from atlas.selection.chosen import ChosenSelection
@@ -31,9 +36,17 @@ from atlas.store.atlas_file import AtlasFile
 PROMPTS = 16  # at which the model is linearised
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a neuron was found to write."""
+
+    tokens: tuple[Meaning, ...]  # that a positive activation raises and lowers
+    activation: float  # mean over the prompts that the model was asked
+
+
 def store_meaning(
     atlas: AtlasFile, lm: LanguageModel, selection: ChosenSelection, layer: int, neuron: int
-) -> tuple[Meaning, ...]:
+) -> Written:
     """What a neuron writes, linearised at the prompts that excite it most, one an answer.
 
     It is stored, except in an atlas that cannot be written.
@@ -42,10 +55,12 @@ def store_meaning(
     with atlas.reading() as connection:
         prompts = prompts_to_linearise_at(connection, selection.run_id, layer, neuron, PROMPTS)
     encoded = [lm.targets(p.text, p.object) for p in prompts]
-    tokens = written_tokens(lm, layer, neuron, encoded)
+    written = written_tokens(lm, layer, neuron, encoded)
     with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as connection:
-        record_meaning(connection, lm.model_id, layer, neuron, tokens)
-    return tokens
+        record_meaning(
+            connection, selection.run_id, layer, neuron, written.tokens, written.activation
+        )
+    return written
 
 
 def written_tokens(
@@ -54,40 +69,49 @@ def written_tokens(
     neuron: int,
     encoded: Sequence[Sequence[Target]],
     count: int = 10,
-) -> tuple[Meaning, ...]:
-    """The `count` tokens that the neuron raises most and those that it lowers most.
+) -> Written:
+    """The `count` tokens that a positive activation raises most and those that it lowers most.
 
     encoded: the prompts at whose answer positions the model is linearised; at least one. Raises
     SettingsError for a neuron outside the model.
     """
-    added = added_logits(lm, layer, neuron, encoded)
+    added, activation = _asked(lm, layer, neuron, encoded)
     known = min(len(added), len(lm.tokenizer))  # some embeddings have rows for no token
     order = np.argsort(-added[:known], kind="stable")
     sides = (("top", order[:count]), ("bottom", order[::-1][:count]))
-    return tuple(
+    meanings = tuple(
         Meaning(side, position, _text(lm, token), float(added[token]))
         for side, tokens in sides
         for position, token in enumerate(tokens.tolist(), start=1)
     )
+    return Written(meanings, activation)
 
 
 def added_logits(
     lm: LanguageModel, layer: int, neuron: int, encoded: Sequence[Sequence[Target]]
 ) -> NDArray[np.float64]:
-    """What one unit of the neuron adds to every token's logit, [vocabulary]; see the module."""
+    """What one unit of activation adds to every token's logit, [vocabulary]; see the module."""
+    return _asked(lm, layer, neuron, encoded)[0]
+
+
+def _asked(
+    lm: LanguageModel, layer: int, neuron: int, encoded: Sequence[Sequence[Target]]
+) -> tuple[NDArray[np.float64], float]:
+    """`added_logits`, and the neuron's mean activation at the same positions."""
     check_neurons(lm, [(layer, neuron)])
     by_length: dict[int, list[Target]] = {}
     for targets in encoded:
         by_length.setdefault(len(targets[0].token_ids), []).append(targets[0])
-    parts = []
+    parts, activations = [], []
     with lm.frozen():
         for targets_of_length in by_length.values():
             clean = run_clean(lm, targets_of_length)
+            activations.append(clean.activations[layer, :, neuron].float())
             parts.append(_derivative(clean, layer, lm.value_vectors(layer)[neuron]))
     added: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
     mean: NDArray[np.float64] = added.mean(axis=0)
     mean -= mean.mean()
-    return mean
+    return mean, float(torch.cat(activations).mean())
 
 
 def _derivative(clean: CleanPass, layer: int, value_vector: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ from atlas.models.gguf_settings import follow_metadata, refuse_leftovers
 from atlas.models.gguf_tokenizer import follow_tokenizer
 from atlas.models.pretrained import language_model_class, quiet, refuse_missing
 
-# Changing what a conversion writes must change this, or old entries are read for new ones.
-_FORMAT = 2
+# Changing what a conversion writes must change this, or old entries are read for new ones. It is
+# part of a run's identity.
+CONVERSION = 2
 _SIZES = "sizes.json"
 _WAIT = 1800.0
 
@@ -53,7 +54,7 @@ def converted(path: Path) -> tuple[Path, str]:
     check_magic(path)
     digest = sha256_of_file(path)
     place = cache_directory() / "gguf"
-    entry = place / f"{digest}-{_FORMAT}"
+    entry = place / f"{digest}-{CONVERSION}"
     if _whole(entry):
         return entry, digest
     check_gguf(path)

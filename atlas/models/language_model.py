@@ -15,6 +15,7 @@ from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block, find_blocks
 from atlas.models.discovery import discover_blocks, how_to_register
 from atlas.models.hooks import after_forward
+from atlas.models.identity import ModelIdentity
 from atlas.models.positions import longest_input
 from atlas.prompts import Prompt, Target, cloze, encode
 
@@ -26,7 +27,7 @@ class LanguageModel:
     """A frozen model in eval mode with its tokenizer and what the atlas needs to know of it.
 
     `model` and `tokenizer` are the plain transformers objects; `weights_sha256` identifies the
-    weights as they were loaded.
+    weights as they were loaded, `identity` what else decides its probabilities.
     """
 
     model: Any
@@ -43,6 +44,7 @@ class LanguageModel:
     blocks_return_tuples: bool
     longest_input: int  # in tokens, as far as the model has positions
     discovered: bool = False  # not in the table: the blocks were found by looking
+    identity: ModelIdentity | None = None  # None: put together by hand, so unknown
 
     def __repr__(self) -> str:
         return (
@@ -68,6 +70,11 @@ class LanguageModel:
         return self.weights_sha256[:12]
 
     @property
+    def attention(self) -> str:
+        """transformers' name for the attention that runs: eager or sdpa."""
+        return str(getattr(self.model.config, "_attn_implementation", None) or "eager")
+
+    @property
     def context(self) -> int:
         """Longest input in tokens."""
         return min(self.longest_input, int(self.tokenizer.model_max_length))
@@ -83,6 +90,7 @@ class LanguageModel:
         weights_sha256: str,
         dtype: str,
         device: str,
+        identity: ModelIdentity | None = None,
     ) -> "LanguageModel":
         """Wrap a transformers language model; raises UnsupportedArchitecture if it cannot be read.
 
@@ -97,14 +105,13 @@ class LanguageModel:
             raise UnsupportedArchitecture(
                 f"layers of different FFN widths ({sorted(widths)}) are not supported"
             )
-        class_name = type(model).__name__
         return cls(
             model=model,
             tokenizer=tokenizer,
             name=name,
             revision=revision,
             weights_sha256=weights_sha256,
-            objective="masked" if class_name.endswith("ForMaskedLM") else "causal",
+            objective=objective_of(type(model).__name__),
             architecture=model.config.model_type,
             dtype=dtype,
             device=device,
@@ -113,6 +120,7 @@ class LanguageModel:
             blocks_return_tuples=_return_tuples(model, blocks),
             longest_input=longest_input(model),
             discovered=not known,
+            identity=identity,
         )
 
     def value_vectors(self, layer: int) -> Tensor:
@@ -194,6 +202,11 @@ class LanguageModel:
         with self.bypassed(self.blocks, output):
             logits: Tensor = self.model(input_ids=ids, **kwargs).logits.squeeze(1)
         return logits
+
+
+def objective_of(class_name: str) -> Objective:
+    """What a transformers class of this name is asked for."""
+    return "masked" if class_name.endswith("ForMaskedLM") else "causal"
 
 
 def value_vectors(projection: nn.Module) -> Tensor:

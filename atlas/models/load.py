@@ -31,7 +31,8 @@ from atlas.models.device import (
     choose_dtype,
     move_weights,
 )
-from atlas.models.language_model import LanguageModel
+from atlas.models.identity import ModelIdentity, directory_identity
+from atlas.models.language_model import LanguageModel, objective_of
 from atlas.models.pretrained import (
     has_tokenizer,
     language_model_class,
@@ -53,6 +54,7 @@ class _Source:
     revision: str | None = None
     weights_sha256: str | None = None  # None: over the directory's safetensors
     adapter: Path | None = None  # a directory whose adapter is merged into the weights
+    conversion: int | None = None  # of a GGUF file; its weights' fingerprint is the file's
 
 
 def load_model(
@@ -97,6 +99,7 @@ def load_model(
             words = source.adapter if has_tokenizer(source.adapter) else words
         rows = model.get_input_embeddings().weight.shape[0]
         tokenizer = read_tokenizer(words, rows)
+        identity = _identity(source, words, type(model).__name__)
     except OSError as error:
         raise ModelNotFound(f"{name!r} cannot be read: {one_line(error)}") from error
     move_weights(model, torch_device)
@@ -109,6 +112,7 @@ def load_model(
             weights_sha256=digest,
             dtype=dtype,
             device=str(torch_device),
+            identity=identity,
         )
         if trial:
             require_right(lm)
@@ -126,6 +130,18 @@ def guess_in_words(lm: LanguageModel) -> str:
         f"architecture {lm.architecture!r} is not in the table: found {lm.layers} blocks "
         f"({type(block.module).__name__}) with the value projection "
         f"{names[block.value_projection]!r}{norm}; tried on the model and it holds"
+    )
+
+
+def _identity(source: _Source, words: Path, class_name: str) -> ModelIdentity:
+    """What was loaded from `source`, with the tokenizer that lies in `words`."""
+    read = directory_identity(source.directory, words, objective_of(class_name))
+    if source.conversion is None:
+        return read
+    # The file's fingerprint covers what it says of itself.
+    own = words == source.directory
+    return ModelIdentity(
+        read.objective, tokenizer=None if own else read.tokenizer, conversion=source.conversion
     )
 
 
@@ -175,7 +191,7 @@ def _file(path: Path) -> _Source:
             f"{str(path)!r} is one file of a model: name its directory, {str(path.parent)!r}"
         )
     directory, digest = gguf.converted(path)
-    return _Source(directory, path.name, weights_sha256=digest)
+    return _Source(directory, path.name, weights_sha256=digest, conversion=gguf.CONVERSION)
 
 
 def _looks_like_a_path(name: str) -> bool:

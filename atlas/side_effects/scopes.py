@@ -164,8 +164,12 @@ def checked_by(connection: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy
         LEFT JOIN selections AS s ON s.run_id = r.run_id
         WHERE e.edit_id = $edit_id
           AND e.state <> 'deleted'
+          AND (e.model_identity = r.model_identity
+               OR e.model_identity IS NULL
+               OR r.model_identity IS NULL)
         ORDER BY coalesce(r.run_id = e.run_id, FALSE) DESC,
                  coalesce(s.selection_id = e.selection_id, FALSE) DESC,
+                 coalesce(r.model_identity = e.model_identity, FALSE) DESC,
                  r.started_at DESC,
                  r.run_id,
                  s.asked_at DESC NULLS LAST,

@@ -68,12 +68,19 @@ def _tables(report: NeuronMeaning, selection: ChosenSelection) -> None:
 def _tokens(report: NeuronMeaning) -> None:
     sides = [[t for t in report.tokens if t.side == side] for side in ("top", "bottom")]
     rows = [
-        [top.token, top.logit, bottom.token, bottom.logit]
+        [_visible(top.token), top.logit, _visible(bottom.token), bottom.logit]
         for top, bottom in zip(*sides, strict=True)
     ]
     draw_table(
         ["raises", "logit", "lowers", "logit "],
         rows,
-        "What one unit of it adds to a token's logit, above the mean token",
+        f"Mean activation {report.activation:.3g}. What each unit of it adds to a token's logit, "
+        "above the mean token",
         grouped=True,
     )
+
+
+def _visible(token: str) -> str:
+    """A token whose blanks in front, which tell it from another token, can be seen."""
+    text = token.lstrip(" ")
+    return "␣" * (len(token) - len(text)) + text

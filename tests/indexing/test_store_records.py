@@ -44,6 +44,7 @@ def test_the_id_of_a_run_is_what_it_always_was() -> None:
         ("score_floor", 0.1),
         ("dataset_digest", "other"),
         ("settings", {"synthetic": False}),
+        ("model_identity", "{}"),
     ],
 )
 def test_whatever_decides_the_numbers_makes_another_run(field: str, value: object) -> None:

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from tiny_index import CHEAP, indexed, on, rows, tiny_dataset
-from tiny_models import FAMILIES
+from tiny_models import FAMILIES, tiny
 from tiny_questions import encoded, loaded
 
 from atlas.atlas import open_atlas
+from atlas.engine.interventions import scaled
 from atlas.errors import SettingsError
 from atlas.meaning.report import neuron_meaning
-from atlas.meaning.written import added_logits, store_meaning, written_tokens
+from atlas.meaning.stored import prompts_to_linearise_at
+from atlas.meaning.written import PROMPTS, added_logits, store_meaning, written_tokens
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import Target
@@ -101,7 +103,7 @@ def test_the_furthest_tokens_come_first_on_either_side() -> None:
     lm = loaded("gpt2")
     prompts = encoded(lm)[:1]
     added = added_logits(lm, 2, 3, prompts)
-    tokens = written_tokens(lm, 2, 3, prompts, count=4)
+    tokens = written_tokens(lm, 2, 3, prompts, count=4).tokens
     top = [token for token in tokens if token.side == "top"]
     bottom = [token for token in tokens if token.side == "bottom"]
     assert [t.logit for t in top] == sorted(added, reverse=True)[:4]
@@ -142,3 +144,54 @@ def test_what_was_found_is_stored_once_and_read_without_a_model(
     assert [(report.by_score[0].score,)] == highest
     activations = [abs(prompt.activation) for prompt in report.by_activation]
     assert activations == sorted(activations, reverse=True)
+
+
+def test_what_is_listed_as_raised_falls_when_the_neuron_is_weakened(tmp_path: Path) -> None:
+    """Also where its activation is negative, as those of gated FFNs are as often as not."""
+    model, tokenizer = tiny("llama")
+    model.save_pretrained(tmp_path / "llama")
+    tokenizer.save_pretrained(tmp_path / "llama")
+    path, signs = tmp_path / "atlas.duckdb", set()
+    indexed(path, on(tmp_path / "llama", integration=CHEAP), tiny_dataset(1, 2))
+    atlas = open_atlas(path)
+    lm = load_model(str(tmp_path / "llama"), device="cpu")
+    last = lm.layers - 1
+    strongest = rows(
+        path,
+        f"""
+        SELECT neuron
+        FROM attributions
+        WHERE layer = {last}
+        GROUP BY neuron
+        HAVING count(*) > 2 AND abs(sum(sign(activation))) = count(*)
+        ORDER BY avg(abs(activation)) DESC
+        LIMIT 6
+        """,
+    )
+    for (neuron,) in strongest:
+        found = atlas.meaning(last, neuron, lm=lm)
+        assert found.activation is not None
+        signs.add(found.activation > 0)
+        with atlas.reading() as connection:
+            prompts = prompts_to_linearise_at(
+                connection, found.selection.run_id, last, neuron, PROMPTS
+            )
+        changed = torch.zeros(len(lm.tokenizer))
+        for prompt in prompts:
+            target = lm.targets(prompt.text, prompt.object)[0]
+            ids = torch.tensor([target.token_ids])
+            with torch.no_grad():
+                before = lm.model(input_ids=ids).logits[0, target.position]
+                with scaled(lm, [(last, neuron)], 0.9):
+                    changed += lm.model(input_ids=ids).logits[0, target.position] - before
+        changed -= changed.mean()
+        by_text = {lm.tokenizer.decode([token]): change for token, change in enumerate(changed)}
+        side = {name: [t for t in found.tokens if t.side == name] for name in ("top", "bottom")}
+        assert all(t.logit > 0 for t in side["top"])
+        assert all(t.logit < 0 for t in side["bottom"])
+        raised, lowered = (
+            torch.stack([by_text[t.token] for t in side[name]]).mean()
+            for name in ("top", "bottom")
+        )
+        assert raised < 0 < lowered
+    assert signs == {True, False}

@@ -262,7 +262,7 @@ def test_an_atlas_of_every_past_revision_can_be_upgraded(tmp_path: Path, old: st
     assert content(path) == after
 
 
-@pytest.mark.parametrize("old", released())
+@pytest.mark.parametrize("old", [old for old in released() if old < "0005"])
 def test_upgrading_names_every_selection_as_selecting_would(tmp_path: Path, old: str) -> None:
     path = tmp_path / "old.duckdb"
     shutil.copyfile(asset(old), path)

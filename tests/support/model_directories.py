@@ -27,7 +27,11 @@ def refused(name: str | Path, kind: type[AtlasError], *parts: str, **settings: s
 
 def change_config(directory: Path, **changes: Any) -> None:
     """Set keys of config.json; None removes one."""
-    path = directory / "config.json"
+    change_json(directory / "config.json", **changes)
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    """Set keys of a JSON file; None removes one."""
     content = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 

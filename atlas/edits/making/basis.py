@@ -22,6 +22,7 @@ from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.sources import MeasuredPrompt
 from atlas.errors import EditError
 from atlas.facts import FactColumns
+from atlas.models.identity import identity_difference
 from atlas.models.language_model import LanguageModel
 from atlas.selection.chosen import ChosenSelection, choose_selection
 from atlas.store.atlas_file import AtlasFile
@@ -90,11 +91,17 @@ def selection_of_model(
 ) -> ChosenSelection:
     """The selection that the settings name; EditError if another model was measured for it."""
     selection = choose_selection(connection, settings.selection_id)
-    weights = sources.weights_of_run(connection, selection.run_id)
+    weights, identity = sources.model_of_run(connection, selection.run_id)
     if weights != lm.weights_sha256:
         raise EditError(
             f"selection {selection.selection_id} is of {selection.model} (weights {weights[:12]}), "
             f"but {lm.name} has {lm.model_id}: load that model, or name another selection",
+            parameters=["model", "selection"],
+        )
+    if differs := identity_difference(lm.identity, identity, lm.name):
+        raise EditError(
+            f"selection {selection.selection_id} is of {selection.model} with another {differs} "
+            f"than {lm.name} has: load that model, or name another selection",
             parameters=["model", "selection"],
         )
     return selection

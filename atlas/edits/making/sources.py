@@ -7,6 +7,7 @@ import duckdb
 
 from atlas.errors import NotFound
 from atlas.facts import FactColumns
+from atlas.models.identity import ModelIdentity, stored_identity
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.rows import fetch, fetch_one
 
@@ -39,19 +40,21 @@ def edited_fact(connection: duckdb.DuckDBPyConnection, fact_id: str) -> FactColu
     return found[0]
 
 
-def weights_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
-    """The fingerprint of the model that a run measured."""
-    (weights,) = fetch_one(
+def model_of_run(
+    connection: duckdb.DuckDBPyConnection, run_id: str
+) -> tuple[str, ModelIdentity | None]:
+    """The fingerprint of the weights that a run measured, and the model's identity if known."""
+    weights, identity = fetch_one(
         connection,
         """
-        SELECT m.weights_sha256
+        SELECT m.weights_sha256, r.model_identity
         FROM runs AS r
         JOIN models AS m USING (model_id)
         WHERE r.run_id = ?
         """,
         [run_id],
     )
-    return str(weights)
+    return str(weights), stored_identity(identity)
 
 
 def measured_prompts(
