@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from atlas.errors import AtlasError, GuessedArchitecture
+from atlas.errors import AtlasError, GuessedArchitecture, UnknownIdentity
 
 from .errors import error_line
 from .groups import SuggestingGroup
@@ -139,7 +139,7 @@ def main() -> None:
 
 def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Warnings of the library as one line; those of other libraries are not for our users."""
-    if issubclass(category, GuessedArchitecture):
+    if issubclass(category, GuessedArchitecture | UnknownIdentity):
         click.echo(f"Note: {message}", err=True)
 
 

@@ -18,6 +18,11 @@ from atlas.store import migrate
 from atlas.store.file_lock import file_lock
 
 
+# What DuckDB 1.1 and later can read, not this version's own alone: one per cent larger. A file keeps
+# the format that it was made in.
+_READABLE = {"storage_compatibility_version": "v1.1.0"}
+
+
 @dataclass(frozen=True)
 class AtlasFile:
     """An atlas at the newest revision; the file is open only inside `reading` and `writing`."""
@@ -90,7 +95,9 @@ def _create(path: Path) -> None:
         _remove_wal(path)
         with appearing_file(path) as unfinished:
             try:
-                with contextlib.closing(duckdb.connect(str(unfinished))) as connection:
+                with contextlib.closing(
+                    duckdb.connect(str(unfinished), config=_READABLE)
+                ) as connection:
                     migrate.upgrade(connection)
                     # Closing does that too, but silently leaves a log behind if the disk is full.
                     connection.execute("CHECKPOINT")

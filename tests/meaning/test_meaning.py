@@ -185,13 +185,18 @@ def test_what_is_listed_as_raised_falls_when_the_neuron_is_weakened(tmp_path: Pa
                 with scaled(lm, [(last, neuron)], 0.9):
                     changed += lm.model(input_ids=ids).logits[0, target.position] - before
         changed -= changed.mean()
-        by_text = {lm.tokenizer.decode([token]): change for token, change in enumerate(changed)}
+        names = [
+            (lm.tokenizer.convert_ids_to_tokens(token), lm.tokenizer.decode([token]))
+            for token in range(len(changed))
+        ]
+        by_text = {
+            name: change for both, change in zip(names, changed, strict=True) for name in both
+        }
         side = {name: [t for t in found.tokens if t.side == name] for name in ("top", "bottom")}
         assert all(t.logit > 0 for t in side["top"])
         assert all(t.logit < 0 for t in side["bottom"])
         raised, lowered = (
-            torch.stack([by_text[t.token] for t in side[name]]).mean()
-            for name in ("top", "bottom")
+            torch.stack([by_text[t.token] for t in side[name]]).mean() for name in ("top", "bottom")
         )
         assert raised < 0 < lowered
     assert signs == {True, False}

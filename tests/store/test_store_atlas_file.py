@@ -38,6 +38,13 @@ DIE_WHILE_CREATING = """
 HEAVY = ("alembic", "sqlalchemy", "pyarrow", "torch", "transformers", "click", "rich")
 
 
+def test_a_new_atlas_is_in_a_format_that_older_duckdbs_read(tmp_path: Path) -> None:
+    path = build(tmp_path / "a.duckdb").atlas.path  # created, and then written to as ever
+    with open_atlas(path).reading() as connection:
+        tags = connection.execute("SELECT tags FROM duckdb_databases() WHERE NOT internal")
+        assert [tag["storage_version"] for (tag,) in tags.fetchall()] == ["v1.0.0+"]
+
+
 def test_a_new_atlas_has_the_newest_revision_and_leaves_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "new.duckdb"
     assert open_atlas(path, create=True) == Atlas(path)
