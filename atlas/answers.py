@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SCHEMA_VERSION = 1  # of the JSON; a change that breaks its readers counts it up
+_EXACT = 2**53  # up to here a reader whose numbers are doubles holds integers exactly
 _SHOWN = 20  # rows of a notebook's table
 
 
@@ -162,9 +163,10 @@ def columns_of(rows: Sequence[Any]) -> list[str]:
 def plain(value: Any, name: str = "") -> Any:
     """The value in JSON's types; NaN and infinities become null, and ids (`name`) strings.
 
-    A decimal keeps its digits as a string, since a reader's floating point may not hold them.
+    A decimal and a large integer keep their digits as strings, since a reader's floating point may
+    not hold them.
     """
-    if name.endswith("_id") and isinstance(value, int):
+    if isinstance(value, int) and (name.endswith("_id") or abs(value) > _EXACT):
         return str(value)
     if value is None or isinstance(value, bool | int | str):
         return value

@@ -127,6 +127,9 @@ def atlas(ctx: click.Context, quiet: bool) -> None:
 
 def main() -> None:
     """The entry point of the installed `atlas` script."""
+    if not sys.flags.utf8_mode and not all(map(_is_text, sys.argv)):
+        # Their encoding is not the locale's, as that of "Łódź" under LC_ALL=C: take them for UTF-8.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that cannot show "Łódź" gets an escape, not a traceback.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -135,6 +138,11 @@ def main() -> None:
         atlas(prog_name="atlas")
     except SystemExit as end:
         _leave(end.code)
+
+
+def _is_text(argument: str) -> bool:
+    """Whether the argument's bytes could be decoded."""
+    return not any("\udc80" <= character <= "\udcff" for character in argument)
 
 
 def _note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

@@ -161,7 +161,7 @@ def emit_values(
 
 def emit_json(answer: Answer) -> None:
     """Prints an answer in the one shape that all have."""
-    click.echo(json.dumps(answer.to_json(), ensure_ascii=False, indent=2, allow_nan=False))
+    _echo_utf8(json.dumps(answer.to_json(), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def _echo_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -169,7 +169,12 @@ def _echo_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_csv_value(value) for value in row] for row in rows)
-    click.echo(text.getvalue(), nl=False)
+    _echo_utf8(text.getvalue())
+
+
+def _echo_utf8(text: str) -> None:
+    """Data for programs is UTF-8, whatever the locale says that people read."""
+    click.echo(text.encode("utf-8", "backslashreplace"), nl=False)
 
 
 def _csv_value(value: object) -> object:

@@ -45,8 +45,9 @@ def sql(statement: str | None, explain_views: bool, format_: Format, db: Path) -
     if statement is None:
         _show_dictionary(open_atlas(db).dictionary(), format_)
         return
-    text = sys.stdin.read() if statement == "-" else statement
-    result = open_atlas(db).sql(text)
+    if statement == "-":
+        statement = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    result = open_atlas(db).sql(statement)
     if format_ == "json":
         emit_json(result)
     else:

@@ -17,10 +17,8 @@ from atlas.store import connection as connections
 from atlas.store import migrate
 from atlas.store.file_lock import file_lock
 
-
-# What DuckDB 1.1 and later can read, not this version's own alone: one per cent larger. A file keeps
-# the format that it was made in.
-_READABLE = {"storage_compatibility_version": "v1.1.0"}
+# A format that DuckDB 1.1 and later read: files are one per cent larger, and keep theirs for good.
+_FORMAT = "v1.1.0"
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,9 @@ def _create(path: Path) -> None:
         with appearing_file(path) as unfinished:
             try:
                 with contextlib.closing(
-                    duckdb.connect(str(unfinished), config=_READABLE)
+                    duckdb.connect(
+                        str(unfinished), config={"storage_compatibility_version": _FORMAT}
+                    )
                 ) as connection:
                     migrate.upgrade(connection)
                     # Closing does that too, but silently leaves a log behind if the disk is full.

@@ -60,6 +60,8 @@ def run_sql(path: Path | str, sql: str, wait: float = 10.0) -> QueryResult:
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
+    if not sql.isascii() and any("\ud800" <= character <= "\udfff" for character in sql):
+        raise BadQuery("the SQL statement is not text in UTF-8: save or type it as such")
     statements = connection.extract_statements(sql)
     if not statements:
         raise BadQuery("there is no SQL statement: try `SELECT * FROM neuron_degrees LIMIT 10`")

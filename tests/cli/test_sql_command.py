@@ -44,7 +44,7 @@ def test_every_kind_of_value_has_a_form_in_json_and_csv(asked: Synthetic) -> Non
     assert row == {
         "nothing": None,
         "yes": True,
-        "large": 12345678901234567890,
+        "large": "12345678901234567890",
         "exact": "1.50",
         "nan": None,
         "day": "2026-01-02",
@@ -149,3 +149,42 @@ def test_either_a_query_or_the_dictionary_is_asked_for(
     result = run("sql", *arguments, on=asked)
     assert result.stderr.startswith("Error: Give one SQL query, or --explain-views.")
     assert result.exit_code == 2
+
+
+def test_digits_that_a_double_does_not_hold_stay_in_json(asked: Synthetic) -> None:
+    query = """
+        SELECT 9223372036854775807 AS big,
+               -9007199254740993 AS low,
+               9007199254740992 AS held,
+               0.1234567890123456789::DECIMAL(20, 19) AS exact,
+               [9007199254740993] AS several
+    """
+    (row,) = rows_of(run("sql", query, "--format", "json", on=asked).stdout)
+    assert row == {
+        "big": "9223372036854775807",
+        "low": "-9007199254740993",
+        "held": 9007199254740992,
+        "exact": "0.1234567890123456789",
+        "several": ["9007199254740993"],
+    }
+
+
+@pytest.mark.parametrize("format_", ["csv", "json"])
+def test_data_is_utf_8_whatever_the_locale(
+    asked: Synthetic, format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python takes the arguments for ASCII there, which was a traceback."""
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    process = start("sql", "SELECT 'Łódź' AS name", "--format", format_, on=asked)
+    out, err = process.communicate(timeout=60)
+    assert err == ""
+    assert "Łódź" in out
+
+
+def test_a_query_that_is_no_text_is_one_line(asked: Synthetic) -> None:
+    result = run("sql", "SELECT '\udcff'", on=asked)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: the SQL statement is not text in UTF-8: save or type it as such\n"
+    )

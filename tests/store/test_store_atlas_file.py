@@ -4,6 +4,7 @@ import duckdb
 import pytest
 from atlas_content import content, names, revision
 from processes import run, run_on_full_disk, run_without_privileges, start
+from synthetic import build
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NewerAtlas, NotAnAtlas, StoreError
