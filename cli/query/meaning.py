@@ -74,7 +74,7 @@ def _tokens(report: NeuronMeaning) -> None:
     draw_table(
         ["raises", "logit", "lowers", "logit "],
         rows,
-        f"Mean activation {report.activation:.3g}. What each unit of it adds to a token's logit, "
+        f"Mean activation {report.activation:.3g}. What a unit of it adds to logits, "
         "above the mean token",
         grouped=True,
     )

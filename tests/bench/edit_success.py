@@ -248,6 +248,7 @@ def _edit(
         kind="erase" if new_object is None else "update",
         method="zero" if new_object is None else "solve",
         weights_sha256=lm.weights_sha256,
+        model_identity=lm.identity,
         layers=np.array([layer for layer, _ in neurons]),
         neurons=np.array([neuron for _, neuron in neurons]),
         deltas=deltas.cpu().numpy(),

@@ -33,6 +33,7 @@ def _edit(lm: LanguageModel, deltas: torch.Tensor) -> Edit:
         kind="update",
         method="solve",
         weights_sha256=lm.weights_sha256,
+        model_identity=lm.identity,
         layers=np.array(layers),
         neurons=np.array(neurons),
         deltas=deltas.numpy(),

@@ -98,6 +98,7 @@ def _scaling_edit(lm: LanguageModel, neurons: list[tuple[int, int]], factor: flo
         kind="amplify",
         method="scale",
         weights_sha256=lm.weights_sha256,
+        model_identity=lm.identity,
         layers=np.array(layers),
         neurons=np.array(indices),
         deltas=((factor - 1) * vectors).numpy(),

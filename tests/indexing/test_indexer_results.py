@@ -152,7 +152,7 @@ def test_methods_without_a_completeness_gap_store_none(
     )
     assert gaps == [(None, None, None)]
     assert rows(path, "SELECT method, rule, points, tolerance, settings FROM runs") == [
-        (method, None, None, None, "{}")
+        (method, None, None, None, '{"attention": "sdpa"}')
     ]
     assert rows(path, "SELECT count(*) > 0 FROM attributions") == [(True,)]
 

@@ -39,6 +39,7 @@ def random_edit(lm: LanguageModel, seed: int, neurons: int = 4) -> Edit:
         kind="update",
         method="paper",
         weights_sha256=lm.weights_sha256,
+        model_identity=lm.identity,
         layers=layers,
         neurons=indices,
         deltas=draw.normal(0, 0.5, (neurons, lm.d_model)),

@@ -113,6 +113,7 @@ def hand_made(
         "kind": "update" if fact_id else "erase",
         "method": "solve" if fact_id else "zero",
         "weights_sha256": lm.weights_sha256,
+        "model_identity": lm.identity,
         "layers": [layer for layer, _ in neurons],
         "neurons": [neuron for _, neuron in neurons],
         "deltas": scale * random.standard_normal((len(neurons), lm.d_model)),
