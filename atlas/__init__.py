@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from atlas.facts import Dataset, Fact, Relation, Template
     from atlas.indexing.indexer import IndexSettings
     from atlas.jobs import IndexReport, index
+    from atlas.model_check import ModelCheck, check_model
     from atlas.models.language_model import LanguageModel
     from atlas.models.load import load_model
     from atlas.progress import Advance
@@ -52,6 +53,7 @@ __all__ = [
     "IndexSettings",
     "LanguageModel",
     "MadeEdit",
+    "ModelCheck",
     "Probed",
     "Prompt",
     "Relation",
@@ -60,6 +62,7 @@ __all__ = [
     "__version__",
     "applied",
     "attribute",
+    "check_model",
     "embedded_dataset",
     "export_model",
     "index",
@@ -91,6 +94,7 @@ _HOME = {
     "IndexSettings": "indexing.indexer",
     "LanguageModel": "models.language_model",
     "MadeEdit": "edits.making.make",
+    "ModelCheck": "model_check",
     "Probed": "engine.probe",
     "Prompt": "prompts",
     "Relation": "facts",
@@ -98,6 +102,7 @@ _HOME = {
     "Thresholds": "selection.thresholds",
     "applied": "edits.applying",
     "attribute": "engine.attribution",
+    "check_model": "model_check",
     "embedded_dataset": "datasets",
     "export_model": "edits.model_export",
     "index": "jobs",

@@ -42,6 +42,7 @@ SUBCOMMANDS = {
     "import": Subcommand("import_:import_", "Import published neurons as a run."),
     "export": Subcommand("export:export", "Write a run as Parquet files."),
     "edit": Subcommand("edit.group:edit", "Make edits of facts, see what they broke, apply them."),
+    "model": Subcommand("model:model", "Check that a model is measured rightly."),
     "data": Subcommand("data:data", "Check files of facts and templates."),
 }
 

@@ -12,7 +12,7 @@ FLOORS = (
     ("cli",),
     ("atlas",),  # the public names
     ("atlas.atlas",),
-    ("atlas.jobs",),
+    ("atlas.jobs", "atlas.model_check"),
     ("atlas.side_effects", "atlas.export"),
     ("atlas.edits",),
     ("atlas.interference", "atlas.interactions", "atlas.meaning"),

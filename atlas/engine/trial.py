@@ -49,10 +49,21 @@ def try_whole(
     """Compare the engine with the model's plain passes, on seeded tokens or on `targets`.
 
     All targets at once, of unlike length, then the first alone, then the first one's scores layer
-    by layer: in the first, the middle and the last layer, or in every one. What the model's own
-    code raises comes through.
+    by layer: in the first, the middle and the last layer, or in every one.
+
+    Raises UnsupportedArchitecture where the model's own code fails.
     """
-    targets = seeded_targets(lm) if targets is None else targets
+    try:
+        return _comparisons(lm, seeded_targets(lm) if targets is None else targets, every_layer)
+    except (AtlasError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever the model's own code raises
+        raise UnsupportedArchitecture(_refusal(lm, f"fails ({type(error).__name__})")) from error
+
+
+def _comparisons(
+    lm: LanguageModel, targets: Sequence[Target], every_layer: bool
+) -> list[Comparison]:
     layers = range(lm.layers) if every_layer else sorted({0, lm.layers // 2, lm.layers - 1})
     count = "two" if len(targets) == 2 else str(len(targets))
     return [
@@ -73,12 +84,7 @@ def require_right(lm: LanguageModel) -> None:
     """
     if not lm.discovered and sum(p.numel() for p in lm.model.parameters()) > SMALL:
         return
-    try:
-        wrong = [comparison for comparison in try_whole(lm) if not comparison.right]
-    except (AtlasError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # whatever the model's own code raises
-        raise UnsupportedArchitecture(_refusal(lm, f"fails ({type(error).__name__})")) from error
+    wrong = [comparison for comparison in try_whole(lm) if not comparison.right]
     if wrong:
         off = f"gives other numbers than the model itself ({wrong[0].what}: {wrong[0].error:.0%})"
         raise UnsupportedArchitecture(_refusal(lm, off))

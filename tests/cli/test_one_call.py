@@ -58,10 +58,11 @@ def test_a_command_takes_nothing_but_types_and_words_from_the_rooms(source: Path
     assert work == ALLOWED.get(source.relative_to(ROOT).as_posix(), set())
 
 
-# Not about an atlas: checking a dataset asks no atlas, and an import may make one.
+# Not about an atlas: checking a dataset or a model asks no atlas, and an import may make one.
 ALLOWED = {
     "cli/data.py": {"dataset_report"},
     "cli/import_.py": {"import_published"},
+    "cli/model.py": {"check_model"},
 }
 
 
@@ -147,7 +148,10 @@ def test_every_command_makes_one_library_call(
         result = run(*words, "--db", str(path))
         assert result.exit_code == 0, f"{command}\n{result.output}"
         assert len(calls) == 1, f"{command}: {calls}"
-    assert {command.split()[0] for command in COMMANDS} | {"index", "import", "data"} == set(
-        sys.modules["atlas_cli.main"].SUBCOMMANDS
-    )
+    assert {command.split()[0] for command in COMMANDS} | {
+        "index",
+        "import",
+        "data",
+        "model",
+    } == set(sys.modules["atlas_cli.main"].SUBCOMMANDS)
     assert callable(atlas.jobs.index)
