@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from atlas.engine.probe import Probed
     from atlas.errors import AtlasError
     from atlas.facts import Dataset, Fact, Relation, Template
-    from atlas.indexing.indexer import IndexSettings
+    from atlas.indexing.settings import IndexSettings
     from atlas.jobs import IndexReport, index
     from atlas.model_check import ModelCheck, check_model
     from atlas.models.language_model import LanguageModel
@@ -91,7 +91,7 @@ _HOME = {
     "EditSettings": "edits.making.settings",
     "Fact": "facts",
     "IndexReport": "jobs",
-    "IndexSettings": "indexing.indexer",
+    "IndexSettings": "indexing.settings",
     "LanguageModel": "models.language_model",
     "MadeEdit": "edits.making.make",
     "ModelCheck": "model_check",

@@ -90,6 +90,7 @@ from atlas.selection.chosen import (
     ChosenSelection,
     choose_run,
     choose_selection,
+    labelled,
 )
 from atlas.selection.selections import (
     DefaultSelection,
@@ -353,7 +354,7 @@ class Atlas(AtlasFile):
         if found is None:
             raise NotFound(
                 f"{named.subject} {named.relation_id} has no knowledge neuron in selection "
-                f"{chosen.selection_id}: ask about another fact"
+                f"{labelled(chosen)}: ask about another fact"
             )
         return found.of(chosen)
 

@@ -1,26 +1,21 @@
-"""Work that joins several rooms: an index with its interactions and its report."""
+"""Work that joins several rooms: an index with its interactions and its report.
+
+What needs torch is imported when the progress is on the screen: that takes seconds.
+"""
 
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 from atlas.datasets import choose, read_dataset
-from atlas.engine.integration import Integration
+from atlas.engine.settings import Integration
 from atlas.errors import SettingsError
 from atlas.facts import Dataset
-from atlas.indexing.indexer import (
-    COMMIT_WAIT,
-    IndexProgress,
-    IndexSettings,
-    indexing_on,
-    measure,
-)
-from atlas.interactions.examine import examine_and_record
+from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.interactions.stored import unexamined_facts
-from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance, Loading, Progress, Reporter
 from atlas.queries.info import RunSummary, run_summary
 from atlas.queries.relations import SkipReason, skip_reasons
@@ -38,6 +33,10 @@ from atlas.selection.selections import (
     selections,
 )
 from atlas.store.atlas_file import AtlasFile
+
+if TYPE_CHECKING:
+    from atlas.indexing.indexer import IndexProgress
+    from atlas.models.language_model import LanguageModel
 
 _GIB = 1 << 30
 _INTEGRATION = ("rule", "points", "tolerance", "max_evaluations")
@@ -58,7 +57,7 @@ class IndexReport(OfSelection, rows="skipped"):
 
 def index(
     path: Path | str,
-    model: LanguageModel | str | Path = "mini-bert",
+    model: Union["LanguageModel", str, Path] = "mini-bert",
     data: Dataset | Path | str | None = None,
     *,
     relations: Sequence[str] = (),
@@ -87,7 +86,7 @@ def index(
     chosen = choose(dataset, relations, limit)
     integration = Integration(**{n: settings.pop(n) for n in _INTEGRATION if n in settings})
     how = IndexSettings(
-        model=model if isinstance(model, LanguageModel) else str(model),
+        model=str(model) if isinstance(model, Path) else model,
         integration=integration,
         memory_budget=None if memory_budget is None else int(memory_budget * _GIB),
         **settings,
@@ -95,6 +94,8 @@ def index(
     labels = {relation.relation_id: relation.label for relation in chosen.relations}
     with reporting(progress) as report:
         report(Loading(how.name))
+        from atlas.indexing.indexer import indexing_on
+
         with indexing_on(Path(path), how) as (atlas, lm):
             with atlas.reading(COMMIT_WAIT) as connection:
                 before = default_selection(connection)
@@ -107,7 +108,7 @@ def index(
 
 def _measured(
     atlas: AtlasFile,
-    lm: LanguageModel,
+    lm: "LanguageModel",
     dataset: Dataset,
     chosen: Dataset,
     settings: IndexSettings,
@@ -115,6 +116,8 @@ def _measured(
     report: Reporter,
 ) -> str:
     """Measure and select; returns the run's id."""
+    from atlas.indexing.indexer import measure
+
     run_id = ""
     # closing: if Ctrl-C comes while somebody draws, the indexer commits what it has
     with contextlib.closing(measure(atlas, lm, dataset, chosen, settings)) as events:
@@ -124,7 +127,7 @@ def _measured(
     return run_id
 
 
-def _advance(event: IndexProgress, labels: Mapping[str, str]) -> Advance:
+def _advance(event: "IndexProgress", labels: Mapping[str, str]) -> Advance:
     return Advance(
         "all relations",
         event.done,
@@ -140,12 +143,14 @@ def _advance(event: IndexProgress, labels: Mapping[str, str]) -> Advance:
 
 def _examined(
     atlas: AtlasFile,
-    lm: LanguageModel,
+    lm: "LanguageModel",
     selection_id: str,
     relations: Sequence[str],
     report: Reporter,
 ) -> None:
     """Examine the interactions that are missing of these relations' facts."""
+    from atlas.interactions.examine import examine_and_record
+
     with atlas.reading(COMMIT_WAIT) as connection:
         facts = unexamined_facts(connection, selection_id, relations=relations)
     reported(examine_and_record(atlas, lm, selection_id, facts, COMMIT_WAIT), report)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atlas.engine.quadrature import RULES
+from atlas.engine.settings import DTYPES, METHODS
 from atlas.selection.chosen import labelled
 
 from .render import db_option, note, note_next, pasted, quiet
@@ -28,6 +30,8 @@ it is done. Naming more relations or facts later extends the same run."""
 )
 @click.option(
     "--model",
+    envvar="ATLAS_MODEL",
+    show_envvar=True,
     default="mini-bert",
     show_default=True,
     help="mini-bert, a directory with safetensors, a .gguf file, or a hub id.",
@@ -49,15 +53,17 @@ it is done. Naming more relations or facts later extends the same run."""
 @click.option("--limit", type=click.IntRange(min=1), help="Facts per relation.  [default: all]")
 @click.option(
     "--method",
-    default="integrated-gradients",
+    type=click.Choice(METHODS),
+    default=METHODS[0],
     show_default=True,
-    help="integrated-gradients, activation or gradient-x-activation.",
+    help="What a neuron's score is.",
 )
 @click.option(
     "--rule",
-    default="adaptive",
+    type=click.Choice(RULES),
+    default=RULES[0],
     show_default=True,
-    help="adaptive, riemann-left, riemann-right, riemann-linspace or gauss-legendre.",
+    help="How the integral is taken.",
 )
 @click.option("--points", default=20, show_default=True, help="Points of the fixed rules.")
 @click.option(
@@ -78,7 +84,13 @@ it is done. Naming more relations or facts later extends the same run."""
     show_default=True,
     help="Scores below this share of a prompt's maximum are not stored.",
 )
-@click.option("--dtype", default="float32", show_default=True, help="float32 or bfloat16.")
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default=DTYPES[0],
+    show_default=True,
+    help="Number format of the model's weights.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option(
     "--memory-budget",

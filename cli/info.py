@@ -56,6 +56,13 @@ def info(show: str, format_: Format, db: Path) -> None:
 
 def _tables(found: AtlasInfo) -> None:
     totals = found.totals
+    default = next((s for s in found.selections if s.is_default), None)
+    if default is not None:
+        draw_line(
+            f"Questions are about selection {default.name} ({default.selection_id}) "
+            f"of {default.model}."
+        )
+        draw_line()
     draw_pairs(
         {
             "size": f"{totals.bytes / 1e6:,.1f} MB",

@@ -125,16 +125,16 @@ def continued(lm: LanguageModel, question: str, tokens: int) -> str:
     It stops after `tokens` of them, where the model ends its text, and where its context does.
     """
     ids, _ = _encoded(lm, question.strip())
-    asked, ends = len(ids), _end_tokens(lm)
+    given, ends = len(ids), _end_tokens(lm)
     with lm.frozen(), torch.no_grad():
-        for _ in range(min(tokens, lm.context - asked)):
+        for _ in range(min(tokens, lm.context - given)):
             inputs = torch.tensor([ids], device=lm.model.device)
             following = int(lm.model(input_ids=inputs).logits[0, -1].argmax())
             if following in ends:
                 break
             ids = [*ids, following]
     text: str = lm.tokenizer.decode(ids)
-    return text[len(lm.tokenizer.decode(ids[:asked])) :]
+    return text[len(lm.tokenizer.decode(ids[:given])) :]
 
 
 def _end_tokens(lm: LanguageModel) -> set[int]:

@@ -5,12 +5,15 @@ have in common cancels in dP/d(hidden). It is large, and where it does not cance
 up to 2e-4 of a layer's scores on SmolLM2. One of torch's CPU kernels needs help, see below.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from atlas.models.language_model import LanguageModel
+
+HEAD_BYTES = 32 << 20  # logits at one time; the C library gives larger pieces fresh pages each time
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,14 @@ class Answer:
 
     p: Tensor
     gradient: Tensor
+
+
+def head_slices(
+    lm: LanguageModel, hidden: Tensor, tokens: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Hidden states [row, d_model] with their tokens [row], as many as the head may have."""
+    rows = max(1, HEAD_BYTES // (4 * int(lm.model.config.vocab_size)))
+    return zip(hidden.split(rows), tokens.split(rows), strict=True)
 
 
 def ask_head(

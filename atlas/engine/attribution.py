@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from atlas.engine.clean_pass import CleanPass, longest_beside, run_clean
-from atlas.engine.integration import Integration, integrate
+from atlas.engine.integration import integrate
 from atlas.engine.memory import default_budget, token_bytes
+from atlas.engine.settings import METHODS, Integration, require_one_of
 from atlas.engine.workers import most_workers, run_workers
-from atlas.errors import ModelError, SettingsError
+from atlas.errors import ModelError
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Prompt, Target
 
@@ -76,8 +77,7 @@ def attribute(
     outside its range, ModelError if the model returns NaN.
     """
     how = Integration(rule, points, tolerance, max_evaluations)
-    if method not in METHODS:
-        raise SettingsError(f"unknown method '{method}'; choose one of {', '.join(METHODS)}")
+    require_one_of(METHODS, "method", method)
     encoded = [lm.encode(prompt) for prompt in prompts]
     return attribute_targets(lm, encoded, method=method, how=how, memory_budget=memory_budget)
 
@@ -216,7 +216,7 @@ class _Sums:
 
 
 def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> _Measured:
-    scores, effect, evaluations = METHODS[method](clean, how, budget)
+    scores, effect, evaluations = SCORING[method](clean, how, budget)
     log_p = clean.logits.log_softmax(-1)
     answer = log_p.gather(1, clean.tokens[:, None])
     top_p, top = log_p.max(-1)
@@ -253,11 +253,11 @@ def _gradient_x_activation(clean: CleanPass, how: Integration, budget: int) -> _
     return scores, *_unmeasured(clean, evaluations=1)
 
 
-METHODS: dict[str, Callable[[CleanPass, Integration, int], _Scored]] = {
+SCORING: dict[str, Callable[[CleanPass, Integration, int], _Scored]] = {
     "integrated-gradients": _integrated_gradients,
     "activation": _activation,
     "gradient-x-activation": _gradient_x_activation,
-}
+}  # by the names of `settings.METHODS`
 
 
 def _unmeasured(

@@ -6,43 +6,14 @@ import torch
 from torch import Tensor
 
 from atlas.engine.clean_pass import CleanPass
-from atlas.engine.quadrature import RULES, SIMPSON, Float, Quadrature, fixed, odds_weights
+from atlas.engine.quadrature import Float, Quadrature, fixed, odds_weights
+from atlas.engine.settings import Integration
 from atlas.engine.wave import run_pairs
-from atlas.errors import SettingsError
 
 NOISE = 4.0  # in units of rounding: smaller differences of P are not resolved
 OUTWEIGHS = 4.0  # |FFN output| / |what it is added to| from which no few points can be believed
 INTERVALS = 4  # that such a path begins with
 AIM = 0.8  # of what is allowed: gaps are halved until they are this small
-
-
-@dataclass(frozen=True)
-class Integration:
-    """How the integral is taken.
-
-    rule: one of `quadrature.RULES`; `adaptive` halves intervals of the path until their
-        completeness gaps sum to at most `tolerance` × the largest effect of any layer, or a layer
-        would take more than `max_evaluations`.
-    points: number of points of the fixed rules.
-    """
-
-    rule: str = "adaptive"
-    points: int = 20
-    tolerance: float = 0.01
-    max_evaluations: int = 160
-
-    def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise SettingsError(f"unknown rule '{self.rule}'; choose one of {', '.join(RULES)}")
-        if self.points < 1:
-            raise SettingsError(f"points must be at least 1, got {self.points}")
-        if not 0 < self.tolerance < 1:
-            raise SettingsError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
-        if self.max_evaluations < len(SIMPSON.alphas):
-            raise SettingsError(
-                f"max evaluations must be at least {len(SIMPSON.alphas)}, "
-                f"got {self.max_evaluations}"
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from atlas.engine.answer import head_slices
 from atlas.engine.clean_pass import FrozenPrefix
 from atlas.engine.interventions import scaled
-from atlas.engine.wave import HEAD_BYTES
 from atlas.errors import ModelError
 from atlas.models.hooks import after_forward
 from atlas.models.language_model import LanguageModel
@@ -160,9 +160,8 @@ def _ask(
     lm: LanguageModel, hidden: Tensor, tokens: Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Tensor, NDArray[np.int64]]:
     """Log P of the tokens, log P of the top tokens, those tokens, and the tokens' ranks; [row]."""
-    size = max(1, HEAD_BYTES // (4 * lm.model.config.vocab_size))
     parts = []
-    for some, theirs in zip(hidden.split(size), tokens.split(size), strict=True):
+    for some, theirs in head_slices(lm, hidden, tokens):
         logits = lm.head(some).float()
         if not torch.isfinite(logits).all():
             raise ModelError(

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atlas.engine.answer import head_slices
 from atlas.engine.clean_pass import CleanPass, run_clean
-from atlas.engine.wave import HEAD_BYTES
+from atlas.engine.growing import run_growing
 from atlas.errors import ModelError
 from atlas.models.hooks import before_forward
 from atlas.models.language_model import LanguageModel
@@ -37,7 +38,7 @@ class Suppressed:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What the model answered; every array's first axis is that of what was asked."""
+    """What the model answered; every array's first axis is that of the questions."""
 
     log_p: NDArray[np.float64]  # [row] natural logarithm of P(answer), all its tokens
     on_top: NDArray[np.bool_]  # [row] the answer is the model's top answer
@@ -56,10 +57,10 @@ class _Row:
         return min(self.neurons, default=(last, 0))[0]
 
 
-def ask_suppressed(lm: LanguageModel, asked: Sequence[Suppressed]) -> Answers:
+def ask_suppressed(lm: LanguageModel, questions: Sequence[Suppressed]) -> Answers:
     """Ask every prompt with its neurons suppressed; ModelError if the model returns NaN."""
-    log_p, on_top = np.zeros(len(asked)), np.ones(len(asked), np.bool_)
-    rows = [_Row(i, target, q.neurons) for i, q in enumerate(asked) for target in q.targets]
+    log_p, on_top = np.zeros(len(questions)), np.ones(len(questions), np.bool_)
+    rows = [_Row(i, target, q.neurons) for i, q in enumerate(questions) for target in q.targets]
     with lm.frozen():
         for batch in _batches(rows):
             targets = list(dict.fromkeys(row.target for row in batch))
@@ -73,9 +74,9 @@ def ask_suppressed(lm: LanguageModel, asked: Sequence[Suppressed]) -> Answers:
                 number = torch.tensor([at[row.target] for row in some], device=lm.model.device)
                 with torch.no_grad():
                     answer, top = _Wave(clean, number, some).answers()
-                questions = [row.question for row in some]
-                np.add.at(log_p, questions, answer)
-                np.logical_and.at(on_top, questions, top)
+                of = [row.question for row in some]
+                np.add.at(log_p, of, answer)
+                np.logical_and.at(on_top, of, top)
     if not np.isfinite(log_p).all():
         raise ModelError("the model returns NaN or infinity: check its weights, and try float32")
     return Answers(log_p, on_top)
@@ -110,26 +111,11 @@ class _Wave:
 
     def answers(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Log P(token), and whether it is the top token; [row]."""
-        clean, last = self.clean, self.clean.lm.layers - 1
-        answers: list[Tensor] = []
-        hidden, moving = None, self.target[:0]
-        for layer in range(clean.lm.layers):
-            if hidden is not None:
-                with self._without(layer, len(moving)):
-                    if layer == last:
-                        answers.append(clean.run_last_block(hidden, moving))
-                    else:
-                        hidden = clean.run_block(layer, hidden, moving)
-            joining = self.target[self.starts == layer]
-            if len(joining):
-                answer = clean.patched(layer, joining, self._projected(layer, joining))
-                if layer == last:
-                    answers.append(answer)
-                else:
-                    whole = clean.with_answer(layer, joining, answer)
-                    hidden = whole if hidden is None else torch.cat([hidden, whole])
-                moving = torch.cat([moving, joining])
-        return self._ask(torch.cat(answers))
+        return self._ask(*run_growing(self.clean, 0, self._joining, self._without))
+
+    def _joining(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        targets = self.target[self.starts == layer]
+        return (targets, self._projected(layer, targets)) if len(targets) else None
 
     def _projected(self, layer: int, targets: Tensor) -> Tensor:
         """The value projection's output [row, d_model] without the neurons of the rows' sets."""
@@ -164,14 +150,13 @@ class _Wave:
         with before_forward(projection, leave_out):
             yield
 
-    def _ask(self, hidden: Tensor) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        clean = self.clean
-        size = max(1, HEAD_BYTES // (4 * clean.logits.shape[1]))
+    def _ask(
+        self, hidden: Tensor, targets: Tensor
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         log_p, on_top = [], []
-        tokens = clean.tokens[self.target]
-        for some, theirs in zip(hidden.split(size), tokens.split(size), strict=True):
-            scores = clean.lm.head(some).float().log_softmax(-1)
-            answer = scores.gather(1, theirs[:, None])
+        for some, tokens in head_slices(self.clean.lm, hidden, self.clean.tokens[targets]):
+            scores = self.clean.lm.head(some).float().log_softmax(-1)
+            answer = scores.gather(1, tokens[:, None])
             log_p.append(answer[:, 0])
             on_top.append(answer[:, 0] >= scores.max(-1).values)
         return torch.cat(log_p).double().cpu().numpy(), torch.cat(on_top).cpu().numpy()

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atlas.engine.answer import ask_head
+from atlas.engine.answer import ask_head, head_slices
 from atlas.engine.clean_pass import CleanPass
+from atlas.engine.growing import run_growing
 from atlas.engine.memory import token_bytes
-
-HEAD_BYTES = 32 << 20  # logits at one time; the C library gives larger pieces fresh pages each time
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,29 +115,17 @@ def _within(clean: CleanPass, wanted: Sequence[Rows], budget: int) -> Iterator[l
 
 def _run_wave(clean: CleanPass, wanted: list[Rows], gradients: bool) -> list[Patched]:
     entries = {rows.layer: rows for rows in wanted}
-    last = clean.lm.layers - 1
     leaves: list[Tensor] = []
-    answers: list[Tensor] = []
-    hidden, targets = None, wanted[0].targets[:0]
+
+    def joining(layer: int) -> tuple[Tensor, Tensor] | None:
+        if layer not in entries:
+            return None
+        leaves.append(_scaled(clean, entries[layer], gradients))
+        return entries[layer].targets, leaves[-1]
+
     with torch.set_grad_enabled(gradients):
-        for layer in range(wanted[0].layer, clean.lm.layers):
-            if hidden is not None:
-                if layer == last:
-                    answers.append(clean.run_last_block(hidden, targets))
-                else:
-                    hidden = clean.run_block(layer, hidden, targets)
-            if layer in entries:
-                rows = entries[layer].targets
-                leaves.append(_scaled(clean, entries[layer], gradients))
-                answer = clean.patched(layer, rows, leaves[-1])
-                if layer == last:
-                    answers.append(answer)
-                else:
-                    joined = clean.with_answer(layer, rows, answer)
-                    hidden = joined if hidden is None else torch.cat([hidden, joined])
-                targets = torch.cat([targets, rows])
-        answer = torch.cat(answers)
-        p, upstream = _ask_in_slices(clean, answer.detach(), targets, gradients)
+        answer, targets = run_growing(clean, wanted[0].layer, joining)
+        p, upstream = _ask(clean, answer.detach(), targets, gradients)
         if gradients:
             grads = torch.autograd.grad(answer, leaves, upstream)
         else:
@@ -155,15 +142,10 @@ def _scaled(clean: CleanPass, rows: Rows, gradients: bool) -> Tensor:
     return scaled.requires_grad_(gradients)
 
 
-def _ask_in_slices(
+def _ask(
     clean: CleanPass, hidden: Tensor, targets: Tensor, gradients: bool
 ) -> tuple[Tensor, Tensor]:
     """P [row] and dP/d(hidden) of the last block's output [row, d_model] at the answer position."""
-    tokens = clean.tokens[targets]
-    rows = max(1, HEAD_BYTES // (clean.logits.shape[1] * 4))
-    p, gradient = [], []
-    for some, their_tokens in zip(hidden.split(rows), tokens.split(rows), strict=True):
-        answer = ask_head(clean.lm, some, their_tokens, gradients=gradients)
-        p.append(answer.p)
-        gradient.append(answer.gradient)
-    return torch.cat(p), torch.cat(gradient)
+    slices = head_slices(clean.lm, hidden, clean.tokens[targets])
+    answers = [ask_head(clean.lm, *some, gradients=gradients) for some in slices]
+    return torch.cat([a.p for a in answers]), torch.cat([a.gradient for a in answers])

@@ -72,10 +72,10 @@ def parse_size(text: str | None) -> Size:
     """`column`, `page`, or `WxH` in inches (`3.5x2.4`, `90x60mm`, `9x6cm`); SettingsError."""
     if text is None:
         return Size()
-    asked = text.strip().lower()
-    if asked in _SIZES:
-        return Size(_SIZES[asked])
-    found = _MEASURES.fullmatch(asked)
+    wanted = text.strip().lower()
+    if wanted in _SIZES:
+        return Size(_SIZES[wanted])
+    found = _MEASURES.fullmatch(wanted)
     if found is None:
         raise SettingsError(
             f"'{text}' is no size: write column, page, or WIDTHxHEIGHT in inches or mm, "
@@ -137,7 +137,7 @@ def _rows_touch(axes: "Axes") -> bool:
 def new_figure(
     size: Size, title: str | None, width: float, height: Callable[[float], float]
 ) -> "Figure":
-    """A figure of the size asked for, else of `width` and the `height` that goes with a width.
+    """A figure of the size wanted for, else of `width` and the `height` that goes with a width.
 
     It is laid out when it is drawn; the title is wrapped and has room above the rest.
     """

@@ -9,7 +9,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -18,57 +18,19 @@ import numpy as np
 import torch
 from duckdb import DuckDBPyConnection
 
-from atlas.engine.attribution import METHODS, Attribution, attribute_targets
-from atlas.engine.integration import Integration
-from atlas.errors import SettingsError
+from atlas.engine.attribution import Attribution, attribute_targets
 from atlas.facts import Dataset
 from atlas.indexing import records
 from atlas.indexing.batches import AskedPrompt, relation_batches
 from atlas.indexing.index_lock import indexing
+from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.chosen import choose_selection
 from atlas.selection.select import select
-from atlas.selection.thresholds import Thresholds
 from atlas.store.atlas_file import AtlasFile, open_file
 
 COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
-COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
-
-
-@dataclass(frozen=True)
-class IndexSettings:
-    """Everything besides the facts that decides what an index holds.
-
-    model, dtype, device: as for `load_model`; a loaded model is taken as it is. score_floor: scores
-    below this share of a prompt's maximum (in absolute value) are not stored. memory_budget (bytes)
-    changes no score.
-    """
-
-    model: str | LanguageModel = "mini-bert"
-    dtype: str = "float32"
-    device: str = "auto"
-    method: str = "integrated-gradients"
-    integration: Integration = field(default_factory=Integration)
-    score_floor: float = 0.05
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    memory_budget: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The model's name, loaded or not."""
-        return self.model if isinstance(self.model, str) else self.model.name
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise SettingsError(
-                f"unknown method '{self.method}'; choose one of {', '.join(METHODS)}"
-            )
-        if not 0 <= self.score_floor <= self.thresholds.ratio:
-            raise SettingsError(
-                f"score floor must lie between 0 and the selection's ratio "
-                f"{self.thresholds.ratio}, got {self.score_floor}"
-            )
 
 
 @dataclass(frozen=True)

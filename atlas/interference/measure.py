@@ -25,7 +25,7 @@ from atlas.interference.stored import (
 )
 from atlas.models.language_model import LanguageModel
 from atlas.queries.facts import NamedFact
-from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
 from atlas.statistics import separation, spearman
 from atlas.store.atlas_file import AtlasFile
 
@@ -80,7 +80,7 @@ def measure_interference(
         if not report.neurons:
             raise NotFound(
                 f"{report.fact.subject} {report.fact.relation_id} has no knowledge neuron in "
-                f"selection {selection.selection_id}: ask about another fact"
+                f"selection {labelled(selection)}: ask about another fact"
             )
         everything = predicted_interference(
             connection, selection.run_id, report.neurons, zeros=True

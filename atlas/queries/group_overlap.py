@@ -106,7 +106,7 @@ def _group(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: GroupedBy
 ) -> None:
     """Make the tables grouped_facts, fact_groups and group_degrees, of this connection only."""
-    asked = {"selection_id": selection.selection_id}
+    parameters = {"selection_id": selection.selection_id}
     # Of most relations every fact counts, which spares a look at the run's prompts.
     partial = [
         relation_id
@@ -119,7 +119,7 @@ def _group(
             GROUP BY s.relation_id, s.facts
             HAVING count(*) <> s.facts
             """,
-            asked,
+            parameters,
         ).fetchall()
     ]
     connection.execute(
@@ -133,7 +133,7 @@ def _group(
          AND s.relation_id = f.relation_id
         WHERE NOT list_contains($partial, f.relation_id)
         """,
-        {**asked, "partial": partial},
+        {**parameters, "partial": partial},
     )
     if partial:
         connection.execute(
@@ -156,7 +156,7 @@ def _group(
                        WHERE selection_id = $selection_id
                    ))
             """,
-            {**asked, "partial": partial, "run_id": selection.run_id},
+            {**parameters, "partial": partial, "run_id": selection.run_id},
         )
     connection.execute(
         """
@@ -182,7 +182,7 @@ def _group(
         WHERE k.selection_id = $selection_id
         GROUP BY n.number, k.layer, k.neuron
         """,
-        asked,
+        parameters,
     )
 
 

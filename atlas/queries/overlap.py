@@ -99,7 +99,7 @@ def relation_overlap(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, limit: int | None = None
 ) -> OverlapReport:
     """Overlap by relation, as stored; shows the `limit` relations whose own facts share most."""
-    asked = {"selection_id": selection.selection_id}
+    parameters = {"selection_id": selection.selection_id}
     groups = fetch(
         connection,
         OverlapGroup,
@@ -118,7 +118,7 @@ def relation_overlap(
         WHERE s.selection_id = $selection_id
         ORDER BY o.mean_shared_neurons DESC NULLS LAST, s.relation_id
         """,
-        asked,
+        parameters,
     )
     shown = groups[:limit]
     pairs = fetch(
@@ -138,7 +138,7 @@ def relation_overlap(
           AND list_contains($shown, relation_b)
         ORDER BY relation_a, relation_b
         """,
-        {**asked, "shown": [g.group for g in shown]},
+        {**parameters, "shown": [g.group for g in shown]},
     )
     within, across = _pooled(connection, selection.selection_id)
     return OverlapReport(
@@ -156,14 +156,14 @@ def layer_overlap(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, limit: int | None = None
 ) -> LayerOverlapReport:
     """The overlap within and across relations by layer, with the `limit` relations sharing most."""
-    asked = {"selection_id": selection.selection_id}
-    # The degrees are what takes time; two questions are asked of them.
+    parameters = {"selection_id": selection.selection_id}
+    # The degrees are what takes time; two questions are parameters of them.
     connection.execute(
         f"""
         CREATE OR REPLACE TEMPORARY TABLE relation_degrees AS
         {relation_degrees()}
         """,
-        asked,
+        parameters,
     )
     within, across = _pooled(connection, selection.selection_id)
     layers = fetch(
@@ -222,7 +222,7 @@ def layer_overlap(
         GROUP BY s.relation_id, r.label, s.fact_pairs, s.mean_shared_neurons, l.layer
         ORDER BY s.mean_shared_neurons DESC NULLS LAST, s.relation_id, l.layer
         """,
-        {**asked, "layers": selection.layers, "limit": limit},
+        {**parameters, "layers": selection.layers, "limit": limit},
     )
     return LayerOverlapReport(within, across, tuple(layers), tuple(cells))
 

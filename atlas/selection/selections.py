@@ -130,9 +130,8 @@ def make_selection(
     selection_id = select(
         connection, run_id, thresholds, relations, name=name, make_default=make_default
     )
-    return MadeSelection(
-        selection_report(connection, selection_id), default_since(connection, before)
-    )
+    made = selection_report(connection, selection_id).of(choose_selection(connection, selection_id))
+    return MadeSelection(made, default_since(connection, before))
 
 
 def use_selection(

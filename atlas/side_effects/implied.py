@@ -85,14 +85,14 @@ def _questions(
     lm: LanguageModel, edit: Edit, implied: Sequence[ImpliedFact]
 ) -> Iterator[_Question]:
     indexed = "rises" if edit.kind == "amplify" else "falls"
-    asked: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for fact in implied:
         yield _question(lm, fact, fact.subject, fact.object, indexed)
         if edit.new_object is None or edit.subject is None:
             continue
-        if (fact.way, fact.relation_id) in asked:
+        if (fact.way, fact.relation_id) in seen:
             continue
-        asked.add((fact.way, fact.relation_id))
+        seen.add((fact.way, fact.relation_id))
         pair = (edit.new_object, edit.subject)
         subject, object_ = pair if fact.way == "inverse" else pair[::-1]
         yield _question(lm, fact, subject, object_, "rises")

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from atlas.engine.attribution import attribute_targets
-from atlas.engine.integration import Integration
+from atlas.engine.settings import Integration
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import Target

@@ -101,6 +101,7 @@ COMMANDS = (
     "edit diff 1 1",
     "edit apply 1 --ask Dublin_is_[MASK]. --model {model}",
     "edit check 1 --model {model}",
+    "edit erase --relation P36 --neurons 2 --model {model}",
     "edit erase P36-1 --neurons 2 --model {model}",
     "edit suppress P36-1 --neurons 2 --factor 2 --model {model}",
     "edit update P36-1 --to Dublin --method paper --neurons 2 --model {model}",

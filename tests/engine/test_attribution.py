@@ -13,11 +13,15 @@ from oracle import (
 from reference import activation, naive_attribution, probability, replaced
 from tiny_models import tiny
 
+from atlas.edits.making.methods import EDIT_METHODS
+from atlas.edits.making.settings import METHODS as EDIT_NAMES
 from atlas.engine import clean_pass, integration, wave
 from atlas.engine.answer import ask_head
-from atlas.engine.attribution import METHODS, attribute
+from atlas.engine.attribution import SCORING, attribute
 from atlas.engine.quadrature import FIXED_RULES, RULES
+from atlas.engine.settings import DTYPES, METHODS
 from atlas.errors import ModelError, SettingsError
+from atlas.models import device
 from atlas.prompts import Prompt, UnusablePrompt, encode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -300,3 +304,9 @@ def test_a_model_that_returns_nan_is_refused_with_one_line(family, value):
     with pytest.raises(ModelError, match="NaN or infinity") as refusal:
         attribute(lm, prompts_for(family))
     assert one_line(refusal)
+
+
+def test_the_names_that_are_read_without_torch_are_those_of_the_tables():
+    assert set(SCORING) == set(METHODS)
+    assert set(device.DTYPES) == set(DTYPES)
+    assert set(EDIT_METHODS) == set(EDIT_NAMES)

@@ -24,8 +24,8 @@ from reference import naive_attribution
 from tiny_models import FAMILIES, MASKED, tiny
 
 from atlas.engine.attribution import attribute, attribute_targets
-from atlas.engine.integration import Integration
 from atlas.engine.quadrature import FIXED_RULES, fixed
+from atlas.engine.settings import Integration
 from atlas.models.architectures import TABLE
 from atlas.prompts import Prompt, Target, encode
 

@@ -7,7 +7,7 @@ from oracle import language_model, question, relative_error, tiny_language_model
 from tiny_models import FAMILIES, tiny
 from transformers import BertConfig, BertForMaskedLM
 
-from atlas.engine import attribution, wave
+from atlas.engine import answer, attribution, wave
 from atlas.engine.attribution import METHODS, attribute
 from atlas.prompts import Prompt
 
@@ -110,7 +110,7 @@ def test_the_adaptive_rule_does_not_depend_on_the_memory_budget_either(family):
 def test_the_head_works_in_slices_without_changing_a_score(monkeypatch):
     lm, prompts = tiny_language_model("gpt2"), prompts_for("gpt2")
     whole = attribute(lm, prompts)
-    monkeypatch.setattr(wave, "HEAD_BYTES", 1)
+    monkeypatch.setattr(answer, "HEAD_BYTES", 1)
     assert relative_error(attribute(lm, prompts).scores, whole.scores) <= 1e-5
 
 
@@ -286,7 +286,7 @@ def count_calls(module, run):
     return len(calls)
 
 
-@pytest.mark.parametrize("stage", ["_ask_in_slices", "_scaled"])
+@pytest.mark.parametrize("stage", ["_ask", "_scaled"])
 def test_the_model_is_as_it_was_after_a_failure_of_the_wave_itself(stage, monkeypatch):
     lm = language_model(*tiny("gpt2"))
     before = state(lm.model)

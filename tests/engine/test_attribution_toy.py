@@ -9,7 +9,7 @@ from tiny_tokenizers import word_piece
 from torch import nn
 
 from atlas.engine.attribution import attribute_targets
-from atlas.engine.integration import Integration
+from atlas.engine.settings import Integration
 from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Architecture
 from atlas.prompts import Target

@@ -8,11 +8,12 @@ from tiny_index import CHEAP, TEMPLATES, alike, indexed, on, rows, steps, tables
 
 from atlas.atlas import open_atlas
 from atlas.datasets import choose
-from atlas.engine.integration import Integration
+from atlas.engine.settings import Integration
 from atlas.errors import LockedAtlas, ModelNotFound, NotAnAtlas, SettingsError, UnsafeCheckpoint
 from atlas.indexing import batches, indexer
 from atlas.indexing.index_lock import indexing
-from atlas.indexing.indexer import IndexProgress, IndexSettings
+from atlas.indexing.indexer import IndexProgress
+from atlas.indexing.settings import IndexSettings
 from atlas.selection.selections import use_selection
 
 FACTS = 3  # a relation

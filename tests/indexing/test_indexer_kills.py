@@ -15,7 +15,7 @@ from tiny_index import CHEAP, indexed, on, tables, tiny_dataset
 
 from atlas.atlas import open_atlas
 from atlas.datasets import choose
-from atlas.indexing.indexer import IndexSettings
+from atlas.indexing.settings import IndexSettings
 
 KILLS = 24
 MOST_BATCHES = 4  # measured between two kills, apart from the one under way

@@ -11,7 +11,7 @@ from atlas.datasets import choose
 from atlas.engine.attribution import attribute
 from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.indexing import batches
-from atlas.indexing.indexer import IndexSettings
+from atlas.indexing.settings import IndexSettings
 from atlas.models.load import load_model
 from atlas.prompts import Prompt
 

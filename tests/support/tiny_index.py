@@ -12,9 +12,10 @@ import duckdb
 import pytest
 
 from atlas.atlas import open_atlas
-from atlas.engine.integration import Integration
+from atlas.engine.settings import Integration
 from atlas.facts import Dataset, Fact, Relation, Template
-from atlas.indexing.indexer import IndexProgress, IndexSettings, indexing_on, measure
+from atlas.indexing.indexer import IndexProgress, indexing_on, measure
+from atlas.indexing.settings import IndexSettings
 
 PLACES = ("Ireland", "France", "Italy", "Germany", "Spain", "Japan", "Egypt", "Norway", "Peru")
 CITIES = ("Dublin", "Paris", "Rome", "Berlin", "Madrid", "Tokyo", "Cairo", "Oslo", "Lima")

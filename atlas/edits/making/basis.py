@@ -24,7 +24,7 @@ from atlas.errors import EditError
 from atlas.facts import FactColumns
 from atlas.models.identity import identity_difference
 from atlas.models.language_model import LanguageModel
-from atlas.selection.chosen import ChosenSelection, choose_selection
+from atlas.selection.chosen import ChosenSelection, choose_selection, labelled
 from atlas.store.atlas_file import AtlasFile
 
 WIDENED = 20  # neurons in place of knowledge neurons that are all common
@@ -94,7 +94,7 @@ def selection_of_model(
     weights, identity = sources.model_of_run(connection, selection.run_id)
     if weights != lm.weights_sha256:
         raise EditError(
-            f"selection {selection.selection_id} is of {selection.model} (weights {weights[:12]}), "
+            f"selection {labelled(selection)} is of {selection.model} (weights {weights[:12]}), "
             f"but {lm.name} has {lm.model_id}: load that model, or name another selection",
             parameters=["model", "selection"],
         )
@@ -117,7 +117,7 @@ def _all_common(fact: FactColumns, chosen: int, settings: EditSettings) -> str:
 
 def _no_neuron(fact: FactColumns, selection: ChosenSelection) -> EditError:
     return EditError(
-        f"{fact.named} has no knowledge neurons in selection {selection.selection_id}: name "
+        f"{fact.named} has no knowledge neurons in selection {labelled(selection)}: name "
         f"another selection, or say how many of its strongest neurons to edit, say {WIDENED}",
         parameters=["selection", "neurons"],
     )

@@ -30,6 +30,7 @@ from atlas.edits.making.settings import EditSettings, require_factor, require_ot
 from atlas.edits.stored import Held, held_before, read_edits, record_edit
 from atlas.errors import NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
+from atlas.selection.chosen import labelled
 from atlas.store.atlas_file import AtlasFile
 
 __all__ = [
@@ -145,7 +146,7 @@ def make_relation_erase(
         found = edit_neurons.most_frequent(connection, selection.selection_id, relation_id, neurons)
     if not found:
         raise NotFound(
-            f"selection {selection.selection_id} has no knowledge neurons in relation "
+            f"selection {labelled(selection)} has no knowledge neurons in relation "
             f"'{relation_id}': index that relation, or select otherwise"
         )
     chosen = [(neuron.layer, neuron.neuron) for neuron in found]

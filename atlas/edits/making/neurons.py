@@ -8,7 +8,7 @@ import duckdb
 
 from atlas.errors import NotFound
 from atlas.facts import FactColumns
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 from atlas.selection.thresholds import WHOLE
 from atlas.store.rows import fetch
 
@@ -48,7 +48,7 @@ def selected_from(
     ).fetchone()
     if row is None:
         raise NotFound(
-            f"selection {selection.selection_id} has not reached {fact.relation_id} yet: wait for "
+            f"selection {labelled(selection)} has not reached {fact.relation_id} yet: wait for "
             "`atlas index`, or run `atlas select`"
         )
     return fetch(

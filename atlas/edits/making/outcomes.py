@@ -21,9 +21,9 @@ def measured_outcomes(
     Each object is asked for as the model is asked for it: a masked model gets one mask per token
     of that object. The top answers are those where the old object belongs.
     """
-    asked = [*prompts, *held_out]
-    old = ask_for(lm, asked)
-    new = None if edit.new_object is None else ask_for(lm, asked, edit.new_object)
+    every = [*prompts, *held_out]
+    old = ask_for(lm, every)
+    new = None if edit.new_object is None else ask_for(lm, every, edit.new_object)
     before, new_before = probe(lm, old), None if new is None else probe(lm, new)
     with applied(lm, edit):
         after, new_after = probe(lm, old), None if new is None else probe(lm, new)
@@ -42,7 +42,7 @@ def measured_outcomes(
             predicted_before=before.predicted[row],
             predicted_after=after.predicted[row],
         )
-        for row, prompt in enumerate(asked)
+        for row, prompt in enumerate(every)
     )
 
 
@@ -51,10 +51,10 @@ def measured_kept(lm: LanguageModel, edit: Edit, kept: Sequence[MeasuredPrompt])
 
     As the edit's settings say it, see `edit.MEASURED`.
     """
-    asked = ask_for(lm, kept)
-    before = probe(lm, asked)
+    questions = ask_for(lm, kept)
+    before = probe(lm, questions)
     with applied(lm, edit):
-        after = probe(lm, asked)
+        after = probe(lm, questions)
     return {
         "kept_prompts": len(kept),
         "kept_right_before": int((before.answer_rank == 1).sum()),

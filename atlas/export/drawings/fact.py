@@ -25,7 +25,7 @@ from atlas.export.figures import (
 )
 from atlas.queries.facts import one_fact
 from atlas.queries.prompt_scores import neurons_in_prompts
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 from atlas.store.rows import fetch
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def draw(request: Request) -> Drawn:
     if not rows:
         raise NotFound(
             f"there is nothing to draw: {name} has no knowledge neuron in selection "
-            f"{selection.selection_id}"
+            f"{labelled(selection)}"
         )
     prompts = list(dict.fromkeys(row.prompt_id for row in rows))
     neurons = list(dict.fromkeys((row.layer, row.neuron) for row in rows))

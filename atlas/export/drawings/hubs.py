@@ -24,7 +24,7 @@ from atlas.export.figures import (
     side_by_side,
 )
 from atlas.export.names import name_marks
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 from atlas.selection.degrees import relation_degrees
 from atlas.store.rows import fetch, fetch_one
 
@@ -88,7 +88,7 @@ def draw(request: Request) -> Drawn:
     hubs = hub_points(request.connection, selection)
     if not hubs:
         raise NotFound(
-            f"there is nothing to draw: selection {selection.selection_id} has no knowledge neuron"
+            f"there is nothing to draw: selection {labelled(selection)} has no knowledge neuron"
         )
     source = source_of(selection)
     figure = request.figure(PAGE, lambda wide: 2.9 if side_by_side(wide) else 5.2)

@@ -21,7 +21,7 @@ from atlas.export.figures import (
     whole_numbers,
 )
 from atlas.queries.relations import one_relation
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 from atlas.store.rows import fetch, fetch_one
 
 _MIDDLE = 0.95  # of the draws that the band of chance holds
@@ -87,8 +87,7 @@ def draw(request: Request) -> Drawn:
     total, neurons = sum(use.uses for use in uses), sum(use.neurons for use in uses)
     if not total:
         raise NotFound(
-            f"there is nothing to draw: selection {selection.selection_id} has no knowledge "
-            f"neuron{of}"
+            f"there is nothing to draw: selection {labelled(selection)} has no knowledge neuron{of}"
         )
     figure = request.figure(PAGE, lambda wide: 2.3 if side_by_side(wide) else 4.0, title)
     upper, lower = panels(figure, 2)

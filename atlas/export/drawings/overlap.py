@@ -25,7 +25,7 @@ from atlas.export.figures import (
     side_by_side,
     write_cells,
 )
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, labelled
 from atlas.store.rows import fetch
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def draw(request: Request) -> Drawn:
 
 
 def _require(selection: ChosenSelection, cells: Sequence[OverlapCell]) -> None:
-    nothing = f"there is nothing to draw: selection {selection.selection_id}"
+    nothing = f"there is nothing to draw: selection {labelled(selection)}"
     own = [cell for cell in cells if cell.relation_a == cell.relation_b]
     if not any(cell.mean_shared_neurons for cell in cells):
         raise NotFound(f"{nothing} has no knowledge neuron that two facts share")
