@@ -28,11 +28,9 @@ class Answer:
     gradient: Tensor
 
 
-def head_slices(
-    lm: LanguageModel, hidden: Tensor, tokens: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
+def head_slices(hidden: Tensor, tokens: Tensor, vocabulary: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Hidden states [row, d_model] with their tokens [row], as many as the head may have."""
-    rows = max(1, HEAD_BYTES // (4 * int(lm.model.config.vocab_size)))
+    rows = max(1, HEAD_BYTES // (4 * vocabulary))
     return zip(hidden.split(rows), tokens.split(rows), strict=True)
 
 

@@ -161,7 +161,7 @@ def _ask(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Tensor, NDArray[np.int64]]:
     """Log P of the tokens, log P of the top tokens, those tokens, and the tokens' ranks; [row]."""
     parts = []
-    for some, theirs in head_slices(lm, hidden, tokens):
+    for some, theirs in head_slices(hidden, tokens, lm.model.config.vocab_size):
         logits = lm.head(some).float()
         if not torch.isfinite(logits).all():
             raise ModelError(

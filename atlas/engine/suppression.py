@@ -154,8 +154,9 @@ class _Wave:
         self, hidden: Tensor, targets: Tensor
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         log_p, on_top = [], []
-        for some, tokens in head_slices(self.clean.lm, hidden, self.clean.tokens[targets]):
-            scores = self.clean.lm.head(some).float().log_softmax(-1)
+        clean = self.clean
+        for some, tokens in head_slices(hidden, clean.tokens[targets], clean.logits.shape[1]):
+            scores = clean.lm.head(some).float().log_softmax(-1)
             answer = scores.gather(1, tokens[:, None])
             log_p.append(answer[:, 0])
             on_top.append(answer[:, 0] >= scores.max(-1).values)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from atlas.engine.attribution import attribute_targets
 from atlas.engine.clean_pass import longest_beside, run_clean
-from atlas.engine.integration import Integration
 from atlas.engine.naive import naive_scores, plain_logits
 from atlas.engine.quadrature import fixed
+from atlas.engine.settings import Integration
 from atlas.errors import AtlasError, UnsupportedArchitecture
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target

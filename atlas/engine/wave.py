@@ -146,6 +146,6 @@ def _ask(
     clean: CleanPass, hidden: Tensor, targets: Tensor, gradients: bool
 ) -> tuple[Tensor, Tensor]:
     """P [row] and dP/d(hidden) of the last block's output [row, d_model] at the answer position."""
-    slices = head_slices(clean.lm, hidden, clean.tokens[targets])
+    slices = head_slices(hidden, clean.tokens[targets], clean.logits.shape[1])
     answers = [ask_head(clean.lm, *some, gradients=gradients) for some in slices]
     return torch.cat([a.p for a in answers]), torch.cat([a.gradient for a in answers])
