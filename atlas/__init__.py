@@ -121,6 +121,8 @@ _HOME = {
 # Idle OpenMP threads spin before they sleep. Where another program wants the core, as on most
 # laptops, the default slows work tenfold; torch reads this when it is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("KMP_BLOCKTIME", "0")  # of the OpenMP in MKL and of macOS
 
 _CALLED = {"open": "open_atlas"}  # what a public name is called where it is defined
 

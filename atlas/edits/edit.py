@@ -15,6 +15,8 @@ from atlas.errors import EditError
 from atlas.models.identity import ModelIdentity
 
 KINDS = ("update", "erase", "suppress", "amplify")
+ALIKE = 1e-3
+"""Share of an edit's norm by which deltas may differ: other threads add up in another order."""
 MEASURED = ("kept_prompts", "kept_right_before", "kept_right_after")
 """Settings that say what came of the edit; they are no part of what it is."""
 
@@ -110,9 +112,31 @@ class Edit:
     def digest(self) -> str:
         """Twelve hex digits of SHA-256 over model, what it is for, settings, neurons and deltas.
 
-        Edits with one digest are one edit. The number, the state, the clocks and what was measured
-        of it stay out.
+        Edits with one digest are one edit; so are those that `equals` says are. The number, the
+        state, the clocks and what was measured of it stay out.
         """
+        order = np.lexsort((self.neurons, self.layers))
+        digest = hashlib.sha256(json.dumps(self._made_as, sort_keys=True).encode())
+        for array, kind in ((self.layers, "<i2"), (self.neurons, "<i4"), (self.deltas, "<f4")):
+            digest.update(np.ascontiguousarray(array[order]).astype(kind).tobytes())
+        return digest.hexdigest()[:12]
+
+    def equals(self, other: "Edit") -> bool:
+        """Whether both are one edit: all that made them is equal, and the deltas up to rounding."""
+        if self.digest == other.digest:
+            return True
+        places = {neuron: row for row, neuron in enumerate(other.named_neurons)}
+        if self._made_as != other._made_as or places.keys() != set(self.named_neurons):
+            return False
+        if self.deltas.shape != other.deltas.shape:
+            return False
+        theirs = other.deltas[[places[neuron] for neuron in self.named_neurons]]
+        apart = np.linalg.norm(self.deltas.astype(np.float64) - theirs)
+        return bool(apart <= ALIKE * self.norm)
+
+    @property
+    def _made_as(self) -> list[Any]:
+        """Model, what it is for, and settings: of equal ones, deltas differ by rounding alone."""
         settings = {n: value for n, value in self.settings.items() if n not in MEASURED}
         identity = [
             self.weights_sha256,
@@ -127,11 +151,8 @@ class Edit:
         ]
         if self.model_identity is not None:  # as digests were before it was recorded
             identity.append(str(self.model_identity))
-        order = np.lexsort((self.neurons, self.layers))
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
-        for array, kind in ((self.layers, "<i2"), (self.neurons, "<i4"), (self.deltas, "<f4")):
-            digest.update(np.ascontiguousarray(array[order]).astype(kind).tobytes())
-        return digest.hexdigest()[:12]
+        stored: list[Any] = json.loads(json.dumps(identity))  # which makes lists of tuples
+        return stored
 
 
 @dataclass(frozen=True)

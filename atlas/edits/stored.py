@@ -13,7 +13,7 @@ from typing import Literal
 import duckdb
 import numpy as np
 
-from atlas.edits.edit import Edit, EditOutcome
+from atlas.edits.edit import ALIKE, Edit, EditOutcome
 from atlas.errors import NotFound
 from atlas.models.identity import stored_identity
 from atlas.store import bulk
@@ -78,18 +78,39 @@ _EDIT = (
 
 def held_before(connection: duckdb.DuckDBPyConnection, edit: Edit) -> Held:
     """Whether the atlas holds an equal edit, and whether that is in force."""
-    row = connection.execute(
-        """
-        SELECT state
-        FROM edits
-        WHERE digest = ?
-          AND state <> 'deleted'
-        """,
-        [edit.digest],
-    ).fetchone()
-    if row is None:
+    equal = _equal_edit(connection, edit)
+    if equal is None:
         return "new"
-    return "stored" if row[0] == "stored" else "reverted"
+    return "stored" if equal.state == "stored" else "reverted"
+
+
+def _equal_edit(connection: duckdb.DuckDBPyConnection, edit: Edit) -> Edit | None:
+    """The stored edit that is this one, its deltas up to the rounding of other threads."""
+    rows = connection.execute(
+        """
+        SELECT edit_id
+        FROM edits
+        WHERE state <> 'deleted'
+          AND (digest = $digest
+               OR (kind = $kind
+                   AND method = $method
+                   AND weights_sha256 = $weights
+                   AND neurons = $neurons
+                   AND abs(norm - $norm) <= $alike * $norm))
+        ORDER BY digest = $digest DESC, edit_id
+        """,
+        {
+            "digest": edit.digest,
+            "kind": edit.kind,
+            "method": edit.method,
+            "weights": edit.weights_sha256,
+            "neurons": len(edit.neurons),
+            "norm": edit.norm,
+            "alike": ALIKE,
+        },
+    ).fetchall()
+    candidates = read_edits(connection, [int(row[0]) for row in rows])
+    return next((held for held in candidates if held.equals(edit)), None)
 
 
 def record_edit(
@@ -99,17 +120,9 @@ def record_edit(
 
     An equal edit that was reverted is in force again; one without outcomes gets them.
     """
-    known = connection.execute(
-        """
-        SELECT edit_id
-        FROM edits
-        WHERE digest = ?
-          AND state <> 'deleted'
-        """,
-        [edit.digest],
-    ).fetchone()
+    known = _equal_edit(connection, edit)
     if known is not None:
-        edit_id = int(known[0])
+        edit_id = known.edit_id or 0
         set_edit_state(connection, edit_id, "stored")
         if not edit_outcomes(connection, edit_id):
             _record_outcomes(connection, edit_id, outcomes)

@@ -15,6 +15,7 @@ from atlas.edits.stored import (
     delete_edit,
     edit_outcomes,
     edit_summaries,
+    held_before,
     record_edit,
     revert_edit,
 )
@@ -68,6 +69,26 @@ def test_an_edit_comes_back_bit_for_bit(atlas: Atlas) -> None:
     assert found.created_at is not None
     with atlas.reading() as con:
         assert edit_outcomes(con, 1) == OUTCOMES
+
+
+def test_edits_that_other_threads_rounded_otherwise_are_one_edit(atlas: Atlas) -> None:
+    edit = _edit()
+    rounded = replace(edit, deltas=edit.deltas * np.float32(1 + 1e-5))
+    turned = replace(
+        rounded, layers=edit.layers[::-1], neurons=edit.neurons[::-1], deltas=rounded.deltas[::-1]
+    )
+    assert len({edit.digest, rounded.digest}) == 2
+    with atlas.writing() as con:
+        assert record_edit(con, edit) == 1
+        assert held_before(con, rounded) == "stored"
+        assert record_edit(con, rounded) == record_edit(con, turned) == 1
+        others = (
+            replace(rounded, deltas=edit.deltas * np.float32(1.01)),
+            replace(rounded, new_object="Town 2"),
+            replace(rounded, settings={}),
+            replace(rounded, neurons=np.array([1, 6])),
+        )
+        assert [record_edit(con, other) for other in others] == [2, 3, 4, 5]
 
 
 def test_an_equal_edit_is_the_same_edit(atlas: Atlas) -> None:
