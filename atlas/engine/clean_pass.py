@@ -216,7 +216,7 @@ def _inputs(
     Inputs of one length need nothing, so that nothing of the model's own choice is overruled.
     """
     device = lm.model.device
-    longest, filler = max(len(t.token_ids) for t in targets), lm.tokenizer.pad_token_id or 0
+    longest, filler = max(len(t.token_ids) for t in targets), lm.pad_id
     counts = [longest - len(t.token_ids) for t in targets]
     rows = [[filler] * count + list(t.token_ids) for count, t in zip(counts, targets, strict=True)]
     ids, pads = torch.tensor(rows, device=device), torch.tensor(counts, device=device)

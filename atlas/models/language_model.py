@@ -17,7 +17,7 @@ from atlas.models.discovery import discover_blocks, how_to_register
 from atlas.models.hooks import after_forward
 from atlas.models.identity import ModelIdentity
 from atlas.models.positions import longest_input
-from atlas.prompts import Prompt, Target, cloze, encode
+from atlas.prompts import Prompt, Target, UnusablePrompt, cloze, encode
 
 Objective = Literal["masked", "causal"]
 
@@ -78,6 +78,18 @@ class LanguageModel:
     def context(self) -> int:
         """Longest input in tokens."""
         return min(self.longest_input, int(self.tokenizer.model_max_length))
+
+    @property
+    def rows(self) -> int:
+        """Number of the input embeddings; token ids beyond them cannot be asked."""
+        count: int = self.model.get_input_embeddings().weight.shape[0]
+        return count
+
+    @property
+    def pad_id(self) -> int:
+        """What fills up short inputs: masked, so any token with an embedding will do."""
+        pad = self.tokenizer.pad_token_id
+        return pad if pad is not None and pad < self.rows else 0
 
     @classmethod
     def from_parts(
@@ -144,7 +156,21 @@ class LanguageModel:
 
     def encode(self, prompt: Prompt) -> list[Target]:
         """A prompt's targets, one an answer token. Raises UnusablePrompt."""
-        return encode(prompt, self.tokenizer, self.objective, self.context)
+        if _unreachable(prompt.answer.strip(), self.tokenizer):
+            raise UnusablePrompt(
+                "answer is capitalised in a lowercased vocabulary",
+                f"the vocabulary has '{prompt.answer.strip()}', but the tokenizer lowercases every "
+                "text and so never reaches it",
+            )
+        targets = encode(prompt, self.tokenizer, self.objective, self.context)
+        beyond = {i for t in targets for i in (*t.token_ids, t.token) if i >= self.rows}
+        if beyond:
+            raise UnusablePrompt(
+                "token without an embedding",
+                f"the token {self.tokenizer.convert_ids_to_tokens(min(beyond))!r} was added to the "
+                f"tokenizer but not to the model, which has {self.rows} embeddings",
+            )
+        return targets
 
     def targets(self, text: str, answer: str) -> list[Target]:
         """The targets of a text whose answer's place is `[Y]`. Raises UnusablePrompt."""
@@ -207,6 +233,18 @@ class LanguageModel:
 def objective_of(class_name: str) -> Objective:
     """What a transformers class of this name is asked for."""
     return "masked" if class_name.endswith("ForMaskedLM") else "causal"
+
+
+def _unreachable(answer: str, tokenizer: Any) -> bool:
+    """Whether an answer is a token, and the tokenizer lowercases it to something that is none."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    normalizer = backend.normalizer if backend is not None else None
+    lower = answer.lower()
+    if normalizer is None or answer == lower or normalizer.normalize_str(answer) != lower:
+        return False
+    absent = (None, tokenizer.unk_token_id)
+    written, lowered = (tokenizer.convert_tokens_to_ids(text) for text in (answer, lower))
+    return written not in absent and lowered in absent
 
 
 def value_vectors(projection: nn.Module) -> Tensor:

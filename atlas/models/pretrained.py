@@ -3,6 +3,7 @@
 No code of the checkpoint's is run, no pickle is opened and the network is not asked.
 """
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+_PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+_SENTENCEPIECE = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
 
 
 @contextmanager
@@ -109,7 +112,9 @@ def read_config(directory: Path) -> Any:
 
 
 def language_model_class(config: Any) -> Any:
-    """Return transformers' AutoModelForMaskedLM or AutoModelForCausalLM, whichever `config` names.
+    """Return the one of transformers' auto classes for language models that `config` names.
+
+    A vision-language model is asked with text alone.
 
     Raises UnsupportedArchitecture for encoder-decoders and models without a language-model head.
     """
@@ -131,6 +136,14 @@ def language_model_class(config: Any) -> Any:
         )
     if causal and named in (None, causal):
         return transformers.AutoModelForCausalLM
+    pictures = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(kind)
+    if pictures and named in (None, pictures):  # asked with text alone
+        return transformers.AutoModelForImageTextToText
+    if named and named.endswith("ForConditionalGeneration"):
+        raise UnsupportedArchitecture(
+            f"{named!r} takes more than text, and transformers cannot ask it with text alone: save "
+            "its text model as a checkpoint of its own"
+        )
     heads = " or ".join(repr(name) for name in (masked, causal) if name)
     raise UnsupportedArchitecture(
         f"{named or kind!r} has no language-model head to ask"
@@ -192,6 +205,13 @@ def read_tokenizer(directory: Path, rows: int) -> Any:
                 str(directory), local_files_only=True, trust_remote_code=False
             )
     except Exception as error:
+        lacking = [name for name in _SENTENCEPIECE if not _installed(name)]
+        if lacking and any((directory / name).is_file() for name in _PIECES):
+            packages = " ".join(_SENTENCEPIECE[name] for name in lacking)
+            raise CorruptCheckpoint(
+                f"the tokenizer in {str(directory)!r} is a SentencePiece model: more packages "
+                f"are needed to read it: pip install {packages}"
+            ) from error
         kind = UnsafeCheckpoint if "trust_remote_code" in str(error) else CorruptCheckpoint
         raise kind(
             f"the tokenizer in {str(directory)!r} does not load: {one_line(error)}"
@@ -202,6 +222,13 @@ def read_tokenizer(directory: Path, rows: int) -> Any:
             f"{rows} embeddings: they do not belong together"
         )
     return tokenizer
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it lies in
+        return False
 
 
 def refuse_missing(names: Any, class_name: str) -> None:

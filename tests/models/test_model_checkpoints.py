@@ -274,3 +274,11 @@ def test_another_models_tokenizer_is_refused(llama, tmp_path):
     _, tokenizer = tiny("gpt2")
     tokenizer.save_pretrained(llama)
     refused(llama, CorruptCheckpoint, "do not belong together")
+
+
+def test_a_sentencepiece_model_names_the_package_that_reads_it(llama, monkeypatch):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (llama / name).unlink()
+    (llama / "tokenizer.model").write_bytes(b"\x0a\x0e")
+    monkeypatch.setattr("atlas.models.pretrained._installed", lambda name: False)
+    refused(llama, CorruptCheckpoint, "SentencePiece", "pip install sentencepiece protobuf")

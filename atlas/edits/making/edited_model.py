@@ -115,7 +115,7 @@ class _Part:
 
 def _inputs(lm: LanguageModel, targets: list[Target]) -> dict[str, Any]:
     longest = max(len(target.token_ids) for target in targets)
-    pad = lm.tokenizer.pad_token_id or 0
+    pad = lm.pad_id
     rows = [(*t.token_ids, *[pad] * (longest - len(t.token_ids))) for t in targets]
     ids = torch.tensor(rows, device=lm.model.device)
     if lm.objective == "causal":
