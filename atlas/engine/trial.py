@@ -44,7 +44,11 @@ class Comparison:
 
 
 def try_whole(
-    lm: LanguageModel, targets: Sequence[Target] | None = None, *, every_layer: bool = False
+    lm: LanguageModel,
+    targets: Sequence[Target] | None = None,
+    *,
+    scores: bool = True,
+    every_layer: bool = False,
 ) -> list[Comparison]:
     """Compare the engine with the model's plain passes, on seeded tokens or on `targets`.
 
@@ -53,8 +57,10 @@ def try_whole(
 
     Raises UnsupportedArchitecture where the model's own code fails.
     """
+    layers = list(range(lm.layers)) if every_layer else sorted({0, lm.layers // 2, lm.layers - 1})
     try:
-        return _comparisons(lm, seeded_targets(lm) if targets is None else targets, every_layer)
+        targets = seeded_targets(lm) if targets is None else targets
+        return _comparisons(lm, targets, layers if scores else [])
     except (AtlasError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever the model's own code raises
@@ -62,9 +68,8 @@ def try_whole(
 
 
 def _comparisons(
-    lm: LanguageModel, targets: Sequence[Target], every_layer: bool
+    lm: LanguageModel, targets: Sequence[Target], layers: Sequence[int]
 ) -> list[Comparison]:
-    layers = range(lm.layers) if every_layer else sorted({0, lm.layers // 2, lm.layers - 1})
     count = "two" if len(targets) == 2 else str(len(targets))
     return [
         _compared(lm, f"answers to {count} prompts at once", _logits_error(lm, targets)),
@@ -79,12 +84,12 @@ def _comparisons(
 def require_right(lm: LanguageModel) -> None:
     """Raise UnsupportedArchitecture, in one line, if the engine is wrong or fails on a model.
 
-    A listed architecture of more than `SMALL` parameters is taken at its word: trying it would take
-    seconds of every load.
+    A listed architecture of more than `SMALL` parameters is asked for answers alone: the naive loop
+    would take seconds of every load.
     """
-    if not lm.discovered and sum(p.numel() for p in lm.model.parameters()) > SMALL:
-        return
-    wrong = [comparison for comparison in try_whole(lm) if not comparison.right]
+    large = sum(p.numel() for p in lm.model.parameters()) > SMALL
+    tried = try_whole(lm, scores=lm.discovered or not large)
+    wrong = [comparison for comparison in tried if not comparison.right]
     if wrong:
         off = f"gives other numbers than the model itself ({wrong[0].what}: {wrong[0].error:.0%})"
         raise UnsupportedArchitecture(_refusal(lm, off))
@@ -157,6 +162,8 @@ def _likely(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
 
 def _score_errors(lm: LanguageModel, target: Target, layers: Sequence[int]) -> list[float]:
     """How far the engine's scores of each layer are from the naive loop's."""
+    if not layers:
+        return []
     how = Integration("gauss-legendre", points=_POINTS)
     found = attribute_targets(lm, [[target]], method="integrated-gradients", how=how)
     rule = fixed("gauss-legendre", _POINTS)

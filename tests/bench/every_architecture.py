@@ -67,6 +67,11 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "n_group", "topk_group"), 1),
     **dict.fromkeys(("sliding_window", "attention_window", "attention_window_size"), 4),
+    "block_types": ("recurrent", "attention"),
+    "vocab_size_per_layer_input": 200,
+    "axial_pos_embds": False,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
     "qk_rope_head_dim": 8,
     "type_vocab_size": 2,
 }
@@ -198,7 +203,9 @@ def _small(config_class: Any, tokenizer: Any) -> Any:
     settings = {name: value for name, value in settings.items() if _counts(default, name)}
     for name in ("layer_types", "layers_block_type", "block_types", "mlp_layer_types"):
         types = getattr(default, name, None)
-        if isinstance(types, list | tuple) and types and name in known:
+        called = getattr(config_class, "attribute_map", {}).get(name, name)
+        settable = not isinstance(getattr(config_class, called, None), property)
+        if settable and isinstance(types, list | tuple) and types and name in known:
             distinct = list(dict.fromkeys(types))
             settings[name] = [distinct[i % len(distinct)] for i in range(LAYERS)]
     settings["vocab_size"] = len(tokenizer)
@@ -216,8 +223,11 @@ def _small(config_class: Any, tokenizer: Any) -> Any:
 
 def _counts(config: Any, name: str) -> bool:
     """Whether a setting is a number now; lists of one number a layer are left alone."""
-    value = getattr(config, name, None)
-    return value is None or isinstance(value, int)
+    try:
+        value = getattr(config, name, None)
+    except Exception:  # transformers refuses to say one number where layers differ
+        return False
+    return value is None or isinstance(value, int | tuple)
 
 
 def _error(directory: str, *, trial: bool) -> float:

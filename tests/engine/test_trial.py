@@ -18,6 +18,7 @@ from transformers import (
     RecurrentGemmaConfig,
 )
 
+from atlas.engine import trial
 from atlas.engine.naive import naive_scores
 from atlas.engine.quadrature import fixed
 from atlas.engine.trial import require_right, seeded_targets, try_whole
@@ -59,6 +60,20 @@ def test_a_listed_model_that_does_what_its_entry_does_not_say_is_refused() -> No
     with pytest.raises(UnsupportedArchitecture, match="is listed, but measuring this model") as e:
         require_right(lm)
     assert "\n" not in str(e.value)
+
+
+def test_a_large_listed_model_is_asked_for_answers_and_a_roberta_that_decodes_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trial, "SMALL", 0)
+    require_right(tiny_language_model("roberta"))
+    model, tokenizer = tiny("roberta")
+    config = model.config
+    config.is_decoder = True
+    torch.manual_seed(0)
+    lm = language_model(AutoModelForCausalLM.from_config(config), tokenizer)
+    with pytest.raises(UnsupportedArchitecture, match="answers to two prompts at once"):
+        require_right(lm)
 
 
 _SIZES: dict[str, Any] = {
