@@ -73,8 +73,8 @@ def load_model(
     dtype: `float32` or `bfloat16`, whatever the checkpoint was stored in.
     device: `auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
     attention: transformers' `attn_implementation`; None lets it choose: SDPA where the model can.
-    trial: whether to compare answers and scores with the plain passes, and refuse a model where they
-        differ: models whose blocks were found by looking, and small ones (`engine.trial`).
+    trial: whether to hold answers and scores against the model's own plain passes, and refuse it
+        where they differ; of large listed models the answers alone (`engine.trial`).
 
     Raises SettingsError for dtype and device; ModelNotFound, UnsafeCheckpoint (pickles, and code
     that comes with a checkpoint), CorruptCheckpoint (truncated, incomplete, NaN) and
