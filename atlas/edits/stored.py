@@ -247,20 +247,6 @@ def edit_summaries(connection: duckdb.DuckDBPyConnection) -> list[EditSummary]:
         connection,
         EditSummary,
         """
-        WITH others AS (
-            SELECT s.edit_id,
-                   count(*) AS other_prompts,
-                   count(*) FILTER (s.rank_before = 1 AND s.rank_after > 1) AS right_to_wrong,
-                   count(*) FILTER (s.rank_before > 1 AND s.rank_after = 1) AS wrong_to_right,
-                   avg(ln(greatest(s.p_after, 1e-30)) - ln(greatest(s.p_before, 1e-30)))
-                       AS mean_delta_log_p
-            FROM side_effects AS s
-            JOIN edits AS e USING (edit_id)
-            JOIN prompts AS p USING (prompt_id)
-            JOIN facts AS f ON f.fact_id = p.fact_id
-            WHERE NOT coalesce(f.fact_id = e.fact_id, f.relation_id = e.relation_id, FALSE)
-            GROUP BY s.edit_id
-        )
         SELECT v.edit_id,
                v.kind,
                v.method,
@@ -281,10 +267,10 @@ def edit_summaries(connection: duckdb.DuckDBPyConnection) -> list[EditSummary]:
                v.p_new_before,
                v.p_new_after,
                v.checked_prompts,
-               o.other_prompts,
-               o.right_to_wrong,
-               o.wrong_to_right,
-               o.mean_delta_log_p,
+               v.other_prompts,
+               v.right_to_wrong,
+               v.wrong_to_right,
+               v.mean_delta_log_p,
                coalesce(m.name, e.model_id) AS model,
                e.model_id,
                e.run_id,
@@ -292,7 +278,6 @@ def edit_summaries(connection: duckdb.DuckDBPyConnection) -> list[EditSummary]:
                s.name AS selection
         FROM edit_summary AS v
         JOIN edits AS e USING (edit_id)
-        LEFT JOIN others AS o USING (edit_id)
         LEFT JOIN models AS m ON m.model_id = e.model_id
         LEFT JOIN selections AS s ON s.selection_id = e.selection_id
         ORDER BY v.edit_id
