@@ -160,5 +160,5 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EditError, match="no file"):
         read_delta(tmp_path / "nothing")
     (tmp_path / "text").write_text("edits")
-    with pytest.raises(EditError, match="not a safetensors file"):
+    with pytest.raises(EditError, match="no safetensors file"):
         read_delta(tmp_path / "text")
