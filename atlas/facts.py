@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,11 @@ class FactColumns:
     def named(self) -> str:
         """How messages call it: `Ireland (P36 capital)`."""
         return f"{self.subject} ({self.relation_id} {self.relation})"
+
+
+def as_name(text: str) -> str:
+    """The text for comparing names: composed characters (NFC), whatever the case."""
+    return unicodedata.normalize("NFC", text.strip()).casefold()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from atlas.errors import PromptError
 from atlas.facts import Fact, Template
+from atlas.scripts import blank_between, closes
 
 MASK = "[MASK]"
 Objective = Literal["masked", "causal"]
@@ -15,12 +16,15 @@ class Prompt:
     """A question to a model and the answer that is attributed.
 
     text: for a masked model a text with one `[MASK]` (or one per answer token), for a causal model
-        a text that ends where the answer begins.
+        a text that ends where the answer begins, with all its white space but `between`.
     answer: the answer without surrounding blanks, e.g. "Paris".
+    between: the blank between a causal model's text and the answer, or "" for none. None: what the
+        text ends in or the answer begins with, else a blank where running text has one.
     """
 
     text: str
     answer: str
+    between: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,16 @@ class Target:
     token_ids: the whole input; for a causal model it ends with the token before the answer token.
     position: index into `token_ids` of the position whose output predicts `token`.
     token: id of the answer token; `index` tells which of the answer's tokens it is.
+    across: in running text a token reaches across the answer's edge. A causal model is then asked
+        for the text's own tokens, of which the first brings the prompt's end with it; a masked
+        one for the answer tokenised by itself.
     """
 
     token_ids: tuple[int, ...]
     position: int
     token: int
     index: int = 0
+    across: bool = False
 
 
 class UnusablePrompt(PromptError):
@@ -54,11 +62,13 @@ def fill(template: Template, fact: Fact) -> str:
 def ends_in_object(text: str) -> bool:
     """Whether nothing but closing punctuation follows `[Y]`, so that a causal model can answer."""
     before, found, after = text.rpartition("[Y]")
-    return bool(found and before.strip()) and after.strip(" .!?") == ""
+    return bool(found and before.strip()) and closes(after)
 
 
 def cloze(text: str, answer: str, objective: Objective) -> Prompt:
     """Turn a filled template (with `[Y]`) into a prompt for a masked or a causal model.
+
+    White space stays as it is written; a causal answer has a blank before it if `[Y]` has.
 
     Raises UnusablePrompt if a causal model cannot be asked because text follows `[Y]`.
     """
@@ -69,7 +79,21 @@ def cloze(text: str, answer: str, objective: Objective) -> Prompt:
             "template does not end in [Y]",
             f"a causal model needs a template that ends in [Y], got '{text}'",
         )
-    return Prompt(text.rpartition("[Y]")[0].rstrip(), answer)
+    before = text.rpartition("[Y]")[0]
+    return Prompt(before.removesuffix(" "), answer, " " if before.endswith(" ") else "")
+
+
+def read_anew(template: str, objective: Objective, tokenizer: Any) -> bool:
+    """Whether the template was asked otherwise before white space and special tokens were kept.
+
+    What was measured of it then is not what is measured now.
+    """
+    if any(token in template for token in tokenizer.all_special_tokens):
+        return True
+    if objective == "masked" or not ends_in_object(template):
+        return False
+    before, _, after = template.rpartition("[Y]")
+    return not before.endswith(" ") or after.strip(" .!?") != ""
 
 
 def encode(prompt: Prompt, tokenizer: Any, objective: Objective, context: int) -> list[Target]:
@@ -106,17 +130,29 @@ def encode(prompt: Prompt, tokenizer: Any, objective: Objective, context: int) -
     return targets
 
 
+def question_ids(text: str, tokenizer: Any) -> list[int]:
+    """The token ids that a causal model reads before it answers; `text` as `cloze` leaves it.
+
+    Raises UnusablePrompt where there are none.
+    """
+    ids = _ids(tokenizer, text, ended=False)
+    if not ids:
+        raise UnusablePrompt("empty prompt", f"the prompt '{text}' tokenises to nothing")
+    return ids
+
+
 def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
     answer = prompt.answer.strip()
-    masks = prompt.text.count(MASK)
+    text = prompt.text.replace(tokenizer.mask_token, MASK)
+    masks = text.count(MASK)
     if masks == 0:
-        raise UnusablePrompt("no mask", f"a masked prompt needs {MASK}, got '{prompt.text}'")
-    before, _, rest = prompt.text.partition(MASK)
+        raise UnusablePrompt("no mask", f"a masked prompt needs {MASK}, got '{text}'")
+    before, _, rest = text.partition(MASK)
     between, _, after = rest.rpartition(MASK)
     if between.replace(MASK, "").strip():
         raise UnusablePrompt(
             "masks stand apart",
-            f"the masks of one answer must stand side by side, got '{prompt.text}'",
+            f"the masks of one answer must stand side by side, got '{text}'",
         )
     around = _ids(tokenizer, before + tokenizer.mask_token + after)
     start = around.index(tokenizer.mask_token_id)
@@ -124,42 +160,91 @@ def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
     # the answer is tokenised where it stands, so that a leading blank counts as it does in text
     whole = _ids(tokenizer, before + answer + after)
     stop = len(whole) - tail
-    if whole[:start] == around[:start] and whole[stop:] == around[start + 1 :]:
+    across = whole[:start] != around[:start] or whole[stop:] != around[start + 1 :]
+    if across:
+        blank = " " if before.endswith(" ") else ""
+        tokens = _own_ids(tokenizer, blank + answer)
+    else:
+        own = _first_of_answer(tokenizer, before, whole[start:stop])
+        around[start:start] = whole[start : start + own]
+        start += own
         tokens = whole[start:stop]
-    else:  # a token reaches across the answer's edge
-        blank = before[len(before.rstrip()) :][:1]
-        tokens = _ids(tokenizer, blank + answer, add_special_tokens=False)
     if masks > 1 and masks != len(tokens):
         raise UnusablePrompt(
             "masks do not match the answer",
             f"the prompt has {masks} masks but the answer '{answer}' has {len(tokens)} token(s)",
         )
     ids = [*around[:start], *[tokenizer.mask_token_id] * len(tokens), *around[start + 1 :]]
-    return [Target(tuple(ids), start + j, token, j) for j, token in enumerate(tokens)]
+    return [Target(tuple(ids), start + j, token, j, across) for j, token in enumerate(tokens)]
+
+
+def _first_of_answer(tokenizer: Any, before: str, tokens: list[int]) -> int:
+    """How many of the tokens are white space of the prompt's.
+
+    The mask of some tokenizers takes all white space before it; one blank is the answer's.
+    """
+    if before[len(before.rstrip()) :] in ("", " "):
+        return 0
+    count = 0
+    while count < len(tokens) - 1 and not tokenizer.decode([tokens[count]]).strip():
+        count += 1
+    return count
 
 
 def _causal_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
-    text, answer = prompt.text.rstrip(), prompt.answer.strip()
-    prefix = _without_end(_ids(tokenizer, text), tokenizer)
-    whole = _without_end(_ids(tokenizer, f"{text} {answer}"), tokenizer)
-    if whole[: len(prefix)] == prefix:
-        tokens = whole[len(prefix) :]
-    else:
-        tokens = _ids(tokenizer, f" {answer}", add_special_tokens=False)
-    if not prefix:
-        raise UnusablePrompt("empty prompt", f"the prompt '{text}' tokenises to nothing")
+    text, between, answer = _joined(prompt)
+    prefix = question_ids(text, tokenizer)
+    whole = _ids(tokenizer, text + between + answer, ended=False)
+    across = whole[: len(prefix)] != prefix
+    if across:  # the model reads the text's own tokens
+        same = [a == b for a, b in zip(prefix, whole, strict=False)]
+        prefix = prefix[: [*same, False].index(False)]
+        if not prefix:
+            raise UnusablePrompt(
+                "no token before the answer",
+                f"'{text}{between}{answer}' begins with a token that holds some of the answer",
+            )
+    tokens = whole[len(prefix) :]
     return [
-        Target((*prefix, *tokens[:j]), len(prefix) + j - 1, token, j)
+        Target((*prefix, *tokens[:j]), len(prefix) + j - 1, token, j, across)
         for j, token in enumerate(tokens)
     ]
 
 
-def _ids(tokenizer: Any, text: str, add_special_tokens: bool = True) -> list[int]:
+def _joined(prompt: Prompt) -> tuple[str, str, str]:
+    """Text, what stands between, and answer of a causal prompt."""
+    text, answer = prompt.text, prompt.answer.strip()
+    if prompt.between is not None:
+        return text, prompt.between, answer
+    if text.endswith(" "):
+        return text[:-1], " ", answer
+    if prompt.answer[:1].isspace() and not text[-1:].isspace():
+        return text, " ", answer
+    return text, blank_between(text, answer), answer
+
+
+def _ids(tokenizer: Any, text: str, *, ended: bool = True) -> list[int]:
+    """The text's ids with what the tokenizer adds around it, unless the text has that itself.
+
+    ended: with what it appends, too; nothing could follow that.
+    """
     # not verbose: it would warn on stderr of texts beyond the context, which `encode` refuses
-    return list(tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"])
+    ids = list(tokenizer(text, verbose=False)["input_ids"])
+    ends = set() if ended else {tokenizer.eos_token_id, tokenizer.sep_token_id}
+    typed = ids.count(ids[0]) > 1 or ids.count(ids[-1]) > 1 if ids else False
+    if not typed and (not ids or ids[-1] not in ends):
+        return ids
+    own = _own_ids(tokenizer, text)
+    start = next((i for i in range(len(ids) - len(own) + 1) if ids[i : i + len(own)] == own), None)
+    if start is None:
+        return ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids
+    first, last = ids[:start], ids[start + len(own) :]
+    if own[: len(first)] == first:
+        first = []
+    if not ended or own[len(own) - len(last) :] == last:
+        last = []
+    return [*first, *own, *last]
 
 
-def _without_end(ids: list[int], tokenizer: Any) -> list[int]:
-    """Drop the token that some tokenizers append to a text: nothing could follow it."""
-    ends = {tokenizer.eos_token_id, tokenizer.sep_token_id} - {None}
-    return ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids
+def _own_ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -24,7 +24,8 @@ FLOORS = (
     ("atlas.models",),
     ("atlas.prompts", "atlas.store", "atlas.reporting"),
     ("atlas.progress_bars",),
-    ("atlas.facts", "atlas.answers", "atlas.progress", "atlas.statistics", "atlas.durability"),
+    ("atlas.facts", "atlas.scripts", "atlas.answers", "atlas.progress"),
+    ("atlas.statistics", "atlas.durability"),
     ("atlas.errors", "atlas.paths"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

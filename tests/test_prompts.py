@@ -1,4 +1,5 @@
 """Prompts and their targets, token by token, for the common kinds of tokenizers."""
+# ruff: noqa: RUF001 - scripts of every kind
 
 import pytest
 from tiny_tokenizers import byte_level, byte_level_masked, metaspace, word_piece
@@ -7,7 +8,16 @@ from transformers import PreTrainedTokenizerFast
 
 from atlas.errors import PromptError
 from atlas.facts import Fact, Template
-from atlas.prompts import Prompt, UnusablePrompt, cloze, encode, ends_in_object, fill
+from atlas.prompts import (
+    Prompt,
+    UnusablePrompt,
+    cloze,
+    encode,
+    ends_in_object,
+    fill,
+    read_anew,
+)
+from atlas.scripts import blank_between, closes
 
 CONTEXT = 40
 
@@ -129,9 +139,7 @@ def test_a_metaspace_answer_follows_the_start_token_and_the_text():
 
 
 @pytest.mark.parametrize("build", [byte_level, metaspace])
-@pytest.mark.parametrize(
-    ("text", "answer"), [(" is ", "Paris"), ("is", " Paris "), ("is\n", "Paris")]
-)
+@pytest.mark.parametrize(("text", "answer"), [(" is ", "Paris"), ("is", " Paris ")])
 def test_blanks_around_a_causal_text_and_answer_change_nothing(build, text, answer):
     plain = encode(Prompt("The capital of France is", "Paris"), build(), "causal", CONTEXT)
     spaced = Prompt(f"The capital of France {text.lstrip()}", answer)
@@ -182,6 +190,179 @@ def test_an_appended_separator_is_dropped_too_when_a_bert_is_used_as_a_decoder()
         "",
         "##nana",
     )
+
+
+# --- text as written
+
+
+def asked(template, answer, tokenizer, objective="causal"):
+    return spelled(cloze(template, answer, objective), tokenizer, objective)
+
+
+def test_a_newline_in_a_causal_template_is_a_newline_and_the_blank_is_the_answers():
+    (only,) = asked("The capital of Ireland is\nin [Y].", "Paris", byte_level())
+    assert only == ("The Ġcapital Ġof ĠIreland Ġis Ċ i n", "", "ĠParis")
+
+
+def test_a_newline_before_the_answer_is_no_blank():
+    first, *rest = asked("The capital of Ireland is\n[Y]", "Rome", byte_level())
+    assert first == ("The Ġcapital Ġof ĠIreland Ġis Ċ", "", "R")
+    assert [target[2] for target in rest] == ["o", "m", "e"]
+
+
+def test_double_blanks_in_a_causal_template_stay():
+    (only,) = asked("The  capital is  [Y].", "Paris", byte_level())
+    assert only == ("The Ġ Ġcapital Ġis Ġ", "", "ĠParis")
+
+
+def test_a_template_without_a_blank_before_the_object_gives_the_answer_none():
+    assert asked("The capital is'[Y]'.", "Rome", byte_level())[0] == ("The Ġcapital Ġis '", "", "R")
+
+
+def test_a_newline_before_a_mask_that_swallows_blanks_stays_the_prompts():
+    (first, *rest) = asked("The capital is\n[Y].", "Rome", byte_level_masked(), "masked")
+    assert first[0] == "<s> The Ġcapital Ġis Ċ <mask>"
+    assert [target[2] for target in (first, *rest)] == ["R", "o", "m", "e"]
+
+
+def test_a_double_blank_before_a_mask_gives_the_answer_one():
+    (only,) = asked("The capital is  [Y].", "Rome", byte_level_masked(), "masked")
+    assert only == ("<s> The Ġcapital Ġis Ġ <mask>", ". </s>", "ĠRome")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "blank"),
+    [
+        ("The capital of France is", "Paris", " "),
+        ("The capital of France:", "Paris", " "),
+        ("The capital of France is the", "(old) Paris", " "),
+        ("The capital of France is (", "Paris", ""),
+        ('The capital of France is "', "Paris", ""),
+        ("The capital of “France”", "Paris", " "),
+        ('The capital of "France"', "Paris", " "),
+        ("法国的首都是", "巴黎", ""),
+        ("法国的首都:", "巴黎", ""),
+        ("法国的首都：", "Paris", ""),
+        ("フランスの首都は", "パリ", ""),
+        ("เมืองหลวงของฝรั่งเศสคือ", "ปารีส", ""),
+        ("프랑스의 수도는", "파리", " "),
+        ("In Chinese, Paris is", "巴黎", " "),
+        ("La capitale de l'", "Italie", ""),
+        ("The capital is\n", "Paris", ""),
+        ("https://en.wikipedia.org/wiki/", "Paris", ""),
+        ("It costs $", "5", ""),
+        ("", "Paris", ""),
+    ],
+)
+def test_a_prompt_without_template_has_a_blank_where_running_text_has_one(text, answer, blank):
+    assert blank_between(text, answer) == blank
+
+
+def test_a_blank_that_is_typed_counts_whatever_the_script():
+    typed = encode(Prompt("The capital is '", " Paris"), byte_level(), "causal", CONTEXT)
+    told = encode(Prompt("The capital is '", "Paris", " "), byte_level(), "causal", CONTEXT)
+    ends = encode(Prompt("The capital is ' ", "Paris"), byte_level(), "causal", CONTEXT)
+    assert typed == told == ends
+    assert len(typed) == 1
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        ".",
+        "。",
+        "！",
+        "？",
+        "؟",
+        "۔",
+        "।",
+        "…",
+        "»",
+        "”",
+        "’",
+        ")",
+        "]",
+        "』",
+        "）。",
+        "“",
+        "።",
+        "\n",
+    ],
+)
+def test_what_closes_a_sentence_in_any_script_may_follow_the_object(mark):
+    assert closes(mark)
+    assert ends_in_object(f"[X] – [Y]{mark}")
+
+
+@pytest.mark.parametrize("more", [",", " I think", "、", " (of", ":", "—", "?!a"])
+def test_what_says_more_may_not_follow_the_object(more):
+    assert not ends_in_object(f"[X] – [Y]{more}")
+
+
+@pytest.mark.parametrize(
+    ("build", "objective", "start", "template"),
+    [
+        (metaspace, "causal", "<s>", "The capital of France is [Y]"),
+        (word_piece, "masked", "[CLS] ", "The capital of France is [Y]."),
+        (byte_level_masked, "masked", "<s>", "The capital of France is [Y]."),
+    ],
+)
+def test_a_start_token_typed_in_a_template_is_not_doubled(build, objective, start, template):
+    typed = encode(cloze(start + template, "Paris", objective), build(), objective, CONTEXT)
+    assert typed == encode(cloze(template, "Paris", objective), build(), objective, CONTEXT)
+
+
+def test_an_end_token_typed_in_a_masked_template_is_not_doubled():
+    typed = asked("The capital of France is [Y]. [SEP]", "Paris", word_piece(), "masked")
+    assert typed == asked("The capital of France is [Y].", "Paris", word_piece(), "masked")
+
+
+def test_a_typed_end_of_text_is_kept_before_the_answer():
+    (only,) = asked("The capital<|endoftext|> [Y]", "Paris", byte_level())
+    assert only == ("The Ġcapital <|endoftext|>", "", "ĠParis")
+
+
+def test_a_start_token_typed_where_the_tokenizer_adds_none_is_there_once():
+    (only,) = asked("<|endoftext|>The capital is [Y]", "Paris", byte_level())
+    assert only == ("<|endoftext|> The Ġcapital Ġis", "", "ĠParis")
+
+
+def test_the_tokenizers_own_mask_is_a_mask_too():
+    typed = encode(
+        Prompt("The capital is <mask>.", "Paris"), byte_level_masked(), "masked", CONTEXT
+    )
+    assert typed == encode(
+        Prompt("The capital is [MASK].", "Paris"), byte_level_masked(), "masked", CONTEXT
+    )
+
+
+def test_an_answer_that_a_token_joins_to_the_text_is_asked_as_the_model_reads_it_and_said():
+    tokenizer = byte_level()  # "The" is one token, whatever T and he are
+    targets = encode(cloze("is T[Y]", "he", "causal"), tokenizer, "causal", CONTEXT)
+    whole = tokenizer("is The").input_ids
+    assert [*targets[-1].token_ids, targets[-1].token] == whole
+    assert all(target.across for target in targets)
+    apart = encode(cloze("is T [Y]", "he", "causal"), tokenizer, "causal", CONTEXT)
+    assert not any(target.across for target in apart)
+
+
+def test_an_answer_that_the_first_token_holds_is_refused():
+    reason, _ = refused(cloze("T[Y]", "he", "causal"), byte_level(), "causal")
+    assert reason == "no token before the answer"
+
+
+@pytest.mark.parametrize("template", ["The capital of [X] is [Y].", "[Y] is of [X]", "[X] – [Y]!"])
+def test_templates_that_were_always_asked_as_written_are_the_runs_that_they_were(template):
+    for build, objective in ((byte_level, "causal"), (word_piece, "masked")):
+        assert not read_anew(template, objective, build())
+
+
+def test_templates_that_were_asked_otherwise_make_another_run():
+    assert read_anew("[X]的首都是[Y]", "causal", byte_level())
+    assert not read_anew("[X]的首都是[Y]", "masked", word_piece())
+    assert read_anew("[X] is [Y]。", "causal", byte_level())
+    assert read_anew("<s>[X] is [Y]", "causal", metaspace())
+    assert read_anew("[CLS] [X] is [Y]", "masked", word_piece())
 
 
 # --- tokenizers' habits
@@ -342,4 +523,4 @@ def test_a_masked_cloze_keeps_what_follows_the_object():
 
 def test_a_causal_cloze_ends_in_the_last_word_before_the_object():
     prompt = cloze(filled("The capital of [X] is [Y]."), "Dublin", "causal")
-    assert prompt == Prompt("The capital of Ireland is", "Dublin")
+    assert prompt == Prompt("The capital of Ireland is", "Dublin", " ")

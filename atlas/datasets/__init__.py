@@ -11,7 +11,7 @@ from atlas.datasets.layouts import find_layout
 from atlas.datasets.relation_files import atlas_rows
 from atlas.datasets.rows import LabelRow, Problem
 from atlas.errors import DataError, SettingsError
-from atlas.facts import Dataset, Relation
+from atlas.facts import Dataset, Relation, as_name
 from atlas.paths import EMBEDDED_RELATIONS
 
 __all__ = [
@@ -67,8 +67,9 @@ def check_file(path: Path) -> list[Problem]:
 def read_dataset(path: Path | None = None) -> Dataset:
     """The dataset at the path, or the embedded one; `atlas.datasets.layouts` finds the layout.
 
-    A fact without a uuid gets `derived_fact_id`. Templates are stored as `normalised`; a template
-    or fact that comes again is left out. Raises DataError with the first problem.
+    A fact without a uuid gets `derived_fact_id`. Templates are stored as written, those of ParaRel
+    and LAMA as `detokenised`; a template or fact that comes again is left out. Raises DataError
+    with the first problem.
     """
     if path is None:
         return embedded_dataset()
@@ -116,11 +117,11 @@ def choose(dataset: Dataset, relations: Sequence[str] = (), limit: int | None = 
 
 
 def _named(dataset: Dataset, name: str) -> Relation:
-    wanted = name.strip().casefold()
-    ids = {relation.relation_id.casefold(): relation for relation in dataset.relations}
+    wanted = as_name(name)
+    ids = {as_name(relation.relation_id): relation for relation in dataset.relations}
     if wanted in ids:
         return ids[wanted]
-    labelled = [r for r in dataset.relations if r.label.casefold() == wanted]
+    labelled = [r for r in dataset.relations if as_name(r.label) == wanted]
     if len(labelled) == 1:
         return labelled[0]
     near = labelled or _near(dataset, wanted)
@@ -138,7 +139,7 @@ def _named(dataset: Dataset, name: str) -> Relation:
 def _near(dataset: Dataset, wanted: str) -> list[Relation]:
     """At most three relations whose label has the wanted word in it or that are spelt alike."""
     names = {
-        name.casefold(): relation
+        as_name(name): relation
         for relation in dataset.relations
         for name in (relation.label, relation.relation_id)
     }

@@ -1,6 +1,6 @@
 """Rows of any layout, folded into relations; every rule about their content is applied here."""
 
-import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -8,8 +8,6 @@ from atlas.datasets.rows import FactRow, LabelRow, Place, Problem, Row, Template
 from atlas.facts import Fact, Relation, Template, derived_fact_id
 
 _RESERVED = ("[X]", "[Y]", "[MASK]")
-_BLANKS = re.compile(r"\s+")
-_BLANK_BEFORE_STOP = re.compile(r" ([.,])(?= |$)")
 
 
 @dataclass(frozen=True)
@@ -25,23 +23,15 @@ class Assembly:
     problems: tuple[Problem, ...]
 
 
-def normalised(template: str) -> str:
-    """The template with single blanks, and none before a full stop or comma that ends a word.
-
-    ParaRel writes "The capital of [X] is [Y] ." as well as "[X]'s capital is [Y].". Other marks
-    keep their blank: French puts one before a colon.
-    """
-    return _BLANK_BEFORE_STOP.sub(r"\1", _BLANKS.sub(" ", template).strip())
-
-
 def assemble(
     rows: Iterable[Row], label_of: Callable[[str], str], *, templates_required: bool
 ) -> Assembly:
     """Fold rows into relations.
 
-    The same template or the same fact (id, subject and object) again adds nothing. A relation
-    that no row labels is labelled by `label_of` its id. With `templates_required`, a relation that
-    has facts only is a problem.
+    The same template or the same fact (id, subject and object) again adds nothing; a fact is the
+    same whether its characters are composed (NFC) or not, and stays as it is first written. A
+    relation that no row labels is labelled by `label_of` its id. With `templates_required`, a
+    relation that has facts only is a problem.
     """
     drafts: dict[str, _Draft] = {}
     facts: dict[str, tuple[Fact, Place]] = {}
@@ -89,11 +79,10 @@ def _add(
 ) -> Problem | None:
     draft = drafts.setdefault(row.relation, _Draft())
     if isinstance(row, TemplateRow):
-        text = normalised(row.text)
-        message = _template_fault(text)
+        message = _template_fault(row.text)
         if message:
             return row.place.problem(message)
-        draft.templates.setdefault(text)
+        draft.templates.setdefault(row.text)
         return None
     if isinstance(row, LabelRow):
         if draft.label not in (None, row.label):
@@ -114,16 +103,20 @@ def _add_fact(row: FactRow, draft: _Draft, facts: dict[str, tuple[Fact, Place]])
                 f"the {name} {quoted(text)} contains {reserved}, which only templates may: "
                 "remove it"
             )
-    fact_id = row.uuid or derived_fact_id(row.relation, row.subject, row.object)
-    fact = Fact(fact_id, row.relation, row.subject, row.object)
-    if fact_id not in facts:
+    triple = row.relation, row.subject, row.object
+    composed = [unicodedata.normalize("NFC", text) for text in triple]
+    key = row.uuid or derived_fact_id(*composed)
+    fact_id = row.uuid or derived_fact_id(*triple)
+    if key not in facts:
         if not draft.facts:
             draft.first_fact = row.place
-        facts[fact_id] = fact, row.place
+        fact = Fact(fact_id, *triple)
+        facts[key] = fact, row.place
         draft.facts.append(fact)
         return None
-    known, place = facts[fact_id]
-    if known == fact:
+    known, place = facts[key]
+    texts = known.relation_id, known.subject, known.object
+    if [unicodedata.normalize("NFC", text) for text in texts] == composed:
         return None
     where = "" if place.file == row.place.file else f" of {place.file}"
     return row.place.problem(

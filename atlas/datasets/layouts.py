@@ -3,17 +3,20 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from atlas.datasets.of_the_field import what_it_is
 from atlas.datasets.paper_bags import bag_rows
-from atlas.datasets.relation_files import atlas_rows, pararel_rows
+from atlas.datasets.popqa import PARTS, popqa_rows
+from atlas.datasets.relation_files import atlas_rows, lama_rows, pararel_rows
 from atlas.datasets.rows import Place, Problem, Row, parse_json, read_text
 from atlas.datasets.user_tables import csv_rows, jsonl_rows
 from atlas.errors import DataError
 
 UNDERSTOOD = (
-    "understood are a .jsonl or .csv file or a directory of them, relation files (P36.json), "
-    "a directory with patterns/ and facts/, ParaRel's repository or its data/ directory, "
-    "and data_all_allbags.json"
+    "understood are a .jsonl, .csv or .tsv file or a directory of the first two, relation files "
+    "(P36.json), a directory with patterns/ and facts/, ParaRel's repository or its data/ "
+    "directory, LAMA's directory, PopQA's file, and data_all_allbags.json"
 )
 
 
@@ -55,6 +58,8 @@ def _directory_layout(path: Path) -> Layout:
     ):
         if patterns.is_dir() and facts.is_dir():
             return _pararel(patterns, facts)
+    if (path / "relations.jsonl").is_file() and (path / "TREx").is_dir():
+        return Layout("lama", lambda: lama_rows(path), templates_required=False)
     found = [suffix for suffix in DIRECTORY_READERS if any(path.glob(f"*{suffix}"))]
     if len(found) > 1:
         kinds = " and ".join(found)
@@ -83,10 +88,26 @@ def _json_rows(path: Path) -> Iterator[Row]:
         yield document
     elif isinstance(document, dict) and {"templates", "facts"} & document.keys():
         yield from atlas_rows(path)
+    elif isinstance(document, list) and document and isinstance(document[0], dict):
+        yield from _listed_rows(document, Place(str(path), 1))
     elif isinstance(document, dict | list):
         yield from bag_rows(document, text, str(path))
     else:
         yield Place(str(path), 1).problem(f"neither a relation nor bags of prompts; {UNDERSTOOD}")
+
+
+def _listed_rows(entries: list[Any], place: Place) -> Iterator[Row]:
+    """A list of objects: PopQA's, or what is not read, which is said once."""
+    first = entries[0]
+    if first.keys() >= PARTS:
+        yield from popqa_rows((place, entry) for entry in entries if isinstance(entry, dict))
+        return
+    message = what_it_is(first)
+    yield place.problem(
+        message
+        or "a list of objects is not read: write a .jsonl file, one of them a line, with "
+        '"relation", "subject" and "object", or "relation" and "template"'
+    )
 
 
 # By ending: how a file is read, and how a directory of such files is.
@@ -95,6 +116,7 @@ READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": jsonl_rows,
     ".ndjson": jsonl_rows,
     ".csv": csv_rows,
+    ".tsv": csv_rows,
 }
 DIRECTORY_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".json": atlas_rows,

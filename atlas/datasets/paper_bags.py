@@ -13,7 +13,16 @@ from itertools import takewhile
 from typing import Any
 
 from atlas.datasets.json_positions import Lines, element_positions, member_positions, value_position
-from atlas.datasets.rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
+from atlas.datasets.rows import (
+    FactRow,
+    LabelRow,
+    Place,
+    Problem,
+    Row,
+    TemplateRow,
+    detokenised,
+    quoted,
+)
 
 _MASK = "[MASK]"
 _RELATION = re.compile(r"(?P<relation>[^()]+?)\s*(?:\((?P<label>.*)\))?")
@@ -147,7 +156,7 @@ def _relation_rows(relation: str, bags: list[_Bag]) -> Iterator[Row]:
         return
     templates, subjects = found
     for template in templates:
-        yield TemplateRow(place, relation, template)
+        yield TemplateRow(place, relation, detokenised(template))
     for bag, subject in zip(bags, subjects, strict=True):
         if bag.label is not None:
             yield LabelRow(bag.place, relation, bag.label)

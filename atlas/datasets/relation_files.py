@@ -1,4 +1,4 @@
-"""The layouts that keep one relation per file: the atlas's own and ParaRel's two."""
+"""The layouts that keep one relation per file: the atlas's own, ParaRel's two, and LAMA's."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from atlas.datasets.rows import (
     Problem,
     Row,
     TemplateRow,
+    detokenised,
     fact_row,
     json_lines,
     parse_json,
@@ -43,8 +44,33 @@ def pararel_rows(patterns: Path, facts: Path) -> Iterator[Row]:
         if isinstance(line, Problem):
             yield line
         else:
-            yield TemplateRow(line.place, line.relation, line.fields["pattern"])
-    for line in _relation_lines(facts, ("sub_label", "obj_label"), ("uuid",)):
+            yield TemplateRow(line.place, line.relation, detokenised(line.fields["pattern"]))
+    yield from t_rex_rows(facts)
+
+
+def lama_rows(directory: Path) -> Iterator[Row]:
+    """The rows of LAMA's `relations.jsonl` and `TREx/P*.jsonl` (Petroni et al. 2019).
+
+    A relation has one template. Its other parts (Google-RE, ConceptNet, SQuAD) are not read: they
+    have no such templates.
+    """
+    for line in json_lines(directory / "relations.jsonl"):
+        if isinstance(line, Problem):
+            yield line
+            continue
+        place, record = line
+        fields, problems = text_fields(record, place, ("relation", "template"), ("label",))
+        yield from problems
+        if not problems:
+            yield TemplateRow(place, fields["relation"], detokenised(fields["template"]))
+            if "label" in fields:
+                yield LabelRow(place, fields["relation"], fields["label"])
+    yield from t_rex_rows(directory / "TREx")
+
+
+def t_rex_rows(directory: Path) -> Iterator[Row]:
+    """The facts of a directory of `P*.jsonl` as LAMA and ParaRel have it."""
+    for line in _relation_lines(directory, ("sub_label", "obj_label"), ("uuid",)):
         if isinstance(line, Problem):
             yield line
         else:

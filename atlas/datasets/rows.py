@@ -5,10 +5,14 @@ Dataset. So reading and checking see the same rows and apply the same rules.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_BLANKS = re.compile(r"\s+")
+_BLANK_BEFORE_STOP = re.compile(r" ([.,])(?= |$)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class FactRow:
 
 @dataclass(frozen=True)
 class TemplateRow:
-    """A template as its file states it, before any normalising."""
+    """A template as its file states it: every blank and line break is the prompt's."""
 
     place: Place
     relation: str
@@ -65,6 +69,16 @@ class LabelRow:
 
 
 Row = FactRow | TemplateRow | LabelRow | Problem
+
+
+def detokenised(template: str) -> str:
+    """A template of a corpus that sets marks apart, as it would be printed.
+
+    ParaRel and LAMA write "The capital of [X] is [Y] ." as well as "[X]'s capital is [Y].": single
+    blanks, and none before a full stop or comma that ends a word. Other marks keep their blank:
+    French puts one before a colon.
+    """
+    return _BLANK_BEFORE_STOP.sub(r"\1", _BLANKS.sub(" ", template).strip())
 
 
 def quoted(text: str, longest: int = 60) -> str:
@@ -128,8 +142,10 @@ def text_fields(
     place: Place,
     required: Sequence[str],
     optional: Sequence[str] = (),
+    *,
+    exact: Sequence[str] = (),
 ) -> tuple[dict[str, str], list[Problem]]:
-    """The record's text fields, stripped, and what is wrong with them.
+    """The record's text fields, stripped but for the `exact` ones, and what is wrong with them.
 
     A required field must be there and not blank; an optional one may be missing, null or blank
     and is then left out. Fields not asked for are ignored.
@@ -139,7 +155,7 @@ def text_fields(
     for key in (*required, *optional):
         value = record.get(key)
         if isinstance(value, str) and value.strip():
-            fields[key] = value.strip()
+            fields[key] = value if key in exact else value.strip()
         elif value is not None and not isinstance(value, str):
             shown = type(value).__name__
             problems.append(place.problem(f'"{key}" must be text, not {shown}: put it in quotes'))
@@ -161,7 +177,7 @@ def fact_row(record: Mapping[str, object], place: Place) -> list[Row]:
 
 def template_row(record: Mapping[str, object], place: Place) -> list[Row]:
     """The record {"relation", "template"} as a row, or its problems."""
-    fields, problems = text_fields(record, place, ("relation", "template"))
+    fields, problems = text_fields(record, place, ("relation", "template"), exact=("template",))
     if problems:
         return list(problems)
     return [TemplateRow(place, fields["relation"], fields["template"])]

@@ -12,7 +12,8 @@ CSV, with a header that names the columns in any order: `relation`, `subject`, `
 wanted `uuid`, `label` and `template`. A row states a fact (`subject` and `object` filled), or a
 template (`template` filled), or both. A file without a `template` column takes its templates from
 `templates.csv` beside it (`relation,template[,label]`). A directory of `*.csv` files is read as one
-dataset.
+dataset. A `.tsv` file is the same with tabs. Blanks around a cell are dropped; within one, and in
+JSON everywhere, white space is the template's.
 
 Other keys and columns are ignored. Lines are read in the order of the files' names, then of lines.
 """
@@ -21,7 +22,10 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from atlas.datasets.of_the_field import what_it_is
+from atlas.datasets.popqa import LIST, PARTS, popqa_rows
 from atlas.datasets.rows import (
     LabelRow,
     Place,
@@ -39,12 +43,19 @@ _CSV_COLUMNS = ("relation", "subject", "object", "uuid", "label", "template")
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
     """The rows of a JSONL file, or of every `*.jsonl` in a directory."""
+    told: set[str] = set()  # of what is not read, once is enough
     for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
         for line in json_lines(file):
             if isinstance(line, Problem):
                 yield line
-            else:
-                yield from _record_rows(line[1], line[0])
+                continue
+            place, record = line
+            message = what_it_is(record)
+            if message is None:
+                yield from _record_rows(record, place)
+            elif message not in told:
+                told.add(message)
+                yield place.problem(message)
 
 
 def csv_rows(path: Path) -> Iterator[Row]:
@@ -54,6 +65,9 @@ def csv_rows(path: Path) -> Iterator[Row]:
             yield from _csv_file_rows(file, _header(file))
         return
     header = _header(path)
+    if set(header) >= PARTS:
+        yield from popqa_rows(_cells(path, header))
+        return
     yield from _csv_file_rows(path, header)
     templates = path.with_name("templates.csv")
     if "template" not in header and templates.is_file():
@@ -77,10 +91,6 @@ def _record_rows(record: Mapping[str, object], place: Place) -> Iterator[Row]:
         yield from problems
         if not problems and "label" in fields:
             yield LabelRow(place, fields["relation"], fields["label"])
-    elif "sub_label" in record or "pattern" in record:
-        yield place.problem(
-            "a line of ParaRel's: name the directory that holds its patterns and facts instead"
-        )
     else:
         yield place.problem(
             'neither a fact nor a template: give "subject" and "object", or "template"'
@@ -93,22 +103,39 @@ def _header(path: Path) -> tuple[str, ...]:
     if isinstance(text, Problem):
         return ()
     try:
-        first = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+        first: list[str] = next(_reader(path, text), [])
     except csv.Error:
         return ()
     return tuple(name.strip().lower() for name in first)
 
 
+def _reader(path: Path, text: str) -> Any:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    return csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+
+
 def _csv_file_rows(path: Path, header: tuple[str, ...]) -> Iterator[Row]:
+    problem = _header_problem(path, header)
+    if problem:
+        text = read_text(path)
+        yield text if isinstance(text, Problem) else problem
+        return
+    for row in _cells(path, header):
+        if isinstance(row, Problem):
+            yield row
+        else:
+            yield from _record_rows(_filled(row[1]), row[0])
+
+
+def _cells(
+    path: Path, header: tuple[str, ...]
+) -> Iterator[tuple[Place, Mapping[str, str]] | Problem]:
+    """The rows below the header by column, with their places; blank ones are passed over."""
     text = read_text(path)
     if isinstance(text, Problem):
         yield text
         return
-    problem = _header_problem(path, header)
-    if problem:
-        yield problem
-        return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = _reader(path, text)
     line = 1
     try:
         for cells in reader:
@@ -116,8 +143,8 @@ def _csv_file_rows(path: Path, header: tuple[str, ...]) -> Iterator[Row]:
             place, line = Place(str(path), line), reader.line_num + 1
             if place.line == 1 or not any(cell.strip() for cell in cells):
                 continue
-            if len(cells) == len(header):
-                yield from _record_rows(_filled(header, cells), place)
+            if len(cells) == len(header) or (header[-1] == LIST and len(cells) > len(header)):
+                yield place, dict(zip(header, (cell.strip(" \t") for cell in cells), strict=False))
             else:
                 yield place.problem(
                     f"{len(cells)} cells under {len(header)} columns: "
@@ -140,11 +167,9 @@ def _header_problem(path: Path, header: tuple[str, ...]) -> Problem | None:
     )
 
 
-def _filled(header: tuple[str, ...], cells: list[str]) -> dict[str, object]:
+def _filled(cells: Mapping[str, str]) -> dict[str, object]:
     """A CSV row as a record: an empty cell states nothing, except half of a fact."""
-    record: dict[str, object] = {
-        name: cell for name, cell in zip(header, cells, strict=True) if name in _CSV_COLUMNS
-    }
+    record: dict[str, object] = {name: cell for name, cell in cells.items() if name in _CSV_COLUMNS}
     states_fact = any(str(record.get(key, "")).strip() for key in ("subject", "object"))
     if not str(record.get("template", "")).strip():
         record.pop("template", None)

@@ -10,11 +10,10 @@ from atlas.edits.edit import Edit, Overlap, overlapping
 from atlas.edits.in_force import EditInterference
 from atlas.errors import PromptError
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import MASK
+from atlas.prompts import MASK, cloze, question_ids
 from atlas.selection.chosen import ChosenSelection, OfSelection
 
 LONGEST_WORD = 8  # tokens
-_ANY = "a"  # an answer to encode a causal question with; its tokens come after the question's
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def continued(lm: LanguageModel, question: str, tokens: int) -> str:
 
     It stops after `tokens` of them, where the model ends its text, and where its context does.
     """
-    ids, _ = _encoded(lm, question.strip())
+    ids, _ = _encoded(lm, question)
     given, ends = len(ids), _end_tokens(lm)
     with lm.frozen(), torch.no_grad():
         for _ in range(min(tokens, lm.context - given)):
@@ -151,7 +150,7 @@ def top_answers(lm: LanguageModel, question: str, count: int = 5) -> tuple[TopAn
     A causal question ends where its answer begins; a mask there, and a full stop behind it, may be
     left out. PromptError if it cannot be asked.
     """
-    ids, position = _encoded(lm, question.strip())
+    ids, position = _encoded(lm, question)
     with lm.frozen(), torch.no_grad():
         inputs = torch.tensor([ids], device=lm.model.device)
         logits = lm.model(input_ids=inputs).logits[0, position].float()
@@ -191,22 +190,23 @@ def _encoded(lm: LanguageModel, question: str) -> tuple[list[int], int]:
     text = question.replace(MASK, "[Y]")
     if text.count("[Y]") > 1:
         raise PromptError(f"ask for one thing at a time: write one {MASK}, not several")
-    if "[Y]" not in text:
-        if lm.objective == "masked":
-            raise PromptError(
-                f"a masked model fills in a {MASK}: write one, as in 'The capital of Ireland is "
-                f"{MASK}.'"
-            )
-        text = f"{text} [Y]"
+    if "[Y]" not in text and lm.objective == "masked":
+        raise PromptError(
+            f"a masked model fills in a {MASK}: write one, as in 'The capital of Ireland is "
+            f"{MASK}.'"
+        )
     if lm.objective == "causal":
-        target = lm.targets(text, _ANY)[0]
-        return list(target.token_ids), target.position
-    mask = lm.tokenizer.mask_token
-    ids = lm.tokenizer(text.replace("[Y]", mask), verbose=False)["input_ids"]
-    if ids.count(lm.tokenizer.mask_token_id) != 1:
-        raise PromptError(f"ask for one thing at a time: write one {MASK}, not {mask} besides")
+        asked = cloze(text, "", "causal").text if "[Y]" in text else text.removesuffix(" ")
+        ids = question_ids(asked, lm.tokenizer)
+        position = len(ids) - 1
+    else:
+        mask = lm.tokenizer.mask_token
+        ids = list(lm.tokenizer(text.replace("[Y]", mask), verbose=False)["input_ids"])
+        if ids.count(lm.tokenizer.mask_token_id) != 1:
+            raise PromptError(f"ask for one thing at a time: write one {MASK}, not {mask} besides")
+        position = ids.index(lm.tokenizer.mask_token_id)
     if len(ids) > lm.context:
         raise PromptError(
             f"the question has {len(ids)} tokens but the model reads at most {lm.context}"
         )
-    return list(ids), ids.index(lm.tokenizer.mask_token_id)
+    return ids, position

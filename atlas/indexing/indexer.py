@@ -26,6 +26,7 @@ from atlas.indexing.index_lock import indexing
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
+from atlas.prompts import read_anew
 from atlas.selection.chosen import choose_selection
 from atlas.selection.select import select
 from atlas.store.atlas_file import AtlasFile, open_file
@@ -104,9 +105,17 @@ def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) ->
         settings={
             "attention": lm.attention,
             **({"max_evaluations": how.max_evaluations} if integrated and adaptive else {}),
+            **_reading(lm, dataset),
         },
         model_identity=None if lm.identity is None else str(lm.identity),
     )
+
+
+def _reading(lm: LanguageModel, dataset: Dataset) -> dict[str, str]:
+    """What sets a run apart from one of the same templates that asked some of them otherwise."""
+    templates = (template.text for relation in dataset.relations for template in relation.templates)
+    anew = any(read_anew(text, lm.objective, lm.tokenizer) for text in templates)
+    return {"text": "as written"} if anew else {}
 
 
 class _Job:

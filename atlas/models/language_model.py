@@ -174,6 +174,11 @@ class LanguageModel:
 
     def targets(self, text: str, answer: str) -> list[Target]:
         """The targets of a text whose answer's place is `[Y]`. Raises UnusablePrompt."""
+        if self.objective == "masked" and self.tokenizer.mask_token in text:
+            raise UnusablePrompt(
+                "template has a mask of its own",
+                f"[Y] is where the answer stands: take {self.tokenizer.mask_token} out of '{text}'",
+            )
         return self.encode(cloze(text, answer, self.objective))
 
     @contextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import AmbiguousFact, NotFound
-from atlas.facts import FactColumns
+from atlas.facts import FactColumns, as_name
 from atlas.queries.near_misses import NearMiss, near_misses
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import neuron_degrees
@@ -82,8 +82,9 @@ def one_fact(
 ) -> NamedFact:
     """The fact that `wanted` names: an id, a subject, or `SUBJECT:RELATION`, in any case.
 
-    With `relation` (an id or a label) only facts of it count. Raises NotFound with near matches,
-    and AmbiguousFact, which lists what tells the candidates apart: relations, else ids.
+    Characters may be composed or not, here and in the atlas (NFC, NFD). With `relation` (an id or
+    a label) only facts of it count. Raises NotFound with near matches, and AmbiguousFact, which
+    lists what tells the candidates apart: relations, else ids.
     """
     facts = _named(connection, wanted)
     if not facts:
@@ -97,6 +98,7 @@ def one_fact(
                 f"in {_relations(facts)}"
             )
         facts = of_relation
+    facts = _as_written(facts, wanted)
     if len(facts) > 1:
         raise AmbiguousFact(_ambiguous(wanted, facts))
     return facts[0]
@@ -162,9 +164,12 @@ def _named(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact
         FROM facts AS f
         JOIN relations AS r USING (relation_id)
         WHERE lower(f.fact_id) = lower($wanted)
-           OR lower(f.subject) = lower($wanted)
-           OR (lower(f.subject) = lower($subject)
-               AND lower($relation) IN (lower(f.relation_id), lower(r.label)))
+           OR lower(nfc_normalize(f.subject)) = lower(nfc_normalize($wanted))
+           OR (lower(nfc_normalize(f.subject)) = lower(nfc_normalize($subject))
+               AND lower(nfc_normalize($relation)) IN (
+                   lower(nfc_normalize(f.relation_id)),
+                   lower(nfc_normalize(r.label))
+               ))
         ORDER BY length(f.relation_id), f.relation_id, f.subject, f.object, f.fact_id
         """,
         {"wanted": wanted.strip(), "subject": subject, "relation": relation},
@@ -242,7 +247,7 @@ def require_known_name(connection: duckdb.DuckDBPyConnection, name: str) -> None
         f"""
         SELECT EXISTS (
             FROM ({names})
-            WHERE lower(name) = lower(trim($name))
+            WHERE lower(nfc_normalize(name)) = lower(nfc_normalize(trim($name)))
         )
         """,
         {"name": name},
@@ -289,9 +294,20 @@ def _ambiguous(wanted: str, facts: list[NamedFact]) -> str:
     return f"'{wanted}' names {len(facts)} facts of {first.relation_id}: write the id, one of {ids}"
 
 
+def _as_written(facts: list[NamedFact], wanted: str) -> list[NamedFact]:
+    """Of one fact that stands there in composed and in combining characters, the wanted spelling.
+
+    Two datasets may spell it in two ways; each is asked as it is written.
+    """
+    if len({(f.relation_id, as_name(f.subject), as_name(f.object)) for f in facts}) > 1:
+        return facts
+    spellings = (wanted.strip(), wanted.rpartition(":")[0].strip())
+    return [f for f in facts if f.subject in spellings] or facts
+
+
 def _relations(facts: list[NamedFact]) -> str:
     return ", ".join(dict.fromkeys(f"{f.relation_id} ({f.relation})" for f in facts))
 
 
 def _is_called(fact: NamedFact, relation: str) -> bool:
-    return relation.strip().lower() in (fact.relation_id.lower(), fact.relation.lower())
+    return as_name(relation) in (as_name(fact.relation_id), as_name(fact.relation))

@@ -39,7 +39,7 @@ def object_report(
             SELECT f.relation_id, r.label AS relation, f.fact_id, f.subject, f.object
             FROM facts AS f
             JOIN relations AS r USING (relation_id)
-            WHERE lower(f.object) = lower($wanted)
+            WHERE lower(nfc_normalize(f.object)) = lower(nfc_normalize($wanted))
         ),
         asked AS (
             SELECT p.fact_id,

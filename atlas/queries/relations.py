@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.errors import NotFound
+from atlas.facts import as_name
 from atlas.selection.chosen import ChosenSelection, OfSelection, selected_relations
 from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
@@ -239,9 +240,9 @@ def one_relation(connection: duckdb.DuckDBPyConnection, wanted: str) -> tuple[st
             """
         ).fetchall()
     ]
-    name = wanted.strip().lower()
-    found = [r for r in relations if name == r[0].lower()] or [
-        r for r in relations if name == r[1].lower()
+    name = as_name(wanted)
+    found = [r for r in relations if name == as_name(r[0])] or [
+        r for r in relations if name == as_name(r[1])
     ]
     if len(found) == 1:
         return found[0]

@@ -62,7 +62,9 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
         ImpliedFact,
         """
         WITH edited AS (
-            SELECT relation_id, lower(subject) AS subject, lower(old_object) AS object
+            SELECT relation_id,
+                   lower(nfc_normalize(subject)) AS subject,
+                   lower(nfc_normalize(old_object)) AS object
             FROM edits
             WHERE edit_id = $edit_id
               AND subject IS NOT NULL
@@ -71,12 +73,16 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
         found AS (
             SELECT 'inverse' AS way, f.*
             FROM facts AS f
-            JOIN edited AS e ON lower(f.subject) = e.object AND lower(f.object) = e.subject
+            JOIN edited AS e
+              ON lower(nfc_normalize(f.subject)) = e.object
+             AND lower(nfc_normalize(f.object)) = e.subject
             WHERE e.subject <> e.object
             UNION ALL
             SELECT 'synonym' AS way, f.*
             FROM facts AS f
-            JOIN edited AS e ON lower(f.subject) = e.subject AND lower(f.object) = e.object
+            JOIN edited AS e
+              ON lower(nfc_normalize(f.subject)) = e.subject
+             AND lower(nfc_normalize(f.object)) = e.object
             WHERE f.relation_id <> e.relation_id
         ),
         agreement AS (
@@ -91,10 +97,12 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
               ON g.relation_id = e.relation_id
              AND (
                  (n.way = 'inverse'
-                  AND lower(g.subject) = lower(f.object) AND lower(g.object) = lower(f.subject))
+                  AND lower(nfc_normalize(g.subject)) = lower(nfc_normalize(f.object))
+                  AND lower(nfc_normalize(g.object)) = lower(nfc_normalize(f.subject)))
                  OR
                  (n.way = 'synonym'
-                  AND lower(g.subject) = lower(f.subject) AND lower(g.object) = lower(f.object))
+                  AND lower(nfc_normalize(g.subject)) = lower(nfc_normalize(f.subject))
+                  AND lower(nfc_normalize(g.object)) = lower(nfc_normalize(f.object)))
              )
             GROUP BY n.way, n.relation_id
         )

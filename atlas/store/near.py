@@ -1,5 +1,6 @@
 """Near matches for a name that the atlas does not hold."""
 
+import unicodedata
 from collections.abc import Mapping
 
 import duckdb
@@ -26,7 +27,7 @@ def near_matches(
         ),
         different AS (
             SELECT min(name) AS name,
-                   lower(name) AS lowered
+                   lower(nfc_normalize(name)) AS lowered
             FROM names
             GROUP BY lowered
         ),
@@ -45,6 +46,11 @@ def near_matches(
         ORDER BY likeness DESC, edits, name
         LIMIT $most
         """,
-        {"wanted": wanted.strip(), "alike": _ALIKE, "most": most, **(parameters or {})},
+        {
+            "wanted": unicodedata.normalize("NFC", wanted.strip()),
+            "alike": _ALIKE,
+            "most": most,
+            **(parameters or {}),
+        },
     ).fetchall()
     return [str(name) for (name,) in found]

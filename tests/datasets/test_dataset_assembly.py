@@ -1,8 +1,18 @@
+import unicodedata
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.datasets.assembly import Assembly, assemble, normalised
-from atlas.datasets.rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow
+from atlas.datasets.assembly import Assembly, assemble
+from atlas.datasets.rows import (
+    FactRow,
+    LabelRow,
+    Place,
+    Problem,
+    Row,
+    TemplateRow,
+    detokenised,
+)
 from atlas.facts import Fact, derived_fact_id
 
 LINE = [Place("facts.jsonl", number) for number in range(10)]
@@ -21,30 +31,40 @@ def only_problem(*rows: Row) -> Problem:
 
 
 def test_blanks_are_single_and_none_stands_before_a_full_stop_or_comma() -> None:
-    assert normalised(" The  capital of [X]\tis [Y] . ") == "The capital of [X] is [Y]."
-    assert normalised("[X] , a city in [Y] .") == "[X], a city in [Y]."
+    assert detokenised(" The  capital of [X]\tis [Y] . ") == "The capital of [X] is [Y]."
+    assert detokenised("[X] , a city in [Y] .") == "[X], a city in [Y]."
 
 
 def test_blanks_that_belong_to_the_language_or_to_a_name_stay() -> None:
-    assert normalised("Capitale de [X] : [Y]") == "Capitale de [X] : [Y]"
-    assert normalised("[X] runs on .NET and [Y]") == "[X] runs on .NET and [Y]"
+    assert detokenised("Capitale de [X] : [Y]") == "Capitale de [X] : [Y]"
+    assert detokenised("[X] runs on .NET and [Y]") == "[X] runs on .NET and [Y]"
 
 
 @given(st.text(alphabet="ab .,:\t\u2028"))
-def test_normalising_twice_is_normalising_once(text: str) -> None:
-    assert normalised(normalised(text)) == normalised(text)
+def test_detokenising_twice_is_detokenising_once(text: str) -> None:
+    assert detokenised(detokenised(text)) == detokenised(text)
 
 
 @given(st.text(alphabet="ab .,:\t"))
-def test_normalising_changes_nothing_but_blanks(text: str) -> None:
-    assert "".join(normalised(text).split()) == "".join(text.split())
+def test_detokenising_changes_nothing_but_blanks(text: str) -> None:
+    assert "".join(detokenised(text).split()) == "".join(text.split())
 
 
-def test_templates_that_differ_in_blanks_only_are_one() -> None:
-    again = TemplateRow(LINE[2], "P36", "The capital of [X] is [Y] .")
-    other = TemplateRow(LINE[3], "P36", "[X]'s capital is [Y].")
+def test_templates_that_differ_in_white_space_are_two_and_stay_as_written() -> None:
+    again = TemplateRow(LINE[2], "P36", "The capital of [X] is [Y].")
+    other = TemplateRow(LINE[3], "P36", "The capital of [X]  is\n[Y] .")
     templates = assembled(CAPITAL, again, other).relations[0].templates
-    assert [t.text for t in templates] == ["The capital of [X] is [Y].", "[X]'s capital is [Y]."]
+    assert [t.text for t in templates] == [CAPITAL.text, other.text]
+
+
+def test_a_fact_written_with_composed_and_with_combining_characters_is_one_fact() -> None:
+    composed, combining = (unicodedata.normalize(f, "Côte d'Ivoire") for f in ("NFC", "NFD"))
+    assert composed != combining
+    rows = [FactRow(LINE[2], "P36", name, "Abidjan", None) for name in (combining, composed)]
+    (fact,) = assembled(CAPITAL, *rows).relations[0].facts
+    assert fact.subject == combining  # as it was first written
+    rows = [FactRow(LINE[2], "P36", name, "Abidjan", "u-1") for name in (composed, combining)]
+    assert assembled(CAPITAL, *rows).problems == ()
 
 
 def test_the_same_fact_again_adds_nothing_but_another_uuid_is_another_fact() -> None:

@@ -81,7 +81,7 @@ def test_a_missing_dataset_is_refused_with_the_layouts_understood(
         read_dataset(tmp_path / name)
     message = str(error.value)
     assert message.startswith(f"no dataset at {tmp_path / name}")
-    assert ".jsonl or .csv" in message
+    assert ".jsonl, .csv or .tsv" in message
     assert "data_all_allbags.json" in message
     assert "\n" not in message
     with pytest.raises(DataError):

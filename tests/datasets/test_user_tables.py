@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.datasets import check_file, read_dataset
-from atlas.datasets.assembly import normalised
 from atlas.facts import Dataset, Fact, Relation, Template, derived_fact_id
 
 RESERVED = ("[X]", "[Y]", "[MASK]")
@@ -160,6 +160,32 @@ def test_every_problem_of_a_csv_file_is_reported_by_line(tmp_path: Path) -> None
     assert found[5][1].startswith("malformed CSV")
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv"])
+def test_white_space_within_a_template_is_kept_as_written(tmp_path: Path, ending: str) -> None:
+    template = "Q:  Which city is\tthe capital of [X] ?\nA: [Y]"
+    path = tmp_path / f"mine.{ending}"
+    if ending == "jsonl":
+        write(path, {"relation": "P36", "template": template}, IRELAND)
+    else:
+        text = io.StringIO(newline="")
+        rows = csv.writer(text, delimiter="," if ending == "csv" else "\t")
+        rows.writerow(["relation", "subject", "object", "template"])
+        rows.writerow(["P36", "Ireland", "Dublin", template])
+        path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    (relation,) = read_dataset(path).relations
+    assert [t.text for t in relation.templates] == [template]
+
+
+def test_blanks_around_a_template_are_kept_in_json_and_dropped_in_csv(tmp_path: Path) -> None:
+    template = " [X] has its seat in [Y] "
+    jsonl = write(tmp_path / "a.jsonl", {"relation": "P36", "template": template}, IRELAND)
+    table = write(tmp_path / "b.csv", "relation,subject,object,template", f"P36,A,B,{template}")
+    assert [read_dataset(path).relations[0].templates[0].text for path in (jsonl, table)] == [
+        template,
+        template.strip(),
+    ]
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
@@ -200,9 +226,14 @@ template_texts = (
         pieces,
         pieces,
     )
-    .map(normalised)
     .filter(lambda text: text.count("[X]") == text.count("[Y]") == 1 and "[MASK]" not in text)
+    .filter(lambda text: text == text.strip(" \t"))  # a CSV cell has no blanks around it
 )
+
+
+def composed(*triple: str) -> str:
+    """The derived id of the fact that the triple is, whichever way its characters are written."""
+    return derived_fact_id(*(unicodedata.normalize("NFC", text) for text in triple))
 
 
 @st.composite
@@ -214,8 +245,9 @@ def datasets(draw: st.DrawFn) -> Dataset:
         for subject, object in draw(st.lists(st.tuples(texts, texts), min_size=1, max_size=4)):
             derived = derived_fact_id(relation, subject, object)
             fact_id = draw(st.just(derived) | texts)
-            if fact_id not in ids:
-                ids.add(fact_id)
+            key = composed(relation, subject, object) if fact_id == derived else fact_id
+            if key not in ids:
+                ids.add(key)
                 facts.append(Fact(fact_id, relation, subject, object))
         templates = draw(st.lists(template_texts, min_size=1, max_size=3, unique=True))
         relations.append(

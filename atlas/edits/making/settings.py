@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from atlas.errors import EditError, SettingsError
+from atlas.facts import as_name
 
 METHODS = ("solve", "paper")
 COMMON = 0.1  # share of a relation's facts, where nobody says another
@@ -106,7 +107,7 @@ def require_factor(factor: float) -> None:
 
 def require_other_object(fact: str, old_object: str, new_object: str) -> None:
     """EditError if the new object is the one that the fact has; `fact`: how to call it."""
-    if new_object.strip().casefold() == old_object.casefold():
+    if as_name(new_object) == as_name(old_object):
         raise EditError(
             f"'{new_object.strip()}' is the object of {fact} already: name another",
             parameters=["to"],

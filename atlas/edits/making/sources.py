@@ -107,7 +107,10 @@ def prompts_to_keep(
             JOIN facts AS f USING (fact_id)
             WHERE m.run_id = $run_id
               AND m.answer_rank = 1
-              AND NOT (f.relation_id = $relation_id AND lower(f.subject) = lower($subject))
+              AND NOT (
+                  f.relation_id = $relation_id
+                  AND lower(nfc_normalize(f.subject)) = lower(nfc_normalize($subject))
+              )
         ),
         touched AS (
             SELECT a.prompt_id, sum(abs(a.score)) AS score
