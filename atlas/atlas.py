@@ -58,6 +58,7 @@ from atlas.meaning.report import NeuronMeaning, neuron_meaning, remember_associa
 from atlas.meaning.stored import turned
 from atlas.progress import Loading, Progress, Reporter, Working
 from atlas.queries.diff import SelectionDiff, selection_diff
+from atlas.queries.fact_tokens import FactTokensReport
 from atlas.queries.facts import (
     FactReport,
     FactsReport,
@@ -173,6 +174,31 @@ class Atlas(AtlasFile):
         """A fact's knowledge neurons in each of its prompts, with their scores."""
         with self._opened(selection, run) as (connection, chosen):
             return prompt_scores_report(connection, chosen, name).of(chosen)
+
+    def fact_tokens(
+        self,
+        name: str,
+        *,
+        lm: ModelOrName = None,
+        limit: int | None = None,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> FactTokensReport:
+        """The tokens with which the run's model is asked about a fact; nothing is measured."""
+        with self._opened(selection, run) as (connection, chosen):
+            named = one_fact(connection, name)
+            (report,) = fact_reports(connection, chosen, named.fact_id, limit)
+            wanted = selection_model(connection, chosen.selection_id)
+        if not report.prompts:
+            return FactTokensReport(named, ()).of(chosen)
+        from atlas.models.asked import asked_tokens
+
+        with reporting(progress) as tell:
+            model = self._model(lm, wanted, device, tell)
+            asked = (asked_tokens(model, prompt.text, named.object) for prompt in report.prompts)
+            return FactTokensReport(named, tuple(asked)).of(chosen)
 
     def facts_with_object(
         self, name: str, *, selection: str | None = None, run: str | None = None

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import click
 
+from atlas.datasets.askable import Askable
 from atlas.datasets.counts import DatasetCounts, dataset_report
 from atlas.datasets.rows import Problem
 
+from .asked import ACROSS, draw_asked
 from .groups import SuggestingGroup
-from .render import Format, counted, emit, emit_json, format_option, note
+from .render import Format, counted, emit, emit_json, format_option, note, quiet
+from .tables import draw_line
 
 
 @click.group(
@@ -26,17 +29,23 @@ def data() -> None:
 Examples:
   atlas data check facts.jsonl
   atlas data check facts.csv --format json
+  atlas data check facts.jsonl --model ./SmolLM2.gguf
   atlas data check pararel/"""
 )
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    metavar="PATH",
+    help="Say which prompts this model can be asked, and with which tokens.",
+)
 @format_option
 @click.pass_context
-def check(ctx: click.Context, path: Path, format_: Format) -> None:
+def check(ctx: click.Context, path: Path, model: str | None, format_: Format) -> None:
     """Report what is wrong with a dataset, by file and line, or count what is in it.
 
-    FILE is a .jsonl or .csv file of facts and templates, a relation file (P36.json), the paper's
-    data_all_allbags.json, or a directory: of such files, or ParaRel's. Exits with 1 if there are
-    problems.
+    FILE is a .jsonl, .csv or .tsv file of facts and templates, a relation file (P36.json), the
+    paper's data_all_allbags.json, PopQA's file, or a directory: of such files, ParaRel's or LAMA's.
+    Exits with 1 if there are problems.
 
     \b
     A .jsonl file has one object per line:
@@ -46,17 +55,34 @@ def check(ctx: click.Context, path: Path, format_: Format) -> None:
     label and template; without a template column, templates.csv beside it
     has them: relation,template,label.
     """
-    found = dataset_report(path)
+    found = dataset_report(path, model, progress=not quiet())
     if format_ == "json":
         emit_json(found)
     elif found.problems:
         emit(found.problems, format_, kind=Problem)
     elif found.counts:
         emit([found.counts], format_, kind=DatasetCounts)
+        if found.asked and format_ == "table":
+            draw_line()
+            draw_asked(found.asked.examples)
     if found.problems:
         note(f"{path}: {counted(len(found.problems), 'problem')}.")
         ctx.exit(1)
     if found.without_templates:
         left_out = ", ".join(found.without_templates)
         note(f"Left out, because they have facts but no template: {left_out}.")
+    if found.asked:
+        _note_asked(found.asked)
     note(f"{path}: no problems.")
+
+
+def _note_asked(asked: Askable) -> None:
+    """How many prompts the model can be asked, and why not the others."""
+    note(
+        f"{asked.model} ({asked.objective}) can be asked {asked.askable:,} of "
+        f"{counted(asked.prompts, 'prompt')}."
+    )
+    for skipped in asked.skipped:
+        note(f"  {skipped.prompts:,} not: {skipped.reason}, as in {skipped.text!r}.")
+    if asked.across:
+        note(f"  {counted(asked.across, 'prompt')} with an answer that {ACROSS}.")

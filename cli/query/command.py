@@ -22,6 +22,7 @@ from .object import ask_object
 from .relation import ask_relation
 from .scope import Scope
 from .shared import ask_shared
+from .tokens import ask_tokens
 
 
 @click.command(
@@ -94,6 +95,11 @@ neurons unless --show says otherwise."""
     help="With --fact: what suppressing each neuron, each pair and all does.",
 )
 @click.option(
+    "--tokens",
+    is_flag=True,
+    help="With --fact: the tokens with which the model is asked.",
+)
+@click.option(
     "--show",
     type=click.Choice(["neurons", "prompts", "layers"]),
     help="Only this part: prompts or neurons of a fact, neurons or layers of a relation.",
@@ -123,6 +129,7 @@ def query(
     facts: int,
     meaning: bool,
     interactions: bool,
+    tokens: bool,
     show: str | None,
     selection: str | None,
     run: str | None,
@@ -144,6 +151,7 @@ def query(
         (measure, interference, "--measure goes with --interference"),
         (meaning, neuron, "--meaning goes with --neuron"),
         (interactions, fact, "--interactions goes with --fact"),
+        (tokens, fact, "--tokens goes with --fact"),
     ):
         if flag and asked is None:
             raise click.UsageError(f"{option}.")
@@ -160,6 +168,8 @@ def query(
         _only(show, ("neurons", "prompts"), "--fact")
         if interactions:
             ask_interactions(scope, fact, model, device)
+        elif tokens:
+            ask_tokens(scope, fact, model, device)
         elif by == "prompt":
             ask_by_prompt(scope, fact)
         else:

@@ -87,6 +87,7 @@ COMMANDS = (
     "query --neuron 1:0",
     "query --fact P36-0",
     "query --fact P36-0 --by prompt",
+    "query --fact P36-0 --tokens --model {model}",
     "query --object Dublin",
     "query --relation P36",
     "diff paper paper",
