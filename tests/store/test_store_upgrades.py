@@ -70,7 +70,8 @@ def schema(path: Path) -> list[tuple[object, ...]]:
             ).fetchall()
             + connection.execute(
                 """
-            SELECT view_name, translate(sql, '()', '')  -- files of an older format have more of them
+            -- files of an older format have more parentheses
+            SELECT view_name, translate(sql, '()', '')
             FROM duckdb_views()
             WHERE NOT internal
             ORDER BY view_name
