@@ -3,14 +3,16 @@
 Names are loaded on first use, so that `import atlas` imports neither torch nor duckdb.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from atlas.threads import let_threads_sleep
 
 if TYPE_CHECKING:
     from atlas.answers import Answer
     from atlas.atlas import Atlas, open_atlas
     from atlas.atlas import open_atlas as open
+    from atlas.data_check import check_data
     from atlas.datasets import embedded_dataset, read_dataset
     from atlas.edits.applying import applied
     from atlas.edits.delta_files import read_delta, write_delta
@@ -62,6 +64,7 @@ __all__ = [
     "__version__",
     "applied",
     "attribute",
+    "check_data",
     "check_model",
     "embedded_dataset",
     "export_model",
@@ -102,6 +105,7 @@ _HOME = {
     "Thresholds": "selection.thresholds",
     "applied": "edits.applying",
     "attribute": "engine.attribution",
+    "check_data": "data_check",
     "check_model": "model_check",
     "embedded_dataset": "datasets",
     "export_model": "edits.model_export",
@@ -118,11 +122,7 @@ _HOME = {
     "scaled": "engine.interventions",
     "write_delta": "edits.delta_files",
 }
-# Idle OpenMP threads spin before they sleep. Where another program wants the core, as on most
-# laptops, the default slows work tenfold; torch reads this when it is imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("KMP_BLOCKTIME", "0")  # of the OpenMP in MKL and of macOS
+let_threads_sleep()
 
 _CALLED = {"open": "open_atlas"}  # what a public name is called where it is defined
 

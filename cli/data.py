@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from atlas.data_check import check_data
 from atlas.datasets.askable import Askable
-from atlas.datasets.counts import DatasetCounts, dataset_report
+from atlas.datasets.counts import DatasetCounts
 from atlas.datasets.rows import Problem
 
 from .asked import ACROSS, draw_asked
@@ -55,7 +56,7 @@ def check(ctx: click.Context, path: Path, model: str | None, format_: Format) ->
     label and template; without a template column, templates.csv beside it
     has them: relation,template,label.
     """
-    found = dataset_report(path, model, progress=not quiet())
+    found = check_data(path, model, progress=not quiet())
     if format_ == "json":
         emit_json(found)
     elif found.problems:

@@ -18,7 +18,7 @@ _SHOWN = 20
     epilog="""\b
 Examples:
   atlas diff paper strict
-  atlas diff 59743173e49b 304a0bed02ec --limit 5 --format json
+  atlas diff df65c4eee138 e913353cff93 --limit 5 --format json
 
 A and B are selections, by name or id, or runs by id (of which the selection
 that was the default last is taken). Facts that are measured in both are

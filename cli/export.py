@@ -15,7 +15,7 @@ from .render import Format, db_option, emit, emit_json, format_option, note
     cls=SuggestingGroup,
     epilog="""\b
 Example:
-  atlas export run 59743173e49b --to run-parquet""",
+  atlas export run df65c4eee138 --to run-parquet""",
 )
 def export() -> None:
     """Write parts of an atlas as files that other tools read."""
@@ -24,8 +24,8 @@ def export() -> None:
 @export.command(
     epilog="""\b
 Examples:
-  atlas export run 59743173e49b --to run-parquet
-  atlas export run 5974 --to run-parquet --force --format json"""
+  atlas export run df65c4eee138 --to run-parquet
+  atlas export run df65 --to run-parquet --force --format json"""
 )
 @click.argument("run", metavar="RUN")
 @click.option(

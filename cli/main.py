@@ -15,7 +15,7 @@ import click
 from atlas.errors import AtlasError, GuessedArchitecture, UnknownIdentity
 
 from .errors import error_line
-from .groups import SuggestingGroup
+from .groups import SuggestingGroup, with_quiet
 
 
 class Subcommand(NamedTuple):
@@ -70,7 +70,7 @@ class AtlasGroup(SuggestingGroup):
         module, attribute = SUBCOMMANDS[cmd_name].target.split(":")
         command = getattr(importlib.import_module(f".{module}", __package__), attribute)
         assert isinstance(command, click.Command)
-        return command
+        return with_quiet(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

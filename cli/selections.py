@@ -63,7 +63,7 @@ _run_option = click.option("--run", metavar="ID", help="The run that the selecti
     epilog="""\b
 Examples:
   atlas selections use paper
-  atlas selections use 304a0b"""
+  atlas selections use e91335"""
 )
 @click.argument("name", metavar="NAME")
 @_run_option

@@ -14,6 +14,7 @@ import pytest
 
 # Workers that test side by side share the cores; torch reads this when it is imported.
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))
 
 pytest_plugins = ["synthetic_fixtures"]

@@ -12,7 +12,7 @@ FLOORS = (
     ("cli",),
     ("atlas",),  # the public names
     ("atlas.atlas",),
-    ("atlas.jobs", "atlas.model_check"),
+    ("atlas.jobs", "atlas.model_check", "atlas.data_check"),
     ("atlas.side_effects", "atlas.export"),
     ("atlas.edits",),
     ("atlas.interference", "atlas.interactions", "atlas.meaning"),
@@ -26,7 +26,7 @@ FLOORS = (
     ("atlas.progress_bars",),
     ("atlas.facts", "atlas.scripts", "atlas.answers", "atlas.progress"),
     ("atlas.statistics", "atlas.durability"),
-    ("atlas.errors", "atlas.paths"),
+    ("atlas.errors", "atlas.paths", "atlas.threads"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HOOKS = "atlas/models/hooks.py"

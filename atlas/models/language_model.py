@@ -18,6 +18,7 @@ from atlas.models.hooks import after_forward
 from atlas.models.identity import ModelIdentity
 from atlas.models.positions import longest_input
 from atlas.prompts import Prompt, Target, UnusablePrompt, cloze, encode
+from atlas.threads import nobody_to_wait_for
 
 Objective = Literal["masked", "causal"]
 
@@ -185,7 +186,9 @@ class LanguageModel:
     def frozen(self) -> Iterator[None]:
         """Eval mode and frozen parameters within the context, also if a user trained in between.
 
-        Every module and parameter has its own flag again after it, also after an exception.
+        What asks the model does it here, so this is where torch's threads are kept from spinning
+        (`atlas.threads`). Every module and parameter has its own flag again after it, also after an
+        exception.
         """
         training = [module for module in self.model.modules() if module.training]
         trainable = [weight for weight in self.model.parameters() if weight.requires_grad]
@@ -194,7 +197,8 @@ class LanguageModel:
                 module.training = False
             for weight in trainable:
                 weight.requires_grad_(False)
-            yield
+            with nobody_to_wait_for():
+                yield
         finally:
             for module in training:
                 module.training = True

@@ -146,7 +146,7 @@ def known_as(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) 
 
 
 def labelled(selection: ChosenSelection) -> str:
-    """The selection in a line of text: `paper (304a0bed02ec)`."""
+    """The selection in a line of text: `paper (e913353cff93)`."""
     return f"{selection.name} ({selection.selection_id})"
 
 
