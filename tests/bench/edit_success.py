@@ -129,9 +129,9 @@ def main() -> None:
 
 
 def _cases(lm: LanguageModel, atlas: Atlas, options: argparse.Namespace) -> list[Case]:
-    with atlas.reading() as con:
-        selection = choose_selection(con)
-        rows = con.execute(
+    with atlas.reading() as connection:
+        selection = choose_selection(connection)
+        rows = connection.execute(
             """
             SELECT f.relation_id, f.fact_id
             FROM facts AS f
@@ -172,8 +172,8 @@ def _nth(cases: list[Case], number: int) -> list[Case]:
 
 def _another_object(lm: LanguageModel, atlas: Atlas, basis: EditBasis) -> str | None:
     """Another object of the relation that the model can be asked for; depends on the fact alone."""
-    with atlas.reading() as con:
-        objects = sources.objects_of(con, basis.fact.relation_id)
+    with atlas.reading() as connection:
+        objects = sources.objects_of(connection, basis.fact.relation_id)
     objects = [o for o in objects if o.casefold() != basis.fact.object.casefold()]
     random.Random(basis.fact.fact_id).shuffle(objects)
     for new in objects:
@@ -186,10 +186,12 @@ def _another_object(lm: LanguageModel, atlas: Atlas, basis: EditBasis) -> str | 
 
 
 def _sample(lm: LanguageModel, atlas: Atlas, count: int) -> Sample:
-    with atlas.reading() as con:
-        run_id = choose_selection(con).run_id
-        facts = con.execute("SELECT fact_id, relation_id FROM facts ORDER BY fact_id").fetchall()
-        prompts = sources.measured_prompts(con, run_id, [fact for fact, _ in facts])
+    with atlas.reading() as connection:
+        run_id = choose_selection(connection).run_id
+        facts = connection.execute(
+            "SELECT fact_id, relation_id FROM facts ORDER BY fact_id"
+        ).fetchall()
+        prompts = sources.measured_prompts(connection, run_id, [fact for fact, _ in facts])
     relation_of = dict(facts)
     prompts = random.Random(0).sample(prompts, min(count, len(prompts)))
     relations = [relation_of[prompt.fact_id] for prompt in prompts]
@@ -300,12 +302,16 @@ def _table(done: dict[str, Figures]) -> Table:
 def _erasures(lm: LanguageModel, atlas: Atlas, count: int) -> Table:
     """Perplexity of a relation's and of other relations' prompts with its neurons zeroed."""
     table = Table("erased relation", "own perplexity", "others' perplexity", "own right", "others'")
-    with atlas.reading() as con:
-        selection = choose_selection(con)
-        facts = con.execute("SELECT fact_id, relation_id FROM facts ORDER BY fact_id").fetchall()
-        prompts = sources.measured_prompts(con, selection.run_id, [fact for fact, _ in facts])
+    with atlas.reading() as connection:
+        selection = choose_selection(connection)
+        facts = connection.execute(
+            "SELECT fact_id, relation_id FROM facts ORDER BY fact_id"
+        ).fetchall()
+        prompts = sources.measured_prompts(
+            connection, selection.run_id, [fact for fact, _ in facts]
+        )
         chosen = {
-            relation: edit_neurons.most_frequent(con, selection.selection_id, relation, 20)
+            relation: edit_neurons.most_frequent(connection, selection.selection_id, relation, 20)
             for relation in ERASED
         }
     relation_of = dict(facts)

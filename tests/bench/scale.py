@@ -80,17 +80,17 @@ def build(path: Path, facts: int) -> None:
         atlas_version="0",
         settings={"seed": SEED},
     )
-    with atlas.writing() as con:
-        records.record_model(con, MODEL)
-        records.record_run(con, run)
-        con.execute(
+    with atlas.writing() as connection:
+        records.record_model(connection, MODEL)
+        records.record_run(connection, run)
+        connection.execute(
             f"""
             INSERT INTO relations
             SELECT 'P' || range, 'relation ' || range
             FROM range({RELATIONS})
             """
         )
-        con.execute(
+        connection.execute(
             f"""
             INSERT INTO templates
             SELECT 'P' || r.range || '-' || t.range, 'P' || r.range,
@@ -101,8 +101,8 @@ def build(path: Path, facts: int) -> None:
     selecting = 0.0
     for relation in range(RELATIONS):
         selecting += _fill(atlas, run.run_id, relation, facts // RELATIONS)
-    with atlas.writing() as con:
-        records.finish_run(con, run.run_id, "finished")
+    with atlas.writing() as connection:
+        records.finish_run(connection, run.run_id, "finished")
     unfinished.rename(path)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
@@ -114,18 +114,18 @@ def build(path: Path, facts: int) -> None:
 
 def _fill(atlas: Atlas, run_id: str, relation: int, facts: int) -> float:
     """Facts, prompts, scores and selection of one relation; the seconds that selecting took."""
-    with atlas.writing() as con:
-        con.execute("SET memory_limit = '4GB'")
-        _insert(con, run_id, relation, facts)
+    with atlas.writing() as connection:
+        connection.execute("SET memory_limit = '4GB'")
+        _insert(connection, run_id, relation, facts)
     started = time.monotonic()
-    with atlas.writing() as con:
-        con.execute("SET memory_limit = '4GB'")
-        select(con, run_id, THRESHOLDS, [f"P{relation}"])
+    with atlas.writing() as connection:
+        connection.execute("SET memory_limit = '4GB'")
+        select(connection, run_id, THRESHOLDS, [f"P{relation}"])
     return time.monotonic() - started
 
 
-def _insert(con: duckdb.DuckDBPyConnection, run_id: str, relation: int, facts: int) -> None:
-    con.execute(
+def _insert(connection: duckdb.DuckDBPyConnection, run_id: str, relation: int, facts: int) -> None:
+    connection.execute(
         f"""
         CREATE TEMPORARY TABLE made AS
         SELECT range AS number,
@@ -212,17 +212,17 @@ def _insert(con: duckdb.DuckDBPyConnection, run_id: str, relation: int, facts: i
 
 def ask(path: Path, facts: int, repeats: int, limit: float) -> list[str]:
     """Print what each question takes (median and worst of the repeats); returns those too slow."""
-    with open_atlas(path).reading() as con:
-        rows = con.execute(
+    with open_atlas(path).reading() as connection:
+        rows = connection.execute(
             """
             SELECT layer, neuron
             FROM neuron_degrees
             ORDER BY facts DESC, layer, neuron
             """
         ).fetchall()
-        neurons = con.execute("SELECT count(*) FROM knowledge_neurons").fetchall()[0][0]
-        scores = con.execute("SELECT count(*) FROM attributions").fetchall()[0][0]
-        some = con.execute(
+        neurons = connection.execute("SELECT count(*) FROM knowledge_neurons").fetchall()[0][0]
+        scores = connection.execute("SELECT count(*) FROM attributions").fetchall()[0][0]
+        some = connection.execute(
             """
             SELECT fact_id
             FROM facts

@@ -31,14 +31,14 @@ def _foreign(place: Place, _: Synthetic) -> None:
 
 
 def _other(place: Place, _: Synthetic) -> None:
-    with duckdb.connect(str(place.db)) as con:
-        con.execute("CREATE TABLE recipes (name VARCHAR)")
+    with duckdb.connect(str(place.db)) as connection:
+        connection.execute("CREATE TABLE recipes (name VARCHAR)")
 
 
 def _newer(place: Place, asked: Synthetic) -> None:
     shutil.copy(asked.atlas.path, place.db)
-    with duckdb.connect(str(place.db)) as con:
-        con.execute("UPDATE alembic_version SET version_num = '9999'")
+    with duckdb.connect(str(place.db)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
 
 
 def _truncated(place: Place, asked: Synthetic) -> None:

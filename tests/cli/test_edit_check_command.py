@@ -38,8 +38,8 @@ def test_check_measures_its_scope_and_reports_what_the_atlas_now_holds(edited: E
     result = _check(edited, "--format", "json")
     assert result.exit_code == 0, result.output
     (found,) = rows_of(result.stdout)
-    with edited.atlas.reading() as con:
-        report = side_effect_report(con, checked_by(con, 1))
+    with edited.atlas.reading() as connection:
+        report = side_effect_report(connection, checked_by(connection, 1))
     assert found["report"]["prompts"] == report.prompts > 6
     assert (found["scope"], found["widened_because"]) == ("neighbours", None)
     assert [g["group"] for g in found["report"]["groups"]] == [g.group for g in report.groups]
@@ -258,8 +258,8 @@ def test_a_model_that_is_not_where_it_was_is_asked_for(
     edited: Edited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with edited.atlas.writing() as con:
-        con.execute("UPDATE models SET path = '/nowhere/bert'")
+    with edited.atlas.writing() as connection:
+        connection.execute("UPDATE models SET path = '/nowhere/bert'")
     result = run("edit", "check", "1", on=edited)
     assert result.stderr == (
         "Error: the atlas's model 'bert' is not in this directory, nor where it was, "

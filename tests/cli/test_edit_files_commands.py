@@ -109,14 +109,16 @@ def test_an_edit_of_a_model_that_the_atlas_does_not_hold_is_not_imported(
     assert run("edit", "export", "1", "--delta", str(file), on=edited).exit_code == 0
     other = edited.copied(tmp_path / "other.duckdb")
     run("edit", "delete", "1", "2", on=other)
-    with other.atlas.writing() as con:
-        con.execute("UPDATE models SET model_id = 'another'")
+    with other.atlas.writing() as connection:
+        connection.execute("UPDATE models SET model_id = 'another'")
     result = run("edit", "import", str(file), on=other)
     assert (result.stdout, result.exit_code) == ("", 1)
     assert "(another): import it into an atlas of its model" in result.stderr
     assert result.stderr.count("\n") == 1
-    with other.atlas.reading() as con:
-        assert con.execute("SELECT count(*) FROM edits WHERE state <> 'deleted'").fetchone() == (0,)
+    with other.atlas.reading() as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM edits WHERE state <> 'deleted'"
+        ).fetchone() == (0,)
 
 
 def test_importing_again_changes_nothing(edited: Edited, tmp_path: Path) -> None:

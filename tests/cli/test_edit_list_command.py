@@ -59,9 +59,9 @@ def edited(own: Synthetic) -> Synthetic:
         SideEffect(_prompt(own, 0, "P36-1"), 0.5, 0.8, 0.4, 1, 2, "Town 1", "Town 5"),
         SideEffect(_prompt(own, 1, "P36-1"), 0.5, 0.1, 0.2, 2, 1, "Town 3", "Town 1"),
     ]
-    with own.atlas.writing() as con:
-        record_edit(con, _edit(own), outcomes)
-        record_side_effects(con, 1, effects)
+    with own.atlas.writing() as connection:
+        record_edit(connection, _edit(own), outcomes)
+        record_side_effects(connection, 1, effects)
         second = _edit(
             own,
             kind="suppress",
@@ -71,7 +71,7 @@ def edited(own: Synthetic) -> Synthetic:
             deltas=np.array([[0.0, -2.0], [1.0, 0.0]]),
             settings={"common": 0.2, "factor": 0},
         )
-        record_edit(con, second)
+        record_edit(connection, second)
     return own
 
 
@@ -112,10 +112,10 @@ def test_list_has_one_row_an_edit_with_its_outcome_and_side_effects(
 def test_an_edit_that_was_checked_on_its_own_prompts_alone_broke_nobody_we_know_of(
     own: Synthetic,
 ) -> None:
-    with own.atlas.writing() as con:
-        record_edit(con, _edit(own), [outcome(_prompt(own, 0))])
+    with own.atlas.writing() as connection:
+        record_edit(connection, _edit(own), [outcome(_prompt(own, 0))])
         effect = SideEffect(_prompt(own, 0), 0.5, 0.8, 0.4, 1, 2, "Town 0", "Town 5")
-        record_side_effects(con, 1, [effect])
+        record_side_effects(connection, 1, [effect])
     (found,) = _list(own)
     assert (found["checked_prompts"], found["other_prompts"]) == (1, None)
     assert (found["right_to_wrong"], found["mean_delta_log_p"]) == (None, None)
@@ -264,8 +264,8 @@ def test_a_deleted_edit_is_gone_with_its_deltas_and_its_number(edited: Synthetic
     assert [edit["edit_id"] for edit in _list(edited)] == ["1"]
     assert run("edit", "show", "2", on=edited).exit_code == 1
     assert rows(edited.atlas.path, "SELECT count(*) FROM edit_deltas WHERE edit_id = 2") == [(0,)]
-    with edited.atlas.writing() as con:
-        assert record_edit(con, _edit(edited, kind="erase", new_object=None)) == 3
+    with edited.atlas.writing() as connection:
+        assert record_edit(connection, _edit(edited, kind="erase", new_object=None)) == 3
 
 
 @pytest.mark.parametrize("command", ["show", "revert", "delete", "check", "apply", "live"])

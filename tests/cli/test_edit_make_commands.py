@@ -377,8 +377,10 @@ def test_an_edit_that_changes_hardly_anything_says_so_first(edited: Edited) -> N
     strong = edited.atlas.edit_update("Ireland:P36", "Lima", common=1.0, lm=edited.lm)
     assert strong.hardly_changed is None
     edited.atlas.edit_delete(1)
-    with edited.atlas.writing() as con:  # the strongest neurons are those that do least
-        con.execute("UPDATE attributions SET score = 1e-6 / (1e-6 + abs(score) + abs(activation))")
+    with edited.atlas.writing() as connection:  # the strongest neurons are those that do least
+        connection.execute(
+            "UPDATE attributions SET score = 1e-6 / (1e-6 + abs(score) + abs(activation))"
+        )
     weak = ("suppress", "Ireland:P36", "--neurons", "1", "--factor", "1.0001")
     result = _edit(edited, *weak)
     lines = result.stdout.splitlines()
@@ -393,8 +395,8 @@ def test_an_edit_that_changes_hardly_anything_says_so_first(edited: Edited) -> N
 
 
 def test_an_update_says_what_became_of_the_prompts_it_was_told_to_keep(edited: Edited) -> None:
-    with edited.atlas.writing() as con:  # that the tiny model answered everything right
-        con.execute("UPDATE prompt_results SET answer_rank = 1")
+    with edited.atlas.writing() as connection:  # that the tiny model answered everything right
+        connection.execute("UPDATE prompt_results SET answer_rank = 1")
     result = _edit(edited, *UPDATE)
     report = edited.atlas.edit(1)
     (edit,) = edited.atlas.edits(1)
@@ -442,8 +444,8 @@ def test_every_edit_says_its_run_model_and_selection(edited: Edited) -> None:
         )
         assert answer["selection"]["selection_id"] == edit.selection_id
     assert edited.atlas.edit_diff(1, 1).selection is not None
-    with edited.atlas.writing() as con:  # an edit outlives its selection
-        con.execute("UPDATE edits SET selection_id = 'gone'")
+    with edited.atlas.writing() as connection:  # an edit outlives its selection
+        connection.execute("UPDATE edits SET selection_id = 'gone'")
     assert edited.atlas.edit(1).selection is None
 
 
@@ -490,8 +492,8 @@ def test_a_fact_without_knowledge_neurons_is_refused_with_the_ways_out(edited: E
 def test_where_all_neurons_are_common_the_strongest_are_edited_and_that_is_said(
     edited: Edited,
 ) -> None:
-    with edited.atlas.writing() as con:  # every neuron serves France and Italy, too
-        con.execute(
+    with edited.atlas.writing() as connection:  # every neuron serves France and Italy, too
+        connection.execute(
             """
             INSERT INTO knowledge_neurons
             SELECT s.selection_id, f.fact_id, l.layer, n.neuron, 1, 1

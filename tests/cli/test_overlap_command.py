@@ -66,9 +66,9 @@ def test_groups_of_one_fact_are_counted_but_not_drawn(asked: Synthetic, by: str)
 
 
 def test_an_empty_selection_is_a_note(own: Synthetic) -> None:
-    with own.atlas.writing() as con:
+    with own.atlas.writing() as connection:
         for table in ("knowledge_neurons", "selection_relations", "relation_overlaps"):
-            con.execute(f"DELETE FROM {table}")
+            connection.execute(f"DELETE FROM {table}")
     for by in ("relation", "object"):
         result = run("overlap", "--by", by, on=own)
         assert result.stderr == f"Selection paper ({own.selection_id}) has no fact yet.\n"

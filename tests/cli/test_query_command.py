@@ -171,8 +171,8 @@ def test_a_fact_as_csv_is_its_neurons_or_its_prompts(asked: Synthetic) -> None:
 
 
 def test_all_facts_of_a_subject_are_shown_one_after_the_other(own: Synthetic) -> None:
-    with own.atlas.writing() as con:
-        con.execute("UPDATE facts SET subject = 'Ireland' WHERE fact_id LIKE '%-0'")
+    with own.atlas.writing() as connection:
+        connection.execute("UPDATE facts SET subject = 'Ireland' WHERE fact_id LIKE '%-0'")
     text = run("query", "--fact", "Ireland", on=own).stdout
     assert [line for line in text.splitlines() if line.startswith("Ireland")] == [
         "Ireland · capital (P36) · Town 0 · P36-0",
@@ -250,8 +250,8 @@ def test_an_earlier_selection_can_be_asked(own: Synthetic) -> None:
 
 
 def test_a_run_that_goes_on_is_said_to_be_unfinished(own: Synthetic) -> None:
-    with own.atlas.writing() as con:
-        con.execute("UPDATE runs SET status = 'running'")
+    with own.atlas.writing() as connection:
+        connection.execute("UPDATE runs SET status = 'running'")
     result = run("query", "--neuron", "0:0", on=own)
     assert result.stderr == (
         f"Run {own.run_id} has not finished; this is what it has measured so far.\n"

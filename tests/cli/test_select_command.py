@@ -90,9 +90,9 @@ def test_thresholds_out_of_range_are_one_line_and_change_nothing(
 
 
 def test_a_run_without_measured_prompts_is_noted(own: Synthetic) -> None:
-    with own.atlas.writing() as con:
-        con.execute("DELETE FROM prompt_results")
-        con.execute("DELETE FROM selection_relations")
+    with own.atlas.writing() as connection:
+        connection.execute("DELETE FROM prompt_results")
+        connection.execute("DELETE FROM selection_relations")
     result = run("select", on=own)
     assert result.stderr == f"Run {own.run_id} has no measured prompt yet.\n"
     assert result.exit_code == 0

@@ -72,8 +72,8 @@ def test_interference_is_predicted_for_others_and_told_for_the_fact_itself(
 def test_an_ambiguous_fact_is_one_line_that_lists_its_relations(
     own: Synthetic, question: str
 ) -> None:
-    with own.atlas.writing() as con:
-        con.execute("UPDATE facts SET subject = 'Ireland' WHERE fact_id LIKE '%-0'")
+    with own.atlas.writing() as connection:
+        connection.execute("UPDATE facts SET subject = 'Ireland' WHERE fact_id LIKE '%-0'")
     result = run("query", question, "Ireland", on=own)
     assert result.stderr == (
         "Error: 'Ireland' names 2 facts, in P36 (capital), P37 (official language): "
@@ -83,8 +83,8 @@ def test_an_ambiguous_fact_is_one_line_that_lists_its_relations(
 
 
 def test_a_fact_without_knowledge_neurons_is_an_empty_answer_with_a_note(own: Synthetic) -> None:
-    with own.atlas.writing() as con:
-        con.execute("DELETE FROM knowledge_neurons WHERE fact_id = 'P36-0'")
+    with own.atlas.writing() as connection:
+        connection.execute("DELETE FROM knowledge_neurons WHERE fact_id = 'P36-0'")
     note = f"no knowledge neuron in selection paper ({own.selection_id}).\n"
     for question in ("--neighbours", "--interference"):
         result = run("query", question, "P36-0", on=own)
@@ -96,10 +96,10 @@ def test_a_fact_without_knowledge_neurons_is_an_empty_answer_with_a_note(own: Sy
 
 
 def test_a_run_without_scores_shares_neurons_but_predicts_nothing(own: Synthetic) -> None:
-    with own.atlas.writing() as con:
-        con.execute("DELETE FROM attributions")
-        con.execute("DELETE FROM fact_masses")
-        con.execute("UPDATE knowledge_neurons SET mean_score = NULL, prompt_share = NULL")
+    with own.atlas.writing() as connection:
+        connection.execute("DELETE FROM attributions")
+        connection.execute("DELETE FROM fact_masses")
+        connection.execute("UPDATE knowledge_neurons SET mean_score = NULL, prompt_share = NULL")
     shared = run("query", "--shared", "Land 0", "Land 1", on=own)
     assert "neuron  facts  relations\n" in shared.stdout  # and no column of scores
     assert run("query", "--neighbours", "Land 0", on=own).stdout.startswith("11 facts share")

@@ -110,8 +110,8 @@ def test_a_reader_that_stops_reading_is_no_error(asked: Synthetic, format_: str)
 
 def test_the_dictionary_describes_every_view_and_table_and_column(asked: Synthetic) -> None:
     tables = rows_of(run("sql", "--explain-views", "--format", "json", on=asked).stdout)
-    with asked.atlas.reading() as con:
-        schema = con.execute(
+    with asked.atlas.reading() as connection:
+        schema = connection.execute(
             """
             SELECT table_name, column_name
             FROM duckdb_columns()

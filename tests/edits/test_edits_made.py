@@ -62,8 +62,8 @@ def test_an_update_is_stored_with_what_it_came_to(lm: LanguageModel, atlas: Atla
     assert found.digest == made.edit.digest
     assert (found.kind, found.method) == ("update", "paper")
     assert (found.subject, found.old_object, found.new_object) == ("Ireland", "Dublin", "Paris")
-    with atlas.reading() as con:
-        outcomes = edit_outcomes(con, 1)
+    with atlas.reading() as connection:
+        outcomes = edit_outcomes(connection, 1)
     assert set(outcomes) == set(made.outcomes)
     assert [outcome.held_out for outcome in outcomes] == [False] * 5 + [True]
     texts = dict(rows(atlas.path, "SELECT prompt_id, text FROM prompts"))
@@ -145,9 +145,9 @@ def test_of_a_fact_without_a_neuron_of_its_own_the_strongest_are_edited(
     lm: LanguageModel, atlas: Atlas
 ) -> None:
     everything = set(read_basis(lm, atlas, FACT, ALL_ALLOWED).neurons)
-    with atlas.writing() as con:  # another fact that has them all
-        con.execute("DELETE FROM knowledge_neurons WHERE fact_id = 'P36-1'")
-        con.executemany(
+    with atlas.writing() as connection:  # another fact that has them all
+        connection.execute("DELETE FROM knowledge_neurons WHERE fact_id = 'P36-1'")
+        connection.executemany(
             """
             INSERT INTO knowledge_neurons
             SELECT selection_id, 'P36-1', ?, ?, 1, 1
@@ -163,8 +163,8 @@ def test_of_a_fact_without_a_neuron_of_its_own_the_strongest_are_edited(
 
 
 def test_a_fact_without_knowledge_neurons_says_what_to_do(lm: LanguageModel, atlas: Atlas) -> None:
-    with atlas.writing() as con:
-        con.execute("UPDATE prompt_results SET max_score = 100 * max_score")
+    with atlas.writing() as connection:
+        connection.execute("UPDATE prompt_results SET max_score = 100 * max_score")
     with pytest.raises(EditError, match=r"no knowledge neurons .*another selection.*say 20") as e:
         read_basis(lm, atlas, FACT, EditSettings())
     assert e.value.parameters == ("selection", "neurons")

@@ -32,14 +32,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
 
 
 @pytest.fixture
-def con(made: Synthetic) -> Iterator[duckdb.DuckDBPyConnection]:
+def connection(made: Synthetic) -> Iterator[duckdb.DuckDBPyConnection]:
     with made.atlas.reading() as connection:
         yield connection
 
 
 @pytest.fixture
-def selection(con: duckdb.DuckDBPyConnection) -> ChosenSelection:
-    return choose_selection(con)
+def selection(connection: duckdb.DuckDBPyConnection) -> ChosenSelection:
+    return choose_selection(connection)
 
 
 def written(file: Path) -> list[dict[str, str]]:
@@ -59,15 +59,15 @@ def as_written(rows: list[object]) -> list[dict[str, str]]:
 
 
 def test_the_data_beside_a_figure_are_what_sql_answers(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
     answers: dict[str, list[object]] = {
-        "layers": [*layer_uses(con, selection)],
-        "overlap": [*overlap_cells(con, selection)],
-        "hubs": [*hub_points(con, selection)],
+        "layers": [*layer_uses(connection, selection)],
+        "overlap": [*overlap_cells(connection, selection)],
+        "hubs": [*hub_points(connection, selection)],
     }
     for what, rows in answers.items():
-        plot(con, selection, what, tmp_path / "figure.svg")
+        plot(connection, selection, what, tmp_path / "figure.svg")
         found = [
             {name: value.lower() for name, value in list(row.items())[5:]}
             for row in written(tmp_path / "figure.csv")
@@ -76,10 +76,10 @@ def test_the_data_beside_a_figure_are_what_sql_answers(
 
 
 def test_layers_and_hubs_are_what_the_synthetic_atlas_was_made_of(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection
 ) -> None:
     # 18 facts, each with the hub and its relation's neuron in the last layer, its own in the first
-    uses = layer_uses(con, selection)
+    uses = layer_uses(connection, selection)
     assert [(use.layer, use.uses, use.neurons) for use in uses] == [
         (0, 18, 18),
         (1, 0, 0),
@@ -88,22 +88,22 @@ def test_layers_and_hubs_are_what_the_synthetic_atlas_was_made_of(
     ]
     assert [use.share for use in uses] == pytest.approx([1 / 3, 0, 0, 2 / 3])
     assert {use.neurons_by_chance for use in uses} == {22 / 4}
-    hub, *others = hub_points(con, selection)
+    hub, *others = hub_points(connection, selection)
     assert (hub.layer, hub.neuron, hub.facts, hub.relations) == (3, 0, 18, 3)
     assert hub.entropy == pytest.approx(1.584962500721156)  # log2(3)
     assert {other.entropy for other in others} == {0.0}
 
 
 def test_layers_of_a_relation_are_those_of_its_facts(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
-    drawn = plot(con, selection, "layers", tmp_path / "f.svg", relation="capital")
+    drawn = plot(connection, selection, "layers", tmp_path / "f.svg", relation="capital")
     assert [(row["uses"], row["neurons"]) for row in written(tmp_path / "f.csv")] == [
         ("6", "6"), ("0", "0"), ("0", "0"), ("12", "2"),
     ]  # fmt: skip
     assert "of capital (P36) (n = 6 facts)" in drawn.caption
     with pytest.raises(NotFound, match="no relation 'P99'"):
-        plot(con, selection, "layers", tmp_path / "f.svg", relation="P99")
+        plot(connection, selection, "layers", tmp_path / "f.svg", relation="P99")
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,13 @@ def test_a_single_relation_has_nothing_to_be_compared_with(tmp_path: Path) -> No
 
 
 def test_a_facts_effect_on_itself_is_not_among_the_effects_on_others(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection
 ) -> None:
-    found = [(p.predicted, p.right_to_wrong) for p in suppression_effects(con, selection, "P36-0")]
+    found = [
+        (p.predicted, p.right_to_wrong) for p in suppression_effects(connection, selection, "P36-0")
+    ]
     assert found == [(0.25, 1), (pytest.approx(1 / 6), 0)]
-    effects = edit_effects(con, 1)
+    effects = edit_effects(connection, 1)
     assert len(effects) == 17  # of 18 facts
     assert "P36-0" not in {point.fact_id for point in effects}
     assert [p.delta_log_p for p in effects] == pytest.approx([-np.log(2)] * 17)
@@ -227,17 +229,17 @@ def test_an_edit_is_drawn_with_what_there_is_of_it(made: Synthetic, tmp_path: Pa
 
 
 def test_a_facts_scores_are_shares_of_the_prompts_largest(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
-    rows = prompt_scores(con, selection, "P36-0")
+    rows = prompt_scores(connection, selection, "P36-0")
     assert len(rows) == 9  # three measured prompts, three neurons
     assert [(r.layer, r.neuron) for r in rows[:3]] == [(3, 0), (3, 1), (0, 0)]
     assert [r.share_of_largest for r in rows[:3]] == pytest.approx([1, 0.25 / 0.3, 0.2 / 0.3])
-    drawn = plot(con, selection, "fact", tmp_path / "f.svg", fact="Land 0:P36")
+    drawn = plot(connection, selection, "fact", tmp_path / "f.svg", fact="Land 0:P36")
     assert "9 of 9 cells reach" in drawn.caption
     assert "n = 3 prompts" in drawn.caption
     with pytest.raises(NotFound, match="no fact"):
-        plot(con, selection, "fact", tmp_path / "f.svg", fact="Atlantis")
+        plot(connection, selection, "fact", tmp_path / "f.svg", fact="Atlantis")
 
 
 def test_published_neurons_have_no_scores_to_draw(made: Synthetic, tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
 
 
 @pytest.fixture
-def con(made: Synthetic) -> Iterator[duckdb.DuckDBPyConnection]:
+def connection(made: Synthetic) -> Iterator[duckdb.DuckDBPyConnection]:
     with made.atlas.reading() as connection:
         yield connection
 
 
 @pytest.fixture
-def selection(con: duckdb.DuckDBPyConnection) -> ChosenSelection:
-    return choose_selection(con)
+def selection(connection: duckdb.DuckDBPyConnection) -> ChosenSelection:
+    return choose_selection(connection)
 
 
 def rows_of(drawn: Plotted) -> list[dict[str, str]]:
@@ -44,10 +44,10 @@ def rows_of(drawn: Plotted) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("what", DRAWINGS)
 def test_every_figure_is_a_sound_svg_png_and_pdf(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
 ) -> None:
     for kind in ("svg", "png", "pdf"):
-        drawn = plot(con, selection, what, tmp_path / f"figure.{kind}", **OF.get(what, {}))
+        drawn = plot(connection, selection, what, tmp_path / f"figure.{kind}", **OF.get(what, {}))
         assert drawn.points > 0
     assert svg_text(tmp_path / "figure.svg").strip(), "text stays text"
     assert min(svg_sizes(tmp_path / "figure.svg")) >= 6
@@ -61,9 +61,9 @@ def test_every_figure_is_a_sound_svg_png_and_pdf(
 
 @pytest.mark.parametrize("what", DRAWINGS)
 def test_the_data_beside_a_figure_say_where_they_come_from(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
 ) -> None:
-    drawn = plot(con, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
+    drawn = plot(connection, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
     assert drawn.data_file == str(tmp_path / "figure.csv")
     rows = rows_of(drawn)
     assert len(rows) == drawn.points == sum(panel.rows for panel in drawn.panels)
@@ -77,9 +77,9 @@ def test_the_data_beside_a_figure_say_where_they_come_from(
 
 @pytest.mark.parametrize("what", DRAWINGS)
 def test_a_caption_names_n_model_run_and_selection(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, what: str, tmp_path: Path
 ) -> None:
-    drawn = plot(con, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
+    drawn = plot(connection, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
     assert "n = " in drawn.caption
     assert "\n" not in drawn.caption
     assert drawn.caption.endswith(
@@ -136,11 +136,16 @@ def test_a_hundred_neurons_in_thirty_layers_have_ticks_and_names_that_do_not_tou
 
 
 def test_panels_have_letters_and_the_figure_a_title(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
     for what in DRAWINGS:
         drawn = plot(
-            con, selection, what, tmp_path / "figure.svg", title="Own words", **OF.get(what, {})
+            connection,
+            selection,
+            what,
+            tmp_path / "figure.svg",
+            title="Own words",
+            **OF.get(what, {}),
         )
         assert "Own words" in svg_text(tmp_path / "figure.svg")
         letters = "".join(panel.panel for panel in drawn.panels)
@@ -154,22 +159,22 @@ def test_panels_have_letters_and_the_figure_a_title(
     [("column", 3.5), ("page", 7.2), ("90x60mm", 90 / 25.4), ("4.5x3", 4.5), ("10 x 6 cm", 3.937)],
 )
 def test_a_figure_has_the_size_asked_for(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     tmp_path: Path,
     size: str,
     inches: float,
 ) -> None:
-    plot(con, selection, "layers", tmp_path / "figure.svg", size=size)
+    plot(connection, selection, "layers", tmp_path / "figure.svg", size=size)
     assert f'width="{72 * inches:.3f}'[:10] in (tmp_path / "figure.svg").read_text()
 
 
 @pytest.mark.parametrize("size", ["huge", "3", "0x0", "90x60ft", "1x1", "100x100", "2x1.5"])
 def test_a_size_that_cannot_be_is_refused_in_one_line(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path, size: str
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path, size: str
 ) -> None:
     with pytest.raises(SettingsError) as error:
-        plot(con, selection, "overlap", tmp_path / "figure.svg", size=size)
+        plot(connection, selection, "overlap", tmp_path / "figure.svg", size=size)
     assert "\n" not in str(error.value)
     assert error.value.parameters == ("size",)
     assert list(tmp_path.iterdir()) == []
@@ -187,19 +192,19 @@ def test_a_figure_too_low_for_its_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_same_picture_is_the_same_file(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
     for what in DRAWINGS:
         for kind in ("svg", "pdf", "png"):
             file = tmp_path / f"figure.{kind}"
-            plot(con, selection, what, file, **OF.get(what, {}))
+            plot(connection, selection, what, file, **OF.get(what, {}))
             before = file.read_bytes(), (tmp_path / "figure.csv").read_bytes()
-            plot(con, selection, what, file, **OF.get(what, {}))
+            plot(connection, selection, what, file, **OF.get(what, {}))
             assert (file.read_bytes(), (tmp_path / "figure.csv").read_bytes()) == before
 
 
 def test_the_axes_are_labelled_with_units(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
     wanted = {
         "layers": ("Share of all pairs (%)", "Layer of synthetic", "chance"),
@@ -211,7 +216,7 @@ def test_the_axes_are_labelled_with_units(
     }
     assert set(wanted) == set(DRAWINGS)
     for what, labels in wanted.items():
-        plot(con, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
+        plot(connection, selection, what, tmp_path / "figure.svg", **OF.get(what, {}))
         for label in labels:
             assert label in svg_text(tmp_path / "figure.svg"), what
 
@@ -239,17 +244,17 @@ def test_an_empty_selection_is_one_line_and_no_file(tmp_path: Path) -> None:
 
 
 def test_another_figure_format_or_place_is_refused(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match=r"no figure 'hub'; there are layers, overlap, hubs"):
-        plot(con, selection, "hub", tmp_path / "figure.svg")
+        plot(connection, selection, "hub", tmp_path / "figure.svg")
     with pytest.raises(SettingsError, match=r"\.svg, \.png or \.pdf"):
-        plot(con, selection, "hubs", tmp_path / "figure.gif")
+        plot(connection, selection, "hubs", tmp_path / "figure.gif")
     with pytest.raises(SettingsError, match="there is no directory"):
-        plot(con, selection, "hubs", tmp_path / "none" / "figure.svg")
+        plot(connection, selection, "hubs", tmp_path / "none" / "figure.svg")
     (tmp_path / "taken.svg").mkdir()
     with pytest.raises(SettingsError, match="is a directory"):
-        plot(con, selection, "hubs", tmp_path / "taken.svg")
+        plot(connection, selection, "hubs", tmp_path / "taken.svg")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +268,7 @@ def test_another_figure_format_or_place_is_refused(
     ],
 )
 def test_what_a_figure_does_not_take_or_cannot_do_without_is_said(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     tmp_path: Path,
     what: str,
@@ -271,23 +276,23 @@ def test_what_a_figure_does_not_take_or_cannot_do_without_is_said(
     parameter: str,
 ) -> None:
     with pytest.raises(SettingsError, match=f"^{what} is (not )?drawn of one") as error:
-        plot(con, selection, what, tmp_path / "figure.svg", **given)
+        plot(connection, selection, what, tmp_path / "figure.svg", **given)
     assert error.value.parameters == (parameter,)
 
 
 def test_a_table_of_somebody_elses_is_not_replaced_by_a_figures_data(
-    con: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
     (tmp_path / "facts.csv").write_text("subject,object\nFrance,Paris\n")
     with pytest.raises(SettingsError, match="which no figure wrote"):
-        plot(con, selection, "hubs", tmp_path / "facts.svg")
+        plot(connection, selection, "hubs", tmp_path / "facts.svg")
     assert [path.name for path in tmp_path.iterdir()] == ["facts.csv"]
     assert (tmp_path / "facts.csv").read_text() == "subject,object\nFrance,Paris\n"
 
 
 @pytest.mark.parametrize("broken", ["savefig", "_write_rows"])
 def test_what_cannot_be_written_leaves_the_earlier_figure_as_it_was(
-    con: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -295,7 +300,7 @@ def test_what_cannot_be_written_leaves_the_earlier_figure_as_it_was(
 ) -> None:
     from matplotlib.figure import Figure
 
-    plot(con, selection, "hubs", tmp_path / "figure.svg")
+    plot(connection, selection, "hubs", tmp_path / "figure.svg")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def full(*_: object, **__: object) -> None:
@@ -303,5 +308,5 @@ def test_what_cannot_be_written_leaves_the_earlier_figure_as_it_was(
 
     monkeypatch.setattr(Figure if broken == "savefig" else figure_files, broken, full)
     with pytest.raises(DiskFull, match="disk is full"):
-        plot(con, selection, "layers", tmp_path / "figure.svg")
+        plot(connection, selection, "layers", tmp_path / "figure.svg")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -24,13 +24,13 @@ Connection = duckdb.DuckDBPyConnection
 
 
 def test_an_atlas_that_is_being_indexed_answers_with_what_it_has(half_indexed: Atlas) -> None:
-    with half_indexed.reading() as con:
-        selection = choose_selection(con)
+    with half_indexed.reading() as connection:
+        selection = choose_selection(connection)
         assert selection.run_status == "running"
-        assert hubs_report(con, selection).hubs[0].facts == 6
-        reached, waiting = (relation_report(con, selection, name) for name in ("P36", "P37"))
-        (fact,) = fact_reports(con, selection, "Realm 0")
-        info = atlas_info(con, half_indexed.path)
+        assert hubs_report(connection, selection).hubs[0].facts == 6
+        reached, waiting = (relation_report(connection, selection, name) for name in ("P36", "P37"))
+        (fact,) = fact_reports(connection, selection, "Realm 0")
+        info = atlas_info(connection, half_indexed.path)
     assert reached.mean_neurons == 3.0
     assert (waiting.mean_neurons, waiting.sharing, waiting.facts) == (None, None, 0)
     assert (waiting.neurons, waiting.mean_p_answer) == ((), None)
@@ -38,9 +38,9 @@ def test_an_atlas_that_is_being_indexed_answers_with_what_it_has(half_indexed: A
     assert (info.runs[0].measured, info.runs[0].finished_at) == (18, None)
 
 
-def test_info_counts_everything(con: Connection, synthetic: Synthetic) -> None:
+def test_info_counts_everything(connection: Connection, synthetic: Synthetic) -> None:
     path = synthetic.atlas.path
-    info = atlas_info(con, path)
+    info = atlas_info(connection, path)
     assert (info.totals.file, info.totals.bytes) == (str(path), path.stat().st_size)
     assert (info.totals.relations, info.totals.templates) == (2, 8)
     assert (info.totals.facts, info.totals.prompts) == (12, 48)
@@ -58,8 +58,8 @@ def test_info_counts_everything(con: Connection, synthetic: Synthetic) -> None:
 
 def test_info_of_an_empty_atlas_counts_nothing(tmp_path: Path) -> None:
     atlas = open_atlas(tmp_path / "atlas.duckdb", create=True)
-    with atlas.reading() as con:
-        info = atlas_info(con, atlas.path)
+    with atlas.reading() as connection:
+        info = atlas_info(connection, atlas.path)
     assert (info.models, info.runs, info.selections, info.skipped) == ((), (), (), ())
     assert info.totals.facts == 0
 
@@ -70,7 +70,7 @@ def test_a_query_whose_columns_are_not_the_dataclass_is_a_bug_that_shows() -> No
         a: int
         b: int
 
-    with duckdb.connect() as con:
-        assert fetch(con, Pair, "SELECT 2 AS b, 1 AS a") == [Pair(1, 2)]
+    with duckdb.connect() as connection:
+        assert fetch(connection, Pair, "SELECT 2 AS b, 1 AS a") == [Pair(1, 2)]
         with pytest.raises(TypeError):
-            fetch(con, Pair, "SELECT 1 AS a, 2 AS c")
+            fetch(connection, Pair, "SELECT 1 AS a, 2 AS c")

@@ -36,8 +36,8 @@ def test_what_is_no_neuron_is_refused_with_the_notation(text: str) -> None:
         parse_neuron(text)
 
 
-def test_the_hub_serves_every_fact(con: Connection, selection: ChosenSelection) -> None:
-    report = neuron_report(con, selection, *HUB)
+def test_the_hub_serves_every_fact(connection: Connection, selection: ChosenSelection) -> None:
+    report = neuron_report(connection, selection, *HUB)
     assert (report.facts, report.relations) == (12, 2)
     assert [fact.fact_id for fact in report.served] == [
         f"{relation}-{i}" for relation in ("P36", "P37") for i in range(6)
@@ -47,29 +47,31 @@ def test_the_hub_serves_every_fact(con: Connection, selection: ChosenSelection) 
 
 
 def test_a_limit_cuts_the_facts_but_not_the_degree(
-    con: Connection, selection: ChosenSelection
+    connection: Connection, selection: ChosenSelection
 ) -> None:
-    report = neuron_report(con, selection, *HUB, limit=5)
+    report = neuron_report(connection, selection, *HUB, limit=5)
     assert (report.facts, len(report.served)) == (12, 5)
 
 
-def test_a_neuron_without_facts_is_an_answer(con: Connection, selection: ChosenSelection) -> None:
-    report = neuron_report(con, selection, 2, 63)
+def test_a_neuron_without_facts_is_an_answer(
+    connection: Connection, selection: ChosenSelection
+) -> None:
+    report = neuron_report(connection, selection, 2, 63)
     assert (report.facts, report.relations, report.served) == (0, 0, ())
 
 
 @pytest.mark.parametrize(("layer", "neuron"), [(9, 99999), (4, 0), (0, 64), (0, 10**30)])
 def test_a_neuron_outside_the_model_is_told_the_valid_range(
-    con: Connection, selection: ChosenSelection, layer: int, neuron: int
+    connection: Connection, selection: ChosenSelection, layer: int, neuron: int
 ) -> None:
     with pytest.raises(NotFound, match="its layers are 0 to 3, its neurons 0 to 63"):
-        neuron_report(con, selection, layer, neuron)
+        neuron_report(connection, selection, layer, neuron)
 
 
 def test_hubs_are_ordered_by_facts_then_relations(
-    con: Connection, selection: ChosenSelection
+    connection: Connection, selection: ChosenSelection
 ) -> None:
-    report = hubs_report(con, selection, limit=4)
+    report = hubs_report(connection, selection, limit=4)
     assert report.neurons == 1 + 2 + 12
     assert [(h.layer, h.neuron, h.facts, h.relations) for h in report.hubs] == [
         (3, 0, 12, 2),
@@ -80,7 +82,7 @@ def test_hubs_are_ordered_by_facts_then_relations(
     assert report.hubs[1] == Hub(3, 1, 6, 1, pytest.approx(0.25), "P36", "capital", 1.0, 0.0)
 
 
-def test_hubs_can_be_ordered_by_relations_and_by_their_entropy(con: Connection) -> None:
+def test_hubs_can_be_ordered_by_relations_and_by_their_entropy(connection: Connection) -> None:
     """Neuron 1 serves six facts of one relation, 2 one of each of two, 3 three and one of two."""
     with duckdb.connect() as memory:
         memory.execute("""
@@ -97,7 +99,7 @@ def test_hubs_can_be_ordered_by_relations_and_by_their_entropy(con: Connection) 
                     AS served (neuron, numbers),
                      unnest(numbers) AS n (f)
         """)
-        chosen = replace(choose_selection(con), selection_id="s")
+        chosen = replace(choose_selection(connection), selection_id="s")
         hubs = {by: hubs_report(memory, chosen, None, by).hubs for by in HUB_ORDERS}
     assert {by: [hub.neuron for hub in found] for by, found in hubs.items()} == {
         "facts": [1, 3, 2],

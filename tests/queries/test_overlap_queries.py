@@ -49,18 +49,18 @@ quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 @pytest.fixture(scope="module")
 def empty() -> Iterator[duckdb.DuckDBPyConnection]:
     """An atlas to which tests add facts and from which they take them away again."""
-    with empty_atlas() as con:
-        yield con
+    with empty_atlas() as connection:
+        yield connection
 
 
-def reports(con: duckdb.DuckDBPyConnection, facts: list[Known]) -> dict[str, OverlapReport]:
+def reports(connection: duckdb.DuckDBPyConnection, facts: list[Known]) -> dict[str, OverlapReport]:
     """By relation, object and subject."""
-    with stored(con, facts):
-        selection = choose_selection(con)
+    with stored(connection, facts):
+        selection = choose_selection(connection)
         return {
-            "relation": relation_overlap(con, selection),
-            "object": group_overlap(con, selection, "object"),
-            "subject": group_overlap(con, selection, "subject"),
+            "relation": relation_overlap(connection, selection),
+            "object": group_overlap(connection, selection, "object"),
+            "subject": group_overlap(connection, selection, "subject"),
         }
 
 
@@ -212,8 +212,8 @@ def test_the_synthetic_atlas_has_the_overlap_of_its_neurons(synthetic: Synthetic
         for i, r in enumerate(synthetic.dataset.relations)
         for j, f in enumerate(r.facts)
     ]
-    with synthetic.atlas.reading() as con:
-        found = relation_overlap(con, choose_selection(con))
+    with synthetic.atlas.reading() as connection:
+        found = relation_overlap(connection, choose_selection(connection))
     for pair in found.pairs:
         chosen = [
             p
@@ -244,10 +244,10 @@ def test_facts_that_were_not_measured_do_not_count(empty: duckdb.DuckDBPyConnect
 def test_an_upgraded_atlas_has_the_overlaps_that_selecting_writes(tmp_path: Path) -> None:
     path = tmp_path / "old.duckdb"
     copyfile(asset("0001"), path)
-    with open_atlas(path).writing() as con:
-        upgraded = con.execute("SELECT * FROM relation_overlaps ORDER BY ALL").fetchall()
-        for (selection_id,) in con.execute("SELECT selection_id FROM selections").fetchall():
-            refresh_overlaps(con, selection_id)
-        again = con.execute("SELECT * FROM relation_overlaps ORDER BY ALL").fetchall()
+    with open_atlas(path).writing() as connection:
+        upgraded = connection.execute("SELECT * FROM relation_overlaps ORDER BY ALL").fetchall()
+        for (selection_id,) in connection.execute("SELECT selection_id FROM selections").fetchall():
+            refresh_overlaps(connection, selection_id)
+        again = connection.execute("SELECT * FROM relation_overlaps ORDER BY ALL").fetchall()
     assert upgraded == again
     assert upgraded

@@ -24,15 +24,15 @@ Connection = duckdb.DuckDBPyConnection
 
 @pytest.mark.parametrize("wanted", ["P36", "p36", "capital", "CAPITAL"])
 def test_a_relation_is_found_by_id_or_label(
-    con: Connection, selection: ChosenSelection, wanted: str
+    connection: Connection, selection: ChosenSelection, wanted: str
 ) -> None:
-    assert relation_report(con, selection, wanted).relation_id == "P36"
+    assert relation_report(connection, selection, wanted).relation_id == "P36"
 
 
 def test_a_relation_reports_what_was_measured_and_chosen(
-    con: Connection, selection: ChosenSelection
+    connection: Connection, selection: ChosenSelection
 ) -> None:
-    report = relation_report(con, selection, "P37", limit=3)
+    report = relation_report(connection, selection, "P37", limit=3)
     assert (report.facts, report.prompts, report.top1_share) == (6, 18, 1.0)
     assert report.mean_p_answer == pytest.approx(0.8)
     assert (report.mean_neurons, report.sharing, report.moves) == (3.0, 0.7, 0)
@@ -47,9 +47,9 @@ def test_a_relation_reports_what_was_measured_and_chosen(
 
 
 def test_a_relation_counts_its_neurons_in_every_layer_of_the_model(
-    con: Connection, selection: ChosenSelection
+    connection: Connection, selection: ChosenSelection
 ) -> None:
-    report = relation_report(con, selection, "P36")
+    report = relation_report(connection, selection, "P36")
     assert report.layers == (
         LayerCount(0, 6, 6),
         LayerCount(1, 0, 0),
@@ -60,19 +60,19 @@ def test_a_relation_counts_its_neurons_in_every_layer_of_the_model(
 
 
 def test_an_unknown_relation_is_answered_with_near_ones(
-    con: Connection, selection: ChosenSelection
+    connection: Connection, selection: ChosenSelection
 ) -> None:
     with pytest.raises(NotFound, match=r"there is P36 \(capital\)$"):
-        relation_report(con, selection, "capitol")
+        relation_report(connection, selection, "capitol")
     with pytest.raises(NotFound, match=r"there is P36 \(capital\), P37 \(official language\)$"):
-        relation_report(con, selection, "nonsense")
+        relation_report(connection, selection, "nonsense")
 
 
 def test_a_label_of_two_relations_asks_for_an_id(tmp_path: Path) -> None:
     synthetic = build(tmp_path / "atlas.duckdb")
-    with synthetic.atlas.writing() as con:
-        con.execute("UPDATE relations SET label = 'capital'")
+    with synthetic.atlas.writing() as connection:
+        connection.execute("UPDATE relations SET label = 'capital'")
         with pytest.raises(
             NotFound, match="2 relations are called 'capital': name one of P36, P37"
         ):
-            relation_report(con, choose_selection(con), "capital")
+            relation_report(connection, choose_selection(connection), "capital")

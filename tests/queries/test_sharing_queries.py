@@ -37,8 +37,8 @@ sets_of_neurons = st.frozensets(
 @pytest.fixture(scope="module")
 def empty() -> Iterator[Connection]:
     """An atlas to which tests add facts and from which they take them away again."""
-    with empty_atlas() as con:
-        yield con
+    with empty_atlas() as connection:
+        yield connection
 
 
 @quick
@@ -204,17 +204,17 @@ def test_neurons_without_scores_are_shared_and_have_neighbours_but_no_interferen
 
 
 def test_the_synthetic_atlas_shares_its_hub_across_relations(
-    con: Connection, synthetic: Synthetic
+    connection: Connection, synthetic: Synthetic
 ) -> None:
-    selection = choose_selection(con)
-    (hub,) = shared_report(con, selection, "Land 0", "Realm 0").shared
+    selection = choose_selection(connection)
+    (hub,) = shared_report(connection, selection, "Land 0", "Realm 0").shared
     assert ((hub.layer, hub.neuron), hub.facts, hub.relations) == (HUB, 12, 2)
-    within = shared_report(con, selection, "Land 0", "Land 1")
+    within = shared_report(connection, selection, "Land 0", "Land 1")
     assert [(n.layer, n.neuron) for n in within.shared] == [HUB, (LAST, 1)]  # by score
-    neighbours = neighbours_report(con, selection, "Land 0", limit=6)
+    neighbours = neighbours_report(connection, selection, "Land 0", limit=6)
     assert [n.shared_neurons for n in neighbours.neighbours] == [2, 2, 2, 2, 2, 1]
     assert neighbours.facts == 11
-    report = interference_report(con, selection, "Land 0")
+    report = interference_report(connection, selection, "Land 0")
     assert report.on_itself == pytest.approx(0.75 / 0.77)  # of 0.3 + 0.25 + 0.2 and a 0.02
     assert {round(r.predicted, 5) for r in report.affected} == {
         round(0.55 / 0.77, 5),
@@ -222,10 +222,10 @@ def test_the_synthetic_atlas_shares_its_hub_across_relations(
     }
 
 
-def test_a_name_must_lead_to_one_fact(con: Connection, empty: Connection) -> None:
-    selection = choose_selection(con)
+def test_a_name_must_lead_to_one_fact(connection: Connection, empty: Connection) -> None:
+    selection = choose_selection(connection)
     with pytest.raises(NotFound, match="near: Realm 3"):
-        shared_report(con, selection, "Land 0", "Raelm 3")
+        shared_report(connection, selection, "Land 0", "Raelm 3")
     facts = [Known(f"f{r}", r, "Ireland", "x") for r in ("P1", "P2")]
     with stored(empty, facts), pytest.raises(AmbiguousFact, match=r"in P1 \(label of P1\), P2"):
         neighbours_report(empty, choose_selection(empty), "Ireland")

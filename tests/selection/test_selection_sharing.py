@@ -22,16 +22,16 @@ DATASET = synthetic_dataset(relations=3)
 def begun(tmp_path: Path) -> tuple[Atlas, str]:
     """An atlas with a run that has measured nothing, and the run's id."""
     atlas = open_atlas(tmp_path / "a.duckdb", create=True)
-    with atlas.writing() as con:
-        return atlas, begin(con, DATASET)
+    with atlas.writing() as connection:
+        return atlas, begin(connection, DATASET)
 
 
 def measure(atlas: Atlas, run_id: str, relation: int, thresholds: Thresholds | None = None) -> None:
     """Record a relation's results and select it, as the indexer does."""
-    with atlas.writing() as con:
-        records.record_results(con, run_id, synthetic_results(DATASET, relation))
+    with atlas.writing() as connection:
+        records.record_results(connection, run_id, synthetic_results(DATASET, relation))
         name = DATASET.relations[relation].relation_id
-        select(con, run_id, thresholds or Thresholds(), [name])
+        select(connection, run_id, thresholds or Thresholds(), [name])
 
 
 def test_overlaps_grow_with_the_relations_and_end_as_if_selected_at_once(
@@ -62,10 +62,10 @@ def test_a_relation_measured_further_refreshes_its_pairs_and_masses(
     facts = {p.prompt_id for p in whole.prompts[:8]}  # two of six facts, four prompts each
     kept = np.isin(whole.attributions.prompt_id, list(facts))
     part = {name: column[kept] for name, column in vars(whole.attributions).items()}
-    with atlas.writing() as con:
+    with atlas.writing() as connection:
         results = records.PromptResults(whole.prompts[:8], records.Attributions(**part))
-        records.record_results(con, run_id, results)
-        select(con, run_id, Thresholds())
+        records.record_results(connection, run_id, results)
+        select(connection, run_id, Thresholds())
     measure(atlas, run_id, 1)
     few = "SELECT relation_a, relation_b, fact_pairs FROM relation_overlaps ORDER BY ALL"
     assert rows(atlas.path, few) == [("P36", "P36", 1), ("P36", "P37", 12), ("P37", "P37", 15)]
@@ -103,8 +103,8 @@ def test_other_thresholds_do_not_touch_the_masses(
     measure(atlas, run_id, 0)
     before = content(atlas.path)["fact_masses"]
     monkeypatch.setattr(mass_records, "_replace", lambda *_: pytest.fail("computed again"))
-    with atlas.writing() as con:
-        select(con, run_id, Thresholds(preset="fixed", ratio=0.9))
+    with atlas.writing() as connection:
+        select(connection, run_id, Thresholds(preset="fixed", ratio=0.9))
     assert content(atlas.path)["fact_masses"] == before
 
 
@@ -113,11 +113,11 @@ def test_selecting_writes_what_an_upgrade_has_filled_in(tmp_path: Path) -> None:
     shutil.copyfile(asset("0001"), path)
     open_atlas(path)
     upgraded = content(path)
-    with open_atlas(path).writing() as con:
-        con.execute("DELETE FROM selections")
-        con.execute("DELETE FROM selection_relations")
-        ((run_id,),) = con.execute("SELECT run_id FROM runs").fetchall()
-        select(con, run_id, Thresholds())
+    with open_atlas(path).writing() as connection:
+        connection.execute("DELETE FROM selections")
+        connection.execute("DELETE FROM selection_relations")
+        ((run_id,),) = connection.execute("SELECT run_id FROM runs").fetchall()
+        select(connection, run_id, Thresholds())
     again = content(path)
     for table in ("fact_masses", "relation_overlaps"):
         assert upgraded[table]

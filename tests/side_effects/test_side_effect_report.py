@@ -47,8 +47,8 @@ def checked(indexed_bert: Edited, tmp_path_factory: pytest.TempPathFactory) -> E
 
 @pytest.fixture(scope="module")
 def report(checked: Edited) -> SideEffectReport:
-    with checked.atlas.reading() as con:
-        return side_effect_report(con, checked_by(con, 1))
+    with checked.atlas.reading() as connection:
+        return side_effect_report(connection, checked_by(connection, 1))
 
 
 def test_groups_add_up_as_a_naive_loop_over_the_rows(
@@ -96,8 +96,8 @@ def test_the_worst_facts_are_those_that_lost_most_and_the_edited_one_is_not_amon
     expected = sorted((mean, fact) for fact, mean in means.items() if mean < 0)[:10]
     assert [fact.fact_id for fact in report.worst] == [fact for _, fact in expected]
     assert [f.delta_log_p for f in report.worst] == pytest.approx([mean for mean, _ in expected])
-    with checked.atlas.reading() as con:
-        assert len(side_effect_report(con, checked_by(con, 1), worst=1).worst) == 1
+    with checked.atlas.reading() as connection:
+        assert len(side_effect_report(connection, checked_by(connection, 1), worst=1).worst) == 1
     found: list[Row] = rows(checked.atlas.path, ROWS)  # type: ignore[assignment]
     for fact in report.worst:
         theirs = [row for row in found if row[0] == fact.fact_id]
@@ -133,8 +133,8 @@ def test_a_check_of_one_scope_reports_that_scope_alone(
     edited.store()
     for _ in check(edited.atlas, edited.lm, 1, parse_scope("own")):
         pass
-    with edited.atlas.reading() as con:
-        report = side_effect_report(con, checked_by(con, 1))
+    with edited.atlas.reading() as connection:
+        report = side_effect_report(connection, checked_by(connection, 1))
     assert [group.group for group in report.groups] == ["own"]
     assert (report.prompts, report.facts, report.worst, report.correlation) == (6, 0, (), None)
 
@@ -173,8 +173,8 @@ def test_a_limit_is_exceeded_only_above_it_and_own_prompts_do_not_count(
 
 
 def test_implied_facts_are_the_mirror_and_the_synonym_of_the_edited_one(checked: Edited) -> None:
-    with checked.atlas.reading() as con:
-        found = implied_facts(con, 1)
+    with checked.atlas.reading() as connection:
+        found = implied_facts(connection, 1)
     assert [
         (i.way, i.relation_id, i.subject, i.object, i.mirrored, i.relation_facts) for i in found
     ] == [
@@ -188,8 +188,8 @@ def test_an_edit_of_a_whole_relation_implies_nothing_that_could_be_named(
 ) -> None:
     edited = indexed_bert.copied(tmp_path / "atlas.duckdb")
     edited.store(None)
-    with edited.atlas.reading() as con:
-        assert implied_facts(con, 1) == []
+    with edited.atlas.reading() as connection:
+        assert implied_facts(connection, 1) == []
 
 
 def test_implied_questions_are_answered_as_plain_transformers_does(checked: Edited) -> None:
@@ -256,8 +256,8 @@ def test_questions_that_a_model_cannot_be_asked_are_left_out(
 
 
 def _implied(edited: Edited, number: int = 1) -> list[ImpliedEffect]:
-    with edited.atlas.reading() as con:
-        found = implied_facts(con, number)
+    with edited.atlas.reading() as connection:
+        found = implied_facts(connection, number)
     return implied_effects(edited.lm, edited.atlas.edits(number)[0], found)
 
 

@@ -118,15 +118,15 @@ def test_scopes_are_what_the_tables_say_by_hand(edited: Edited) -> None:
 def test_prompts_that_the_run_skipped_are_in_no_scope(saved_gpt2: Path, tmp_path: Path) -> None:
     edited = build(tmp_path, saved_gpt2, tiny_dataset(relations=1, facts=2))
     edited.store()
-    with edited.atlas.reading() as con:
-        prompts = scoped_prompts(con, checked_by(con, 1), parse_scope("all"))
+    with edited.atlas.reading() as connection:
+        prompts = scoped_prompts(connection, checked_by(connection, 1), parse_scope("all"))
     assert len(prompts) == 2 * 4  # two of the six templates do not end in [Y]
 
 
 def test_the_most_concerned_facts_come_first_after_the_edits_own(edited: Edited) -> None:
-    with edited.atlas.reading() as con:
-        prompts = scoped_prompts(con, checked_by(con, 1), parse_scope("all"))
-        fact_of = dict(con.execute("SELECT prompt_id, fact_id FROM prompts").fetchall())
+    with edited.atlas.reading() as connection:
+        prompts = scoped_prompts(connection, checked_by(connection, 1), parse_scope("all"))
+        fact_of = dict(connection.execute("SELECT prompt_id, fact_id FROM prompts").fetchall())
     own = [fact_of[prompt.prompt_id] == "P36-0" for prompt in prompts]
     assert own == sorted(own, reverse=True)
     others = [p.interference for p, is_own in zip(prompts, own, strict=True) if not is_own]
@@ -156,9 +156,9 @@ def test_interference_is_the_share_of_a_facts_positive_scores_on_the_edited_neur
 
 def test_the_own_prompts_of_an_edit_without_a_fact_are_its_relations(edited: Edited) -> None:
     edited.store(None)
-    with edited.atlas.reading() as con:
-        own = scoped_prompts(con, checked_by(con, 2), parse_scope("own"))
-        relation = scoped_prompts(con, checked_by(con, 2), parse_scope("relation"))
+    with edited.atlas.reading() as connection:
+        own = scoped_prompts(connection, checked_by(connection, 2), parse_scope("own"))
+        relation = scoped_prompts(connection, checked_by(connection, 2), parse_scope("relation"))
     assert len(own) == 4 * 6
     assert own == relation
 
@@ -245,8 +245,8 @@ def test_kill_9_loses_nothing_that_was_committed(
 def test_an_edit_that_is_deleted_meanwhile_leaves_no_row(edited: Edited) -> None:
     events = check(edited.atlas, edited.lm, 1, parse_scope("own"))
     next(events)
-    with edited.atlas.writing() as con:
-        delete_edit(con, 1)
+    with edited.atlas.writing() as connection:
+        delete_edit(connection, 1)
     with pytest.raises(NotFound, match="edit 1 was deleted while it was checked"):
         list(events)
     assert rows(edited.atlas.path, EFFECTS) == []
@@ -262,18 +262,18 @@ def test_an_edit_that_came_without_a_run_is_checked_on_the_latest_run_of_its_mod
     edited: Edited,
 ) -> None:
     number = edited.store(run_id=None, selection_id=None, settings={"imported": True})
-    with edited.atlas.reading() as con:
-        by, made_here = checked_by(con, number), checked_by(con, 1)
+    with edited.atlas.reading() as connection:
+        by, made_here = checked_by(connection, number), checked_by(connection, 1)
     assert (by.run_id, by.selection_id) == (made_here.run_id, made_here.selection_id)
 
 
 def test_an_edit_whose_model_has_no_run_cannot_be_checked(edited: Edited) -> None:
     number = edited.store(run_id=None, selection_id=None, weights_sha256="ab" * 32)
-    with edited.atlas.reading() as con:
+    with edited.atlas.reading() as connection:
         with pytest.raises(NotFound, match="no run: index that model with `atlas index` first"):
-            checked_by(con, number)
+            checked_by(connection, number)
         with pytest.raises(NotFound, match="no edit 99"):
-            checked_by(con, 99)
+            checked_by(connection, 99)
 
 
 def test_parts_grow_towards_a_second_and_never_beyond_the_bounds(
@@ -287,15 +287,15 @@ def test_parts_grow_towards_a_second_and_never_beyond_the_bounds(
 
 
 def _facts_of(edited: Edited, scope: str) -> set[str]:
-    with edited.atlas.reading() as con:
-        prompts = scoped_prompts(con, checked_by(con, 1), parse_scope(scope))
-        fact_of = dict(con.execute("SELECT prompt_id, fact_id FROM prompts").fetchall())
+    with edited.atlas.reading() as connection:
+        prompts = scoped_prompts(connection, checked_by(connection, 1), parse_scope(scope))
+        fact_of = dict(connection.execute("SELECT prompt_id, fact_id FROM prompts").fetchall())
     return {fact_of[prompt.prompt_id] for prompt in prompts}
 
 
 def _prompts_of(edited: Edited, scope: str, seed: int = 0) -> set[int]:
-    with edited.atlas.reading() as con:
-        prompts = scoped_prompts(con, checked_by(con, 1), parse_scope(scope, seed))
+    with edited.atlas.reading() as connection:
+        prompts = scoped_prompts(connection, checked_by(connection, 1), parse_scope(scope, seed))
     return {prompt.prompt_id for prompt in prompts}
 
 

@@ -17,9 +17,9 @@ def test_every_entry_of_the_dictionary_is_about_something_that_exists(migration:
     assert spec.loader is not None
     dictionary = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dictionary)
-    with duckdb.connect() as con:
-        migrate.upgrade(con)
-        columns = con.execute(
+    with duckdb.connect() as connection:
+        migrate.upgrade(connection)
+        columns = connection.execute(
             "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal"
         ).fetchall()
     names = {table for table, _ in columns}

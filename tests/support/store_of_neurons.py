@@ -37,28 +37,28 @@ class Known:
 @contextlib.contextmanager
 def empty_atlas() -> Iterator[duckdb.DuckDBPyConnection]:
     """The newest schema, in memory: no example should pay for a file."""
-    with duckdb.connect() as con:
-        migrate.upgrade(con)
-        con.execute("SET threads = 1")  # starting others takes longer than these queries
-        yield con
+    with duckdb.connect() as connection:
+        migrate.upgrade(connection)
+        connection.execute("SET threads = 1")  # starting others takes longer than these queries
+        yield connection
 
 
 @contextlib.contextmanager
 def stored(
-    con: duckdb.DuckDBPyConnection, facts: list[Known], scored: bool = True
+    connection: duckdb.DuckDBPyConnection, facts: list[Known], scored: bool = True
 ) -> Iterator[None]:
     """These facts are measured and selected until the block ends."""
-    con.execute("BEGIN TRANSACTION")
+    connection.execute("BEGIN TRANSACTION")
     try:
-        write(con, facts, scored)
+        write(connection, facts, scored)
         yield
     finally:
-        con.execute("ROLLBACK")
+        connection.execute("ROLLBACK")
 
 
-def write(con: duckdb.DuckDBPyConnection, facts: list[Known], scored: bool) -> None:
+def write(connection: duckdb.DuckDBPyConnection, facts: list[Known], scored: bool) -> None:
     """Write one run and one selection; without scores, as an import would."""
-    con.execute(
+    connection.execute(
         f"""
         INSERT INTO models
         VALUES ('m', 'model', NULL, 'bert', 'masked', {LAYERS}, {WIDTH}, 'm', NULL);
@@ -72,16 +72,16 @@ def write(con: duckdb.DuckDBPyConnection, facts: list[Known], scored: bool) -> N
         """
     )
     relations = sorted({fact.relation_id for fact in facts})
-    _insert(con, "relations", [(r, f"label of {r}") for r in relations])
-    _insert(con, "facts", [(f.fact_id, f.relation_id, f.subject, f.object) for f in facts])
-    _insert(con, "prompts", [(i, f.fact_id, "t", "text") for i, f in enumerate(facts)])
+    _insert(connection, "relations", [(r, f"label of {r}") for r in relations])
+    _insert(connection, "facts", [(f.fact_id, f.relation_id, f.subject, f.object) for f in facts])
+    _insert(connection, "prompts", [(i, f.fact_id, "t", "text") for i, f in enumerate(facts)])
     score = 0.5 if scored else None
     neurons = [
         (SELECTION, f.fact_id, *neuron, score, score) for f in facts for neuron in sorted(f.neurons)
     ]
-    _insert(con, "knowledge_neurons", neurons)
+    _insert(connection, "knowledge_neurons", neurons)
     if scored:
-        con.execute(
+        connection.execute(
             f"INSERT INTO prompt_results (run_id, prompt_id) SELECT '{RUN}', prompt_id FROM prompts"
         )
         rows = [
@@ -89,21 +89,23 @@ def write(con: duckdb.DuckDBPyConnection, facts: list[Known], scored: bool) -> N
             for i, fact in enumerate(facts)
             for neuron, value in fact.scores.items()
         ]
-        _insert(con, "attributions", rows)
+        _insert(connection, "attributions", rows)
     counts = {r: sum(f.relation_id == r for f in facts) for r in relations}
-    refresh_masses(con, RUN, counts)
+    refresh_masses(connection, RUN, counts)
     _insert(
-        con,
+        connection,
         "selection_relations",
         [(SELECTION, r, 0.7, 0, counts[r], counts[r], 0.0) for r in relations],
     )
-    refresh_overlaps(con, SELECTION)
+    refresh_overlaps(connection, SELECTION)
 
 
-def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[object, ...]]) -> None:
+def _insert(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[object, ...]]
+) -> None:
     if rows:
         marks = ", ".join(f"({', '.join('?' * len(row))})" for row in rows)
-        con.execute(f"INSERT INTO {table} VALUES {marks}", [v for row in rows for v in row])
+        connection.execute(f"INSERT INTO {table} VALUES {marks}", [v for row in rows for v in row])
 
 
 # What holds whatever the SQL says: pairs enumerated, sets intersected.

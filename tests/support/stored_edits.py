@@ -33,8 +33,8 @@ class Edited:
 
     def store(self, fact_id: str | None = "P36-0", **changes: Any) -> int:
         """Store `hand_made(…)`; returns its number."""
-        with self.atlas.writing() as con:
-            return record_edit(con, hand_made(self, con, fact_id, **changes))
+        with self.atlas.writing() as connection:
+            return record_edit(connection, hand_made(self, connection, fact_id, **changes))
 
 
 _BUILT: dict[Path, Edited] = {}
@@ -85,7 +85,7 @@ def build(directory: Path, model: Path, dataset: Dataset | None = None) -> Edite
 
 def hand_made(
     edited: Edited,
-    con: Any,
+    connection: Any,
     fact_id: str | None = "P36-0",
     *,
     scale: float = 3.0,
@@ -95,8 +95,8 @@ def hand_made(
 ) -> Edit:
     """An update of a fact (None: of all P36) by random deltas on neurons that serve facts."""
     lm, random = edited.lm, np.random.default_rng(seed)
-    selection = choose_selection(con)
-    served = con.execute(
+    selection = choose_selection(connection)
+    served = connection.execute(
         """
         SELECT DISTINCT layer, neuron
         FROM knowledge_neurons
@@ -106,7 +106,7 @@ def hand_made(
         {"fact_id": fact_id},
     ).fetchall()
     neurons = served[:count] or [(0, i) for i in range(count)]
-    fact = con.execute(
+    fact = connection.execute(
         "SELECT relation_id, subject, object FROM facts WHERE fact_id = ?", [fact_id or "P36-0"]
     ).fetchall()[0]
     about: dict[str, Any] = {

@@ -33,14 +33,14 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
 
 
 @pytest.fixture
-def con(synthetic: Synthetic) -> Iterator[Connection]:
-    with synthetic.atlas.reading() as con:
-        yield con
+def connection(synthetic: Synthetic) -> Iterator[Connection]:
+    with synthetic.atlas.reading() as connection:
+        yield connection
 
 
 @pytest.fixture
-def selection(con: Connection) -> ChosenSelection:
-    return choose_selection(con)
+def selection(connection: Connection) -> ChosenSelection:
+    return choose_selection(connection)
 
 
 @pytest.fixture
@@ -48,18 +48,18 @@ def begun(tmp_path: Path) -> Atlas:
     """An atlas whose run goes on: two relations known, none measured or selected."""
     atlas = open_atlas(tmp_path / "atlas.duckdb", create=True)
     dataset = synthetic_dataset()
-    with atlas.writing() as con:
-        records.record_dataset(con, dataset)
-        records.record_model(con, MODEL)
-        records.record_run(con, synthetic_run(dataset))
+    with atlas.writing() as connection:
+        records.record_dataset(connection, dataset)
+        records.record_model(connection, MODEL)
+        records.record_run(connection, synthetic_run(dataset))
     return atlas
 
 
 @pytest.fixture
 def half_indexed(begun: Atlas) -> Atlas:
     """The same with its first relation measured and selected."""
-    with begun.writing() as con:
-        run_id = choose_run(con)
-        records.record_results(con, run_id, synthetic_results(synthetic_dataset(), 0))
-        select(con, run_id, Thresholds())
+    with begun.writing() as connection:
+        run_id = choose_run(connection)
+        records.record_results(connection, run_id, synthetic_results(synthetic_dataset(), 0))
+        select(connection, run_id, Thresholds())
     return begun
