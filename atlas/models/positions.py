@@ -13,7 +13,10 @@ def longest_input(model: Any) -> int:
     Its config's number, or what its table of positions holds if that is less: RoBERTa, MPNet, ESM
     and all that were built on them count positions from behind the table's padding row.
     """
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED
+    config = model.config
+    if hasattr(config, "get_text_config"):  # a model of a user's own need not have it
+        config = config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None) or UNBOUNDED
     return min([int(limit), *map(_counted_from_behind_padding, _tables(model))])
 
 

@@ -132,7 +132,10 @@ def test_settings_reach_the_run(saved_bert: Path, data: Path, db: Path) -> None:
     assert result.exit_code == 0, result.stderr
     (ran,) = told(db)["runs"]
     assert (ran["rule"], ran["points"], ran["tolerance"]) == ("adaptive", None, 0.05)
-    assert (ran["score_floor"], ran["settings"]) == (0.1, {"max_evaluations": 50})
+    assert (ran["score_floor"], ran["settings"]) == (
+        0.1,
+        {"attention": "sdpa", "max_evaluations": 50},
+    )
 
 
 def test_the_summary_counts_the_reasons_for_which_prompts_were_skipped(

@@ -16,6 +16,9 @@ from atlas.store.migrate import revisions
 def test_info_shows_totals_models_runs_and_selections(asked: Synthetic) -> None:
     result = run("info", on=asked)
     lines = result.stdout.splitlines()
+    about = f"Questions are about selection paper ({asked.selection_id}) of synthetic."
+    assert lines[:2] == [about, ""]
+    lines = lines[2:]
     assert lines[0] == str(asked.atlas.path)
     assert [" ".join(line.split()) for line in lines[2:7]] == [
         f"schema revision {revisions()[-1]}",

@@ -59,6 +59,9 @@ class ToyForMaskedLM(nn.Module):
         self.base_model = ToyBase(generator)
         self.u = nn.Parameter(torch.randn(3, generator=generator))
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.base_model.embedding
+
     def forward(self, input_ids: torch.Tensor) -> SimpleNamespace:
         logit = self.base_model(input_ids) @ self.u
         return SimpleNamespace(logits=torch.stack([logit, torch.zeros_like(logit)], -1))

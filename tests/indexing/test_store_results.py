@@ -167,8 +167,9 @@ def test_kills_at_any_moment_lose_at_most_the_batch_under_way(atlas: Atlas) -> N
         assert process.stdout is not None
         process.stdout.readline()  # it has imported all that it needs, and begins
         time.sleep(0.1 + 0.037 * kill)
-        process.kill()
-        out, _ = process.communicate()
+        with process:
+            process.kill()
+            out = process.stdout.read()  # communicate() loses what came along with the first line
         told = int(out.split()[-1]) if out.split() else written
         ((prompts,),) = rows(atlas.path, "SELECT count(*) FROM prompt_results")
         assert prompts in (told, told + 10)
