@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atlas.errors import CorruptCheckpoint, SettingsError
 from atlas.indexing.records import ModelRecord
-from atlas.models.checkpoint import read_json, sha256_of_files, weight_files
+from atlas.models.checkpoint import sha256_of_files, weight_files
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,8 @@ _KNOWN: dict[str, _Known] = {
     "gpt-neo-2.7B": _Known("gpt_neo", "causal", 32, 10240),
     "gpt-j-6b": _Known("gptj", "causal", 28, 16384),
 }
-# What the families call their number of layers and the width of their FFN.
-_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+# What the families call the width of their FFN, where transformers has no one name for it.
 _WIDTH = ("intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
-_D_MODEL = ("hidden_size", "n_embd", "dim")
 
 
 def published_model(
@@ -92,21 +90,23 @@ def _of_name(name: str, layers: int | None, neurons_per_layer: int | None) -> Mo
 
 
 def _of_directory(directory: Path) -> ModelRecord:
-    config = read_json(directory / "config.json")
-    layers = next((config[key] for key in _LAYERS if config.get(key)), None)
-    width = next((config[key] for key in _WIDTH if config.get(key)), None)
-    if width is None and (d_model := next((config[k] for k in _D_MODEL if config.get(k)), None)):
+    from atlas.models.pretrained import read_config  # imports transformers, and only this needs it
+
+    config = read_config(directory).get_text_config()
+    layers = getattr(config, "num_hidden_layers", None)
+    width = next((w for name in _WIDTH if (w := getattr(config, name, None))), None)
+    if width is None and (d_model := getattr(config, "hidden_size", None)):
         width = 4 * d_model  # GPT-2, GPT-J and BLOOM say it only where it is something else
     if not isinstance(layers, int) or not isinstance(width, int):
         raise CorruptCheckpoint(
             f"{directory / 'config.json'} does not tell layers and FFN width: give a model's name"
         )
-    architectures = config.get("architectures") or [""]
+    architectures = config.architectures or [""]
     masked = str(architectures[0]).endswith("ForMaskedLM")
     return ModelRecord(
         name=directory.resolve().name,
         revision=None,
-        architecture=str(config.get("model_type", "unknown")),
+        architecture=str(config.model_type),
         objective="masked" if masked else "causal",
         layers=layers,
         neurons_per_layer=width,
