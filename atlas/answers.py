@@ -10,10 +10,13 @@ import dataclasses
 import datetime
 import decimal
 import html
+import importlib.util
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     import pandas
@@ -62,11 +65,13 @@ class Answer:
 
     def to_pandas(self, part: str | None = None) -> "pandas.DataFrame":
         """The rows as a pandas data frame, where pandas is installed."""
+        _require("pandas")
         frame: pandas.DataFrame = self.to_arrow(part).to_pandas()
         return frame
 
     def to_polars(self, part: str | None = None) -> "polars.DataFrame":
         """The rows as a polars data frame, where polars is installed."""
+        _require("polars")
         import polars
 
         frame = polars.from_arrow(self.to_arrow(part))
@@ -153,6 +158,12 @@ class AboutSelection(ABC):
     @abstractmethod
     def about_selection(self) -> Mapping[str, Any]:
         """The selection and its thresholds, by name."""
+
+
+def _require(package: str) -> None:
+    """AtlasError, with what to do, where a package that the atlas does not need is not there."""
+    if importlib.util.find_spec(package) is None:
+        raise AtlasError(f"{package} is not installed: run `pip install {package}`")
 
 
 def columns_of(rows: Sequence[Any]) -> list[str]:

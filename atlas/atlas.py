@@ -48,7 +48,7 @@ from atlas.edits.stored import (
     revert_edit,
     set_edit_state,
 )
-from atlas.errors import EditError, NoScores, NotFound
+from atlas.errors import EditError, NoScores, NotFound, SettingsError
 from atlas.export.run_export import RunExport, export_run
 from atlas.indexing.run_model import RunModel, edit_model, selection_model
 from atlas.interactions.report import InteractionReport, interaction_report
@@ -91,6 +91,7 @@ from atlas.selection.chosen import (
     ChosenSelection,
     choose_run,
     choose_selection,
+    default_selection,
     labelled,
 )
 from atlas.selection.selections import (
@@ -288,6 +289,10 @@ class Atlas(AtlasFile):
                 return layer_overlap(connection, chosen, limit).of(chosen)
             if by == "relation":
                 return relation_overlap(connection, chosen, limit).of(chosen)
+            if by not in ("object", "subject"):
+                raise SettingsError(
+                    f"unknown group '{by}': choose relation, layer, object or subject"
+                )
             return group_overlap(connection, chosen, by, limit).of(chosen)
 
     def sql(self, statement: str) -> QueryResult:
@@ -426,13 +431,15 @@ class Atlas(AtlasFile):
         """Choose knowledge neurons anew from the stored scores; thresholds as for `Thresholds`.
 
         Without any, the preset `paper`; with some and no `preset`, these as they are. The selection
-        becomes the default, unless that is not wanted or it has no neuron.
+        becomes the default, unless that is not wanted or it has no neuron. Without `run`, the run
+        of the default selection is meant.
         """
         if thresholds and "preset" not in thresholds:
             thresholds["preset"] = "fixed"
         how = Thresholds(**thresholds)
         with self.writing() as connection:
-            run_id = choose_run(connection, run)
+            default = default_selection(connection) if run is None else None
+            run_id = choose_run(connection, run) if default is None else default.run_id
             return make_selection(connection, run_id, how, name=name, make_default=make_default)
 
     def selections(self) -> Listed:

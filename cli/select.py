@@ -50,7 +50,9 @@ one becomes the default, what questions and edits are about (unless it is empty)
     type=int,
     help="The number of prompts in which it must reach that. [default: 3]",
 )
-@click.option("--run", metavar="ID", help="The run whose scores to use. [default: the latest]")
+@click.option(
+    "--run", metavar="ID", help="The run whose scores to use. [default: the default selection's]"
+)
 @click.option("--name", help="What to call the selection. [default: after its thresholds]")
 @click.option("--keep-default", is_flag=True, help="Leave the default selection as it is.")
 @format_option

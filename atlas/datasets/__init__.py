@@ -105,7 +105,8 @@ def choose(dataset: Dataset, relations: Sequence[str] = (), limit: int | None = 
     """
     if limit is not None and limit < 1:
         raise SettingsError(f"the limit is {limit} facts per relation: give 1 or more")
-    found = [_named(dataset, name) for name in relations] or dataset.relations
+    names = [relations] if isinstance(relations, str) else relations
+    found = [_named(dataset, name) for name in names] or dataset.relations
     distinct = {relation.relation_id: relation for relation in found}
     return Dataset(
         dataset.name,

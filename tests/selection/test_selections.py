@@ -12,6 +12,7 @@ from atlas.errors import NotFound, SettingsError
 from atlas.indexing import records
 from atlas.selection.chosen import choose_selection, default_selection
 from atlas.selection.derived import DERIVED
+from atlas.selection.recorded import make_default
 from atlas.selection.select import Thresholds, select
 from atlas.selection.selections import (
     delete_selection,
@@ -324,3 +325,13 @@ def test_a_view_is_the_default_selections_part_of_the_view_over_all(
             assert found
             for row, wanted in zip(found, expected, strict=True):
                 assert row == pytest.approx(wanted)
+
+
+def test_selecting_again_is_of_the_default_selections_run(own: Synthetic) -> None:
+    with own.atlas.writing() as connection:
+        later = other_run(connection, own)
+        select(connection, later, STRICT)
+        make_default(connection, own.selection_id)
+    made = own.atlas.select(ratio=0.3, sharing=0.7)
+    assert made.selection.run_id == own.run_id
+    assert own.atlas.select(run=later, ratio=0.3, sharing=0.7).selection.run_id == later
