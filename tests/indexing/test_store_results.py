@@ -165,11 +165,11 @@ def test_kills_at_any_moment_lose_at_most_the_batch_under_way(atlas: Atlas) -> N
     for kill in range(8):
         process = start(WRITE_BATCHES, atlas.path, written)
         assert process.stdout is not None
-        process.stdout.readline()  # it has imported all that it needs, and begins
+        first = process.stdout.readline()  # its first batch is written
         time.sleep(0.1 + 0.037 * kill)
         with process:
             process.kill()
-            out = process.stdout.read()  # communicate() loses what came along with the first line
+            out = first + process.stdout.read()  # communicate() loses what came along with it
         told = int(out.split()[-1]) if out.split() else written
         ((prompts,),) = rows(atlas.path, "SELECT count(*) FROM prompt_results")
         assert prompts in (told, told + 10)
