@@ -25,8 +25,6 @@ LENGTHS = (6, 11)  # tokens of the prompts that are tried
 ALLOWED = {"float32": 0.01, "bfloat16": 0.2}
 _TOP = 1000  # tokens whose logits are compared
 _POINTS = 2
-
-
 SMALL = 50_000_000  # parameters up to which a listed architecture is tried at every load
 
 
@@ -109,10 +107,9 @@ def _refusal(lm: LanguageModel, what: str) -> str:
 
 def seeded_targets(lm: LanguageModel) -> list[Target]:
     """Prompts of unlike length made of seeded tokens, none of them special but the mask."""
-    rows = lm.model.get_input_embeddings().weight.shape[0]
     special = set(lm.tokenizer.all_special_ids)
     special |= {getattr(lm.model.config, f"{name}_token_id", None) for name in ("pad", "bos")}
-    ordinary = [token for token in range(min(rows, 1000)) if token not in special] or [0]
+    ordinary = [token for token in range(min(lm.rows, 1000)) if token not in special] or [0]
     generator = torch.Generator().manual_seed(0)
     targets = []
     for length in LENGTHS:

@@ -164,12 +164,13 @@ class LanguageModel:
                 "text and so never reaches it",
             )
         targets = encode(prompt, self.tokenizer, self.objective, self.context)
-        beyond = {i for t in targets for i in (*t.token_ids, t.token) if i >= self.rows}
+        rows = self.rows
+        beyond = {i for t in targets for i in (*t.token_ids, t.token) if i >= rows}
         if beyond:
             raise UnusablePrompt(
                 "token without an embedding",
                 f"the token {self.tokenizer.convert_ids_to_tokens(min(beyond))!r} was added to the "
-                f"tokenizer but not to the model, which has {self.rows} embeddings",
+                f"tokenizer but not to the model, which has {rows} embeddings",
             )
         return targets
 

@@ -11,8 +11,8 @@ traceback: anything but an AtlasError. not built: the small config does not suit
 """
 
 import argparse
+import json
 import os
-import pickle
 import resource
 import signal
 import sys
@@ -128,7 +128,7 @@ def _in_a_process(kind: str, objective: str, *, trial: bool) -> Result:
             os.close(reading)
             _be_quiet()
             result = _result(kind, objective, trial=trial)
-            os.write(writing, pickle.dumps(result))
+            os.write(writing, json.dumps(result._asdict()).encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -136,9 +136,7 @@ def _in_a_process(kind: str, objective: str, *, trial: bool) -> Result:
         content = answers.read()
     os.waitpid(child, 0)
     if content:
-        result = pickle.loads(content)
-        assert isinstance(result, Result)
-        return result
+        return Result(**json.loads(content))
     return Result(kind, objective, "not built", None, f"over {LIMIT_S} s or {MEMORY >> 30} GiB")
 
 
