@@ -20,11 +20,14 @@ class Prompt:
     answer: the answer without surrounding blanks, e.g. "Paris".
     between: the blank between a causal model's text and the answer, or "" for none. None: what the
         text ends in or the answer begins with, else a blank where running text has one.
+    subject_end: index into `text` behind the subject's last character. Neurons are then measured at
+        the token in which the subject ends; None: at the answer position.
     """
 
     text: str
     answer: str
     between: str | None = None
+    subject_end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,13 @@ class Target:
     """One answer token to predict: what the attribution engine works on.
 
     token_ids: the whole input; for a causal model it ends with the token before the answer token.
-    position: index into `token_ids` of the position whose output predicts `token`.
+    position: the answer position: index into `token_ids` of the one whose output predicts `token`.
     token: id of the answer token; `index` tells which of the answer's tokens it is.
     across: in running text a token reaches across the answer's edge. A causal model is then asked
         for the text's own tokens, of which the first brings the prompt's end with it; a masked
         one for the answer tokenised by itself.
+    subject_token: index into `token_ids` of the token in which the subject ends, if neurons are
+        measured there; None: at the answer position.
     """
 
     token_ids: tuple[int, ...]
@@ -44,6 +49,12 @@ class Target:
     token: int
     index: int = 0
     across: bool = False
+    subject_token: int | None = None
+
+    @property
+    def site(self) -> int:
+        """Index into `token_ids` of the position at which neurons are attributed and changed."""
+        return self.position if self.subject_token is None else self.subject_token
 
 
 class UnusablePrompt(PromptError):
@@ -65,22 +76,32 @@ def ends_in_object(text: str) -> bool:
     return bool(found and before.strip()) and closes(after)
 
 
-def cloze(text: str, answer: str, objective: Objective) -> Prompt:
+def subject_end(template: Template, fact: Fact) -> int | None:
+    """Index into `fill(template, fact)` behind the subject; None if the template names none."""
+    start = template.text.find("[X]")
+    return None if start < 0 else start + len(fact.subject)
+
+
+def cloze(text: str, answer: str, objective: Objective, subject_end: int | None = None) -> Prompt:
     """Turn a filled template (with `[Y]`) into a prompt for a masked or a causal model.
 
     White space stays as it is written; a causal answer has a blank before it if `[Y]` has.
+    subject_end: index into `text` behind the subject, to measure there; see `Prompt`.
 
     Raises UnusablePrompt if a causal model cannot be asked because text follows `[Y]`.
     """
     if objective == "masked":
-        return Prompt(text.replace("[Y]", MASK), answer)
+        if subject_end is not None:
+            subject_end += text.count("[Y]", 0, subject_end) * (len(MASK) - len("[Y]"))
+        return Prompt(text.replace("[Y]", MASK), answer, subject_end=subject_end)
     if not ends_in_object(text):
         raise UnusablePrompt(
             "template does not end in [Y]",
             f"a causal model needs a template that ends in [Y], got '{text}'",
         )
     before = text.rpartition("[Y]")[0]
-    return Prompt(before.removesuffix(" "), answer, " " if before.endswith(" ") else "")
+    between = " " if before.endswith(" ") else ""
+    return Prompt(before.removesuffix(" "), answer, between, subject_end)
 
 
 def read_anew(template: str, objective: Objective, tokenizer: Any) -> bool:
@@ -135,10 +156,14 @@ def question_ids(text: str, tokenizer: Any) -> list[int]:
 
     Raises UnusablePrompt where there are none.
     """
-    ids = _ids(tokenizer, text, ended=False)
-    if not ids:
+    return _question(text, tokenizer).ids
+
+
+def _question(text: str, tokenizer: Any) -> "_Tokens":
+    tokens = _tokens(tokenizer, text, ended=False)
+    if not tokens.ids:
         raise UnusablePrompt("empty prompt", f"the prompt '{text}' tokenises to nothing")
-    return ids
+    return tokens
 
 
 def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
@@ -154,8 +179,15 @@ def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
             "masks stand apart",
             f"the masks of one answer must stand side by side, got '{text}'",
         )
-    around = _ids(tokenizer, before + tokenizer.mask_token + after)
+    cloze_tokens = _tokens(tokenizer, before + tokenizer.mask_token + after)
+    around = list(cloze_tokens.ids)
     start = around.index(tokenizer.mask_token_id)
+    subject = None
+    if prompt.subject_end is not None:
+        end = prompt.subject_end
+        if end > len(before):  # behind the masks, which may be written in other words
+            end += len(before + tokenizer.mask_token + after) - len(prompt.text)
+        subject = _subject_token(cloze_tokens, end, prompt, tokenizer)
     tail = len(around) - start - 1
     # the answer is tokenised where it stands, so that a leading blank counts as it does in text
     whole = _ids(tokenizer, before + answer + after)
@@ -175,7 +207,11 @@ def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
             f"the prompt has {masks} masks but the answer '{answer}' has {len(tokens)} token(s)",
         )
     ids = [*around[:start], *[tokenizer.mask_token_id] * len(tokens), *around[start + 1 :]]
-    return [Target(tuple(ids), start + j, token, j, across) for j, token in enumerate(tokens)]
+    if subject is not None and subject >= len(cloze_tokens.ids) - tail:
+        subject += len(ids) - len(cloze_tokens.ids)
+    return [
+        Target(tuple(ids), start + j, token, j, across, subject) for j, token in enumerate(tokens)
+    ]
 
 
 def _first_of_answer(tokenizer: Any, before: str, tokens: list[int]) -> int:
@@ -193,7 +229,8 @@ def _first_of_answer(tokenizer: Any, before: str, tokens: list[int]) -> int:
 
 def _causal_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
     text, between, answer = _joined(prompt)
-    prefix = question_ids(text, tokenizer)
+    question = _question(text, tokenizer)
+    prefix = question.ids
     whole = _ids(tokenizer, text + between + answer, ended=False)
     across = whole[: len(prefix)] != prefix
     if across:  # the model reads the text's own tokens
@@ -205,8 +242,16 @@ def _causal_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
                 f"'{text}{between}{answer}' begins with a token that holds some of the answer",
             )
     tokens = whole[len(prefix) :]
+    subject = None
+    if prompt.subject_end is not None:
+        subject = _subject_token(question, prompt.subject_end, prompt, tokenizer)
+        if subject >= len(prefix):
+            raise UnusablePrompt(
+                "subject has no token of its own",
+                f"the token in which the subject of '{text}' ends holds some of the answer",
+            )
     return [
-        Target((*prefix, *tokens[:j]), len(prefix) + j - 1, token, j, across)
+        Target((*prefix, *tokens[:j]), len(prefix) + j - 1, token, j, across, subject)
         for j, token in enumerate(tokens)
     ]
 
@@ -223,27 +268,67 @@ def _joined(prompt: Prompt) -> tuple[str, str, str]:
     return text, blank_between(text, answer), answer
 
 
+@dataclass(frozen=True)
+class _Tokens:
+    """A text's tokens. spans: each one's characters (start, stop); None: not known."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]] | None
+
+    def part(self, start: int, stop: int) -> "_Tokens":
+        return _Tokens(self.ids[start:stop], self.spans and self.spans[start:stop])
+
+
 def _ids(tokenizer: Any, text: str, *, ended: bool = True) -> list[int]:
-    """The text's ids with what the tokenizer adds around it, unless the text has that itself.
+    return _tokens(tokenizer, text, ended=ended).ids
+
+
+def _tokens(tokenizer: Any, text: str, *, ended: bool = True) -> _Tokens:
+    """The text's tokens with what the tokenizer adds around it, unless the text has that itself.
 
     ended: with what it appends, too; nothing could follow that.
     """
     # not verbose: it would warn on stderr of texts beyond the context, which `encode` refuses
-    ids = list(tokenizer(text, verbose=False)["input_ids"])
+    spanned = bool(tokenizer.is_fast)
+    encoded = tokenizer(text, verbose=False, return_offsets_mapping=spanned)
+    ids = list(encoded["input_ids"])
+    tokens = _Tokens(ids, list(encoded["offset_mapping"]) if spanned else None)
     ends = set() if ended else {tokenizer.eos_token_id, tokenizer.sep_token_id}
     typed = ids.count(ids[0]) > 1 or ids.count(ids[-1]) > 1 if ids else False
     if not typed and (not ids or ids[-1] not in ends):
-        return ids
+        return tokens
     own = _own_ids(tokenizer, text)
     start = next((i for i in range(len(ids) - len(own) + 1) if ids[i : i + len(own)] == own), None)
     if start is None:
-        return ids[:-1] if len(ids) > 1 and ids[-1] in ends else ids
+        return tokens.part(0, len(ids) - 1 if len(ids) > 1 and ids[-1] in ends else len(ids))
     first, last = ids[:start], ids[start + len(own) :]
+    begin, end = 0, len(ids)
     if own[: len(first)] == first:
-        first = []
+        begin = start
     if not ended or own[len(own) - len(last) :] == last:
-        last = []
-    return [*first, *own, *last]
+        end = start + len(own)
+    return tokens.part(begin, end)
+
+
+def _subject_token(tokens: _Tokens, end: int, prompt: Prompt, tokenizer: Any) -> int:
+    """The last of the tokens that hold the character before `end`, where the subject ends.
+
+    Where a tokenizer does not tell which characters a token holds, the text up to there is
+    tokenised by itself, and counts if the whole text begins with the same tokens.
+    """
+    if tokens.spans is not None:
+        holding = [i for i, (start, stop) in enumerate(tokens.spans) if start < end <= stop]
+        if holding:
+            return holding[-1]
+    else:
+        text = prompt.text.replace(MASK, tokenizer.mask_token or MASK)
+        begin = _ids(tokenizer, text[:end], ended=False)
+        if begin and tokens.ids[: len(begin)] == begin:
+            return len(begin) - 1
+    raise UnusablePrompt(
+        "subject has no token",
+        f"no token of '{prompt.text}' can be told to be the one in which its subject ends",
+    )
 
 
 def _own_ids(tokenizer: Any, text: str) -> list[int]:

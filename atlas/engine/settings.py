@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from atlas.engine.quadrature import RULES, SIMPSON
 from atlas.errors import SettingsError
 
+POSITIONS = ("answer", "subject")  # where neurons are attributed: of a prompt's tokens
 METHODS = ("integrated-gradients", "activation", "gradient-x-activation")
 DTYPES = ("float32", "bfloat16")
 

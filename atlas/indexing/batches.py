@@ -7,7 +7,7 @@ from atlas.engine.clean_pass import longest_beside
 from atlas.facts import Fact, Relation, Template
 from atlas.indexing.records import prompt_id
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Target, UnusablePrompt, fill
+from atlas.prompts import Target, UnusablePrompt, fill, subject_end
 
 BATCH_FLOPS = 5e11  # a batch's rough work: some seconds on a laptop
 LARGEST_BATCH = 64  # prompts
@@ -27,14 +27,22 @@ class AskedPrompt:
         return len(self.targets), max((len(t.token_ids) for t in self.targets), default=0)
 
 
-def relation_batches(lm: LanguageModel, relation: Relation) -> list[list[AskedPrompt]]:
+def relation_batches(
+    lm: LanguageModel, relation: Relation, position: str = "answer"
+) -> list[list[AskedPrompt]]:
     """All prompts of a relation in batches of like lengths, with as many answer tokens each.
+
+    position: where neurons are attributed, one of `POSITIONS`.
 
     Which prompts share a batch depends on the relation and the model alone, never on what an
     earlier call has measured: so an interrupted index ends up equal to an uninterrupted one.
     """
     asked = sorted(
-        (_asked(lm, fact, template) for fact in relation.facts for template in relation.templates),
+        (
+            _asked(lm, fact, template, position)
+            for fact in relation.facts
+            for template in relation.templates
+        ),
         key=_shape,
     )
     batches: list[list[AskedPrompt]] = []
@@ -58,10 +66,13 @@ def _fits(lm: LanguageModel, batch: list[AskedPrompt], prompt: AskedPrompt) -> b
     return tokens == 0 or length <= longest_beside(lm, shortest)
 
 
-def _asked(lm: LanguageModel, fact: Fact, template: Template) -> AskedPrompt:
+def _asked(lm: LanguageModel, fact: Fact, template: Template, position: str) -> AskedPrompt:
     identity = prompt_id(fact.fact_id, template.template_id)
+    end = subject_end(template, fact) if position == "subject" else None
+    if position == "subject" and end is None:
+        return AskedPrompt(identity, (), "template names no subject")
     try:
-        return AskedPrompt(identity, lm.targets(fill(template, fact), fact.object))
+        return AskedPrompt(identity, lm.targets(fill(template, fact), fact.object, end))
     except UnusablePrompt as unusable:
         return AskedPrompt(identity, (), unusable.reason)
 

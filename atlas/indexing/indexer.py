@@ -86,6 +86,7 @@ def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) ->
     adaptive = how.rule == "adaptive"
     return records.RunRecord(
         model_id=lm.model_id,
+        position=settings.position,
         method=settings.method,
         rule=how.rule if integrated else None,
         points=how.points if integrated and not adaptive else None,
@@ -158,7 +159,7 @@ class _Job:
                 seconds=time.monotonic() - started,
             )
             yield at
-            for batch in relation_batches(self.lm, relation):
+            for batch in relation_batches(self.lm, relation, self.settings.position):
                 new = [asked for asked in batch if asked.prompt_id not in recorded]
                 if new:
                     self.pending.append(self._results(new))

@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from atlas.errors import StoreError
 from atlas.facts import Dataset
+from atlas.prompts import fill, subject_end
 from atlas.store import bulk
 
 _RELATION = ("relation_id", "label")
 _TEMPLATE = ("template_id", "relation_id", "text")
 _FACT = ("fact_id", "relation_id", "subject", "object")
-_PROMPT = ("prompt_id", "fact_id", "template_id", "text")
+_PROMPT = ("prompt_id", "fact_id", "template_id", "text", "subject_end")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class RunRecord:
     atlas_version: str
     settings: Mapping[str, Any]
     model_identity: str | None = None  # None: unknown, or a model that was never loaded
+    position: str = "answer"
     baseline: str | None = "zero"
     seed: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +90,8 @@ class RunRecord:
         decisive["settings"] = dict(self.settings)
         if self.model_identity is None:  # as before it was recorded
             del decisive["model_identity"]
+        if self.position == "answer":  # as before there was another
+            del decisive["position"]
         text = json.dumps(decisive, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -168,7 +172,8 @@ def record_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> N
             prompt_id(f.fact_id, t.template_id),
             f.fact_id,
             t.template_id,
-            t.text.replace("[X]", f.subject),
+            fill(t, f),
+            subject_end(t, f),
         )
         for r in dataset.relations
         for f in r.facts

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
-from atlas.engine.settings import METHODS, Integration, require_one_of
+from atlas.engine.settings import METHODS, POSITIONS, Integration, require_one_of
 from atlas.errors import SettingsError
 from atlas.selection.thresholds import Thresholds
 
@@ -17,14 +17,16 @@ COMMIT_WAIT = 600.0  # seconds that a commit waits for readers
 class IndexSettings:
     """Everything besides the facts that decides what an index holds.
 
-    model, dtype, device: as for `load_model`; a loaded model is taken as it is. score_floor: scores
-    below this share of a prompt's maximum (in absolute value) are not stored. memory_budget (bytes)
-    changes no score.
+    model, dtype, device: as for `load_model`; a loaded model is taken as it is. position: where
+    neurons are attributed, at the `answer` position (Dai et al. 2022) or at the `subject`'s last
+    token. score_floor: scores below this share of a prompt's maximum (in absolute value) are not
+    stored. memory_budget (bytes) changes no score.
     """
 
     model: Union[str, "LanguageModel"] = "mini-bert"
     dtype: str = "float32"
     device: str = "auto"
+    position: str = "answer"
     method: str = "integrated-gradients"
     integration: Integration = field(default_factory=Integration)
     score_floor: float = 0.05
@@ -37,6 +39,7 @@ class IndexSettings:
         return self.model if isinstance(self.model, str) else self.model.name
 
     def __post_init__(self) -> None:
+        require_one_of(POSITIONS, "position", self.position)
         require_one_of(METHODS, "method", self.method)
         if not 0 <= self.score_floor <= self.thresholds.ratio:
             raise SettingsError(

@@ -174,14 +174,18 @@ class LanguageModel:
             )
         return targets
 
-    def targets(self, text: str, answer: str) -> list[Target]:
-        """The targets of a text whose answer's place is `[Y]`. Raises UnusablePrompt."""
+    def targets(self, text: str, answer: str, subject_end: int | None = None) -> list[Target]:
+        """The targets of a text whose answer's place is `[Y]`. Raises UnusablePrompt.
+
+        subject_end: index into the text behind the subject, at whose last token neurons are then
+        measured and changed; None: at the answer position.
+        """
         if self.objective == "masked" and self.tokenizer.mask_token in text:
             raise UnusablePrompt(
                 "template has a mask of its own",
                 f"[Y] is where the answer stands: take {self.tokenizer.mask_token} out of '{text}'",
             )
-        return self.encode(cloze(text, answer, self.objective))
+        return self.encode(cloze(text, answer, self.objective, subject_end))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

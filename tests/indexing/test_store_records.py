@@ -79,6 +79,7 @@ def test_a_dataset_is_recorded_whole(atlas: Atlas) -> None:
         "P36-0",
         template.template_id,
         "Capital 1 of Land 0 is [Y].",
+        len("Capital 1 of Land 0"),
     ) in found["prompts"]
 
 

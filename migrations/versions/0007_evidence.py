@@ -1,0 +1,39 @@
+"""Where neurons were attributed, and what is known of how far they can be trusted."""
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+# Each subject has its statements and its comments, in one block.
+
+POSITION = """
+ALTER TABLE runs ADD COLUMN position VARCHAR DEFAULT 'answer';
+ALTER TABLE prompts ADD COLUMN subject_end INTEGER;
+UPDATE prompts AS p
+SET subject_end = instr(t.text, '[X]') - 1 + length(f.subject)
+FROM templates AS t, facts AS f
+WHERE t.template_id = p.template_id
+  AND f.fact_id = p.fact_id
+  AND contains(t.text, '[X]');
+"""
+POSITION_COMMENTS = {
+    "runs.position": "where neurons are attributed: answer | subject, its last token",
+    "prompts.subject_end": "characters of text up to the end of the subject; NULL: it names none",
+}
+
+
+def upgrade() -> None:
+    execute = op.get_bind().exec_driver_sql
+    execute(POSITION)
+    _comment(POSITION_COMMENTS)
+
+
+def _comment(comments: dict[str, str]) -> None:
+    """Describe columns, given as table.column, and tables and views, given as their name."""
+    execute = op.get_bind().exec_driver_sql
+    views = {name for (name,) in execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    for name, text in comments.items():
+        kind = "COLUMN" if "." in name else "VIEW" if name in views else "TABLE"
+        quoted = text.replace("'", "''")
+        execute(f"COMMENT ON {kind} {name} IS '{quoted}'")
