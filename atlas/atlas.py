@@ -54,8 +54,9 @@ from atlas.indexing.run_model import RunModel, edit_model, selection_model
 from atlas.interactions.report import InteractionReport, interaction_report
 from atlas.interactions.stored import unexamined_facts
 from atlas.interference.predicted import InterferenceReport, interference_report
-from atlas.meaning.report import NeuronMeaning, neuron_meaning, remember_associations
+from atlas.meaning.report import NeuronMeaning, neuron_meaning
 from atlas.meaning.stored import turned
+from atlas.meaning.stored_associations import remember_associations
 from atlas.progress import Loading, Progress, Reporter, Working
 from atlas.queries.diff import SelectionDiff, selection_diff
 from atlas.queries.fact_tokens import FactTokensReport

@@ -1,25 +1,14 @@
 """What a neuron means, as far as the atlas knows: no model is asked."""
 
-import contextlib
 from dataclasses import dataclass
 from typing import Literal
 
 import duckdb
 
-from atlas.errors import ReadOnlyAtlas
-from atlas.meaning.stored import (
-    Association,
-    Meaning,
-    associations_of,
-    has_associations,
-    mean_activation,
-    record_associations,
-    stored_meaning,
-    turned,
-)
+from atlas.meaning.stored import Meaning, mean_activation, stored_meaning, turned
+from atlas.meaning.stored_associations import Association, associations_of
 from atlas.queries.neurons import require_neuron
 from atlas.selection.chosen import ChosenSelection, OfSelection
-from atlas.store.atlas_file import AtlasFile
 from atlas.store.rows import fetch
 
 
@@ -45,18 +34,6 @@ class NeuronMeaning(OfSelection, rows="tokens"):
     by_activation: tuple[ExcitingPrompt, ...]  # furthest from 0 first, among stored scores
     by_score: tuple[ExcitingPrompt, ...]
     associations: tuple[Association, ...]  # the significant ones
-
-
-def remember_associations(atlas: AtlasFile, selection_id: str) -> None:
-    """Store what the selection's neurons are associated with, unless it is stored.
-
-    An atlas that cannot be written stays as it is: its associations are computed at every look.
-    """
-    with atlas.reading() as connection:
-        if has_associations(connection, selection_id):
-            return
-    with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as connection:
-        record_associations(connection, selection_id)
 
 
 def neuron_meaning(

@@ -1,7 +1,7 @@
 """`atlas query --neuron --meaning`: what a neuron writes, what excites it, what its facts share."""
 
 from atlas.meaning.report import ExcitingPrompt, NeuronMeaning
-from atlas.meaning.stored import Association
+from atlas.meaning.stored_associations import Association
 from atlas.queries.neurons import parse_neuron
 from atlas.selection.chosen import ChosenSelection
 

@@ -14,11 +14,11 @@ from processes import run_without_privileges
 from synthetic import build
 
 from atlas.meaning.associations import Drawn, false_discovery_rates, over_represented
-from atlas.meaning.report import remember_associations
-from atlas.meaning.stored import (
+from atlas.meaning.stored_associations import (
     associations_of,
     has_associations,
     record_associations,
+    remember_associations,
 )
 
 
@@ -119,7 +119,8 @@ def test_an_atlas_that_cannot_be_written_is_looked_at_all_the_same(tmp_path: Pat
     done = run_without_privileges(
         """
         import sys
-        from atlas.meaning.report import neuron_meaning, remember_associations
+        from atlas.meaning.report import neuron_meaning
+        from atlas.meaning.stored_associations import remember_associations
         from atlas.selection.chosen import choose_selection
         from atlas.store.atlas_file import open_file
         atlas = open_file(sys.argv[1])
