@@ -10,7 +10,7 @@ from atlas.engine.quadrature import RULES
 from atlas.engine.settings import DTYPES, METHODS
 from atlas.selection.chosen import labelled
 
-from .render import db_option, note, note_next, pasted, quiet
+from .render import db_option, note, note_next, pasted, quiet, resumable
 from .selections import note_default
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def index(
     """Measure facts on a model and select their knowledge neurons."""
     from atlas.jobs import index as index_facts
 
-    try:
+    with resumable(db):
         found = index_facts(
             db,
             model,
@@ -125,12 +125,6 @@ def index(
             progress=not quiet(),
             **settings,
         )
-    except KeyboardInterrupt as e:
-        if not db.exists():  # it was still loading the model
-            raise
-        raise KeyboardInterrupt(
-            f"Interrupted: what was measured is in {db}; the same command continues."
-        ) from e
     _summary(db, found)
 
 

@@ -9,7 +9,7 @@ from atlas.queries.overlap import LayerOverlapReport
 
 from .overlap_tables import show_groups, show_layers
 from .query.scope import Scope
-from .render import Format, db_option, format_option
+from .render import Format, db_option, format_option, selection_options
 
 _SHOWN = 20
 
@@ -38,8 +38,7 @@ has one row per pair of groups (or layer), JSON everything."""
     show_default=True,
     help="How to group facts; by layer, facts are grouped by relation.",
 )
-@click.option("--selection", metavar="NAME", help="The selection to ask: name or id.")
-@click.option("--run", metavar="ID", help="Ask this run's selection.")
+@selection_options
 @click.option(
     "--limit",
     type=click.IntRange(min=0),

@@ -7,7 +7,7 @@ import click
 from atlas.atlas import open_atlas
 from atlas.export.plots import DRAWINGS
 
-from .render import db_option, note
+from .render import db_option, note, selection_options
 
 _ABOUT = "\n".join(f"{name:<9}{drawing.about}" for name, drawing in DRAWINGS.items())
 
@@ -48,8 +48,7 @@ it. effects shows what `atlas edit check` and measured interference stored.""",
     metavar="SIZE",
     help="column, page, or WxH in inches or mm, e.g. 90x60mm. [default: as the figure needs]",
 )
-@click.option("--selection", metavar="NAME", help="The selection to draw: name or id.")
-@click.option("--run", metavar="ID", help="Draw this run's selection.")
+@selection_options
 @db_option
 def plot_(
     what: str,

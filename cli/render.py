@@ -13,7 +13,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -58,6 +59,27 @@ def db_option(command: _Command) -> _Command:
         metavar="FILE",
         help="The atlas file.",
     )(command)
+
+
+def selection_options(command: _Command) -> _Command:
+    """Adds `--selection NAME` and `--run ID`: which neurons a question or a figure is about."""
+    run = click.option("--run", metavar="ID", help="The selection of this run.")
+    return click.option("--selection", metavar="NAME", help="The selection: name or id.")(
+        run(command)
+    )
+
+
+@contextmanager
+def resumable(db: Path) -> Iterator[None]:
+    """Around work that a Ctrl-C only interrupts: says so, unless nothing was measured yet."""
+    try:
+        yield
+    except KeyboardInterrupt as e:
+        if not db.exists():  # it was still loading the model
+            raise
+        raise KeyboardInterrupt(
+            f"Interrupted: what was measured is in {db}; the same command continues."
+        ) from e
 
 
 def counted(number: int, noun: str) -> str:

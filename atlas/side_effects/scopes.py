@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atlas.edits.stored import read_edits
 from atlas.errors import NoScores, NotFound, SettingsError
 from atlas.interference.predicted import predicted_interference
 from atlas.store.rows import fetch
@@ -180,19 +181,9 @@ def checked_by(connection: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy
     )
     if found:
         return found[0]
-    there = connection.execute(
-        """
-        SELECT model_id
-        FROM edits
-        WHERE edit_id = $edit_id
-          AND state <> 'deleted'
-        """,
-        {"edit_id": edit_id},
-    ).fetchall()
-    if not there:
-        raise NotFound(f"no edit {edit_id} in this atlas: `atlas edit list` shows what there is")
+    (edit,) = read_edits(connection, [edit_id])
     raise NotFound(
-        f"edit {edit_id} is for model {there[0][0]}, of which this atlas has no run: "
+        f"edit {edit_id} is for model {edit.model_id}, of which this atlas has no run: "
         "index that model with `atlas index` first"
     )
 

@@ -6,7 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 
-from ..render import Format, db_option, format_option, note, quiet
+from ..render import Format, db_option, format_option, note, quiet, resumable
 from .check_tables import show_checks
 from .model import edits_argument, model_options
 
@@ -73,7 +73,7 @@ def check(
     db: Path,
 ) -> None:
     """Measure what edits did to the facts of the index."""
-    try:
+    with resumable(db):
         found = open_atlas(db).check(
             *edits,
             scope=scope,
@@ -84,10 +84,6 @@ def check(
             device=device,
             progress=not quiet(),
         )
-    except KeyboardInterrupt as e:
-        raise KeyboardInterrupt(
-            f"Interrupted: what was measured is in {db}; the same command continues."
-        ) from e
     show_checks(found, show, format_)
     over = [(c.report.edit_id, what) for c in found.checks for what in c.exceeded]
     for edit, what in over:

@@ -8,7 +8,7 @@ import click
 from atlas.queries.neurons import HUB_ORDERS, HubOrder
 
 from ..edit.model import model_options
-from ..render import Format, db_option, format_option
+from ..render import Format, db_option, format_option, selection_options
 from .by_prompt import ask_by_prompt
 from .fact import ask_fact
 from .hubs import ask_hubs
@@ -104,8 +104,7 @@ neurons unless --show says otherwise."""
     type=click.Choice(["neurons", "prompts", "layers"]),
     help="Only this part: prompts or neurons of a fact, neurons or layers of a relation.",
 )
-@click.option("--selection", metavar="NAME", help="The selection to ask: name or id.")
-@click.option("--run", metavar="ID", help="Ask this run's selection.")
+@selection_options
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
