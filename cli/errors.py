@@ -20,7 +20,7 @@ OPTIONS = {
     "layers": "--layers N",
     "limit": "--limit N",
     "measure": "`atlas query --interference FACT --measure`",
-    "method": "--method paper|solve",
+    "method": "--method METHOD",
     "model": "--model PATH",
     "neurons": "--neurons N",
     "neurons_per_layer": "--neurons-per-layer N",

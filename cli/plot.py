@@ -9,7 +9,13 @@ from atlas.export.plots import DRAWINGS
 
 from .render import db_option, note, selection_options
 
-_ABOUT = "\n".join(f"{name:<9}{drawing.about}" for name, drawing in DRAWINGS.items())
+_WIDTH = 2 + max(map(len, DRAWINGS))
+_ABOUT = "\n".join(f"  {name:<{_WIDTH}}{drawing.about}" for name, drawing in DRAWINGS.items())
+
+
+def _takers(name: str) -> str:
+    """The figures that are drawn of one `name`, for help."""
+    return " and ".join(what for what, drawing in DRAWINGS.items() if name in drawing.takes)
 
 
 @click.command(
@@ -39,9 +45,15 @@ it. effects shows what `atlas edit check` and measured interference stored.""",
     metavar="FILE",
     help="An .svg, .png or .pdf file; it and the CSV beside it replace an earlier figure.",
 )
-@click.option("--edit", type=int, metavar="EDIT", help="With effects and edit: this edit.")
-@click.option("--fact", metavar="FACT", help="With fact and effects: id, subject or SUBJECT:P36.")
-@click.option("--relation", metavar="RELATION", help="With layers: its facts alone; id or label.")
+@click.option("--edit", type=int, metavar="EDIT", help=f"Of {_takers('edit_id')}: this edit.")
+@click.option(
+    "--fact", metavar="FACT", help=f"Of {_takers('fact')}: by id, subject or SUBJECT:P36."
+)
+@click.option(
+    "--relation",
+    metavar="RELATION",
+    help=f"Of {_takers('relation')}: its facts alone; id or label.",
+)
 @click.option("--title", metavar="TEXT", help="Written over the figure.")
 @click.option(
     "--size",

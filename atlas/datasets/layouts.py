@@ -1,7 +1,11 @@
-"""Which layout a path holds, and the reader for it."""
+"""Which layout a path holds, and the reader for it.
+
+A new layout is a reader in a file of its own and its row of READERS or DIRECTORIES.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,6 @@ from atlas.datasets.relation_files import atlas_rows, lama_rows, pararel_rows
 from atlas.datasets.rows import Place, Problem, Row, parse_json, read_text
 from atlas.datasets.user_tables import csv_rows, jsonl_rows
 from atlas.errors import DataError
-
-UNDERSTOOD = (
-    "understood are a .jsonl, .csv or .tsv file or a directory of the first two, relation files "
-    "(P36.json), a directory with patterns/ and facts/, ParaRel's repository or its data/ "
-    "directory, LAMA's directory, PopQA's file, and data_all_allbags.json"
-)
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,30 @@ class Layout:
     templates_required: bool = True
 
 
+@dataclass(frozen=True)
+class Reader:
+    """How files of an ending are read, and a directory of such files; None: it is not read."""
+
+    of_file: Callable[[Path], Iterator[Row]]
+    of_directory: Callable[[Path], Iterator[Row]] | None = None
+
+
+@dataclass(frozen=True)
+class KnownDirectory:
+    """A layout that is known by what lies in the directory.
+
+    name: what to call the dataset. about: what it is, for messages.
+    parts: paths below the directory, all of which are there.
+    rows: the reader, which is given the paths of the parts. A relation without a template is left
+        out: these datasets are published with such.
+    """
+
+    name: str
+    about: str
+    parts: tuple[str, ...]
+    rows: Callable[..., Iterator[Row]]
+
+
 def find_layout(path: Path) -> Layout:
     """The layout of the path.
 
@@ -42,7 +64,7 @@ def find_layout(path: Path) -> Layout:
     """
     try:
         if not path.exists():
-            raise DataError(f"no dataset at {path}: check the path; {UNDERSTOOD}")
+            raise DataError(f"no dataset at {path}: check the path; {understood()}")
         return _directory_layout(path) if path.is_dir() else _file_layout(path)
     except OSError as e:
         reason = e.strerror or "unreadable"
@@ -50,34 +72,35 @@ def find_layout(path: Path) -> Layout:
 
 
 def _directory_layout(path: Path) -> Layout:
-    name = path.resolve().name
-    for patterns, facts in (
-        (path / "data/pattern_data/graphs_json", path / "data/trex_lms_vocab"),
-        (path / "pattern_data/graphs_json", path / "trex_lms_vocab"),
-        (path / "patterns", path / "facts"),
-    ):
-        if patterns.is_dir() and facts.is_dir():
-            return _pararel(patterns, facts)
-    if (path / "relations.jsonl").is_file() and (path / "TREx").is_dir():
-        return Layout("lama", lambda: lama_rows(path), templates_required=False)
-    found = [suffix for suffix in DIRECTORY_READERS if any(path.glob(f"*{suffix}"))]
+    for known in DIRECTORIES:
+        parts = [path / part for part in known.parts]
+        if all(part.exists() for part in parts):
+            return Layout(known.name, partial(known.rows, *parts), templates_required=False)
+    readers = {e: reader.of_directory for e, reader in READERS.items() if reader.of_directory}
+    found = [ending for ending in readers if any(path.glob(f"*{ending}"))]
     if len(found) > 1:
         kinds = " and ".join(found)
         raise DataError(f"{path} holds {kinds} files: name one of them, or keep one kind")
     if not found:
-        raise DataError(f"no dataset in {path}; {UNDERSTOOD}")
-    return Layout(name, lambda: DIRECTORY_READERS[found[0]](path))
-
-
-def _pararel(patterns: Path, facts: Path) -> Layout:
-    return Layout("pararel", lambda: pararel_rows(patterns, facts), templates_required=False)
+        raise DataError(f"no dataset in {path}; {understood()}")
+    return Layout(path.resolve().name, partial(readers[found[0]], path))
 
 
 def _file_layout(path: Path) -> Layout:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path} is not a dataset by its name; {UNDERSTOOD}")
-    return Layout(path.stem, lambda: reader(path))
+        raise DataError(f"{path} is not a dataset by its name; {understood()}")
+    return Layout(path.stem, partial(reader.of_file, path))
+
+
+def understood() -> str:
+    """All that is read, for messages."""
+    of_directories = [ending for ending, reader in READERS.items() if reader.of_directory]
+    directories = ", ".join(known.about for known in DIRECTORIES)
+    return (
+        f"understood are files that end in {', '.join(READERS)} (as .json: relations, PopQA and "
+        f"data_all_allbags.json), directories of {' or '.join(of_directories)} files, {directories}"
+    )
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
@@ -93,7 +116,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
     elif isinstance(document, dict | list):
         yield from bag_rows(document, text, str(path))
     else:
-        yield Place(str(path), 1).problem(f"neither a relation nor bags of prompts; {UNDERSTOOD}")
+        yield Place(str(path), 1).problem(f"neither a relation nor bags of prompts; {understood()}")
 
 
 def _listed_rows(entries: list[Any], place: Place) -> Iterator[Row]:
@@ -110,16 +133,33 @@ def _listed_rows(entries: list[Any], place: Place) -> Iterator[Row]:
     )
 
 
-# By ending: how a file is read, and how a directory of such files is.
-READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".json": _json_rows,
-    ".jsonl": jsonl_rows,
-    ".ndjson": jsonl_rows,
-    ".csv": csv_rows,
-    ".tsv": csv_rows,
+READERS: dict[str, Reader] = {
+    ".json": Reader(_json_rows, atlas_rows),
+    ".jsonl": Reader(jsonl_rows, jsonl_rows),
+    ".ndjson": Reader(jsonl_rows),
+    ".csv": Reader(csv_rows, csv_rows),
+    ".tsv": Reader(csv_rows),
 }
-DIRECTORY_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".json": atlas_rows,
-    ".jsonl": jsonl_rows,
-    ".csv": csv_rows,
-}
+DIRECTORIES = (
+    KnownDirectory(
+        "pararel",
+        "ParaRel's repository",
+        ("data/pattern_data/graphs_json", "data/trex_lms_vocab"),
+        pararel_rows,
+    ),
+    KnownDirectory(
+        "pararel",
+        "its data/ directory",
+        ("pattern_data/graphs_json", "trex_lms_vocab"),
+        pararel_rows,
+    ),
+    KnownDirectory(
+        "pararel", "a directory with patterns/ and facts/", ("patterns", "facts"), pararel_rows
+    ),
+    KnownDirectory(
+        "lama",
+        "LAMA's directory",
+        ("relations.jsonl", "TREx"),
+        lambda relations, _: lama_rows(relations.parent),
+    ),
+)

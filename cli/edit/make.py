@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 import click
 
 from atlas.atlas import open_atlas
-from atlas.edits.making.settings import METHODS
+from atlas.edits.making.settings import METHODS, EditSettings
 
 from ..render import Format, db_option, format_option, quiet
 from .model import model_options
 from .tables import show_made
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_METHODS = "\n".join(f"  {name:<9}{about}" for name, about in METHODS.items())
 
 
 def _edit_options(command: _Command) -> _Command:
@@ -49,15 +50,17 @@ _neurons_option = click.option(
 
 
 @click.command(
-    epilog="""\b
+    epilog=f"""\b
 Examples:
   atlas edit update Ireland --relation P36 --to Galway
   atlas edit update Ireland:P36 --to Galway --method paper --lambda2 8
   atlas edit update Ireland:P36 --to Galway --neurons 20 --format json
 
-Method solve finds the smallest change of the value vectors that puts the new
-object on top while sampled other facts stay put; paper is the λ rule of Dai
-et al. 2022. Part of the fact's prompts are held out: they choose nothing, and
+\b
+Methods, by which the change of the value vectors is found:
+{_METHODS}
+
+Part of the fact's prompts are held out: they choose nothing, and
 show whether the edit holds in other words."""
 )
 @click.argument("fact")
@@ -67,7 +70,7 @@ show whether the edit holds in other words."""
 @click.option(
     "--method",
     type=click.Choice(METHODS),
-    default="solve",
+    default=EditSettings.method,
     show_default=True,
     help="How the change of the value vectors is found.",
 )

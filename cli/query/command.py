@@ -139,13 +139,19 @@ def query(
     db: Path,
 ) -> None:
     """Ask about a neuron, a fact, a relation, the hubs, or what facts share."""
-    questions = (neuron, fact, relation, object_, hubs or None, shared, neighbours, interference)
-    if sum(question is not None for question in questions) != 1:
-        raise click.UsageError(
-            "Ask for just one of --neuron, --fact, --relation, --object, --hubs, --shared, "
-            "--neighbours and "
-            "--interference."
-        )
+    questions = {
+        "--neuron": neuron,
+        "--fact": fact,
+        "--relation": relation,
+        "--object": object_,
+        "--hubs": hubs or None,
+        "--shared": shared,
+        "--neighbours": neighbours,
+        "--interference": interference,
+    }
+    if sum(question is not None for question in questions.values()) != 1:
+        *others, last = questions
+        raise click.UsageError(f"Ask for just one of {', '.join(others)} and {last}.")
     for flag, asked, option in (
         (measure, interference, "--measure goes with --interference"),
         (meaning, neuron, "--meaning goes with --neuron"),

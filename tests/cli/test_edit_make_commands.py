@@ -269,7 +269,7 @@ CHEAP = {
     "a weight of another method": (
         ("update", "Ireland:P36", "--to", "Lima", "--lambda2", "4"),
         "lambda2 is a setting of method paper, and method solve would ignore it: leave it out, or "
-        "choose that method (--lambda2 WEIGHT, --method paper|solve)",
+        "choose that method (--lambda2 WEIGHT, --method METHOD)",
     ),
     "an edit that is not there": (("apply", "7"), "no edit 7: the atlas has "),
     "unknown scope": (("check", "7", "--scope", "everything"), "unknown scope 'everything'; "),

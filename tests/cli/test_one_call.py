@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from atlas_cli.query.command import query
 from invocation import run
 from stored_edits import Edited
 from stored_edits import build as build_edited
@@ -96,6 +97,7 @@ COMMANDS = (
     "query --neighbours P36-0",
     "query --interference P36-0",
     "query --interference P36-0 --measure --facts 1 --model {model}",
+    "query --fact P36-0 --interactions --model {model}",
     "query --neuron 1:0 --meaning --model {model}",
     "edit list",
     "edit show 1",
@@ -114,6 +116,15 @@ COMMANDS = (
     "plot layers --to {out}/layers.svg",
     "edit delete 1",
 )
+
+
+NO_QUESTIONS = {"show", "selection", "run", "limit", "model", "device", "format_", "db", "quiet"}
+
+
+def test_every_question_of_a_query_is_among_the_commands() -> None:
+    words = {word for command in COMMANDS for word in command.split()}
+    questions = [p.opts[0] for p in query.params if p.name not in NO_QUESTIONS]
+    assert [question for question in questions if question not in words] == []
 
 
 def test_every_command_makes_one_library_call(

@@ -37,8 +37,9 @@ def test_a_figure_takes_a_title_a_size_and_what_it_is_about(
 
 def test_help_has_a_line_for_every_figure(asked: Synthetic) -> None:
     printed = run("plot", "--help", on=asked).stdout
+    width = 2 + max(map(len, DRAWINGS))
     for name, drawing in DRAWINGS.items():
-        assert f"  {name:<9}{drawing.about}\n" in printed
+        assert f"  {name:<{width}}{drawing.about}\n" in printed
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from atlas.datasets import (
     relations_without_templates,
 )
 from atlas.datasets.counts import dataset_counts
+from atlas.datasets.layouts import READERS
 from atlas.errors import DataError, SettingsError
 from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.prompts import ends_in_object
@@ -81,7 +82,7 @@ def test_a_missing_dataset_is_refused_with_the_layouts_understood(
         read_dataset(tmp_path / name)
     message = str(error.value)
     assert message.startswith(f"no dataset at {tmp_path / name}")
-    assert ".jsonl, .csv or .tsv" in message
+    assert all(ending in message for ending in READERS)
     assert "data_all_allbags.json" in message
     assert "\n" not in message
     with pytest.raises(DataError):

@@ -14,9 +14,11 @@ from tiny_models import save_tiny
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.edits.applying import applied
-from atlas.edits.making.basis import read_basis
+from atlas.edits.making.basis import EditBasis, read_basis, value_vectors
+from atlas.edits.making.found import FoundDeltas
 from atlas.edits.making.make import make_erase, make_relation_erase, make_scale, make_update
-from atlas.edits.making.settings import EditSettings
+from atlas.edits.making.methods import EDIT_METHODS
+from atlas.edits.making.settings import METHODS, EditSettings
 from atlas.edits.stored import edit_outcomes
 from atlas.errors import AtlasError, EditError, NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
@@ -52,6 +54,23 @@ def lm(ready: Indexed) -> LanguageModel:
 def atlas(ready: Indexed, tmp_path: Path) -> Atlas:
     """A copy to write to."""
     return open_atlas(shutil.copy(ready.path, tmp_path / "atlas.duckdb"))
+
+
+def test_a_method_is_a_function_and_its_rows(
+    lm: LanguageModel, atlas: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silence(lm: LanguageModel, _: object, basis: EditBasis, *rest: object) -> FoundDeltas:
+        return FoundDeltas(-value_vectors(lm, basis.neurons), {"loudness": 0})
+
+    monkeypatch.setitem(EDIT_METHODS, "silence", silence)
+    monkeypatch.setitem(METHODS, "silence", "takes the value vectors away")
+    made = make_update(lm, atlas, FACT, "Paris", replace(ALL_ALLOWED, method="silence"))
+    (found,) = atlas.edits(made.edit.edit_id or 0)
+    assert (found.method, found.settings["loudness"]) == ("silence", 0)
+    with applied(lm, found):
+        assert not any(
+            lm.value_vectors(layer)[neuron].any() for layer, neuron in found.named_neurons
+        )
 
 
 def test_an_update_is_stored_with_what_it_came_to(lm: LanguageModel, atlas: Atlas) -> None:

@@ -15,7 +15,7 @@ from tiny_models import tiny
 
 from atlas.edits.making.methods import EDIT_METHODS
 from atlas.edits.making.settings import METHODS as EDIT_NAMES
-from atlas.engine import clean_pass, integration, wave
+from atlas.engine import attribution, clean_pass, integration, wave
 from atlas.engine.answer import ask_head
 from atlas.engine.attribution import SCORING, attribute
 from atlas.engine.quadrature import FIXED_RULES, RULES
@@ -304,6 +304,19 @@ def test_a_model_that_returns_nan_is_refused_with_one_line(family, value):
     with pytest.raises(ModelError, match="NaN or infinity") as refusal:
         attribute(lm, prompts_for(family))
     assert one_line(refusal)
+
+
+def test_a_method_is_a_function_and_its_rows(monkeypatch):
+    def twice(clean, how, budget):
+        scores, *others = SCORING["activation"](clean, how, budget)
+        return 2 * scores, *others
+
+    monkeypatch.setitem(SCORING, "twice", twice)
+    monkeypatch.setattr(attribution, "METHODS", (*METHODS, "twice"))
+    lm = tiny_language_model("bert")
+    once, found = (attribute(lm, prompts_for("bert"), method=m) for m in ("activation", "twice"))
+    assert np.array_equal(found.scores, 2 * once.scores)
+    assert np.array_equal(found.activations, once.activations)
 
 
 def test_the_names_that_are_read_without_torch_are_those_of_the_tables():

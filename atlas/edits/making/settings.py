@@ -7,7 +7,10 @@ from typing import Any
 from atlas.errors import EditError, SettingsError
 from atlas.facts import as_name
 
-METHODS = ("solve", "paper")
+METHODS = {  # of an update, with a line each for help
+    "solve": "the smallest change that puts the new object on top, others kept",
+    "paper": "the λ rule of Dai et al. 2022",
+}
 COMMON = 0.1  # share of a relation's facts, where nobody says another
 _ONLY_OF = {"lambda1": "paper", "lambda2": "paper", "pull_back": "paper", "keep": "solve"}
 _OF_AN_UPDATE = ("method", *_ONLY_OF)
