@@ -27,6 +27,8 @@ def show_groups(report: OverlapReport, selection: ChosenSelection, format_: Form
         emit(report.pairs, "csv", kind=GroupPair)
     else:
         _summary(report.within, report.across, selection, report.by)
+        if report.by == "relation":
+            _by_object(report)
         _groups(report)
     able = report.groups if report.by == "relation" else report.within.group_pairs
     if len(report.shown) < able:
@@ -75,6 +77,25 @@ def _summary(
             for row in (within, across)
         ],
         f"Shared knowledge neurons in {selection.model} ({which(selection)})",
+        grouped=True,
+    )
+
+
+def _by_object(report: OverlapReport) -> None:
+    draw_line()
+    draw_table(
+        ["pairs of facts", "object", "number", "shared neurons", "mean"],
+        [
+            [
+                f"{row.pairs} relations",
+                row.object,
+                row.fact_pairs,
+                row.shared_by_fact_pairs,
+                row.mean_shared_neurons,
+            ]
+            for row in report.by_object
+        ],
+        "The same pairs, by whether both facts have the same object",
         grouped=True,
     )
 

@@ -39,6 +39,71 @@ def over_represented(tests: Drawn) -> Floats:
     return p[which.ravel()]
 
 
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """What `Drawn` tells of all facts, within each set of facts that are alike in something else.
+
+    Of the `total` facts of a stratum, `marked` have the value, and the neurons of a test serve
+    `drawn`. A row is a stratum of a test; `test` says of which. All arrays are [row].
+    """
+
+    test: Counts
+    total: Counts
+    marked: Counts
+    drawn: Counts
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Tests with the strata held fixed; both arrays are [test]."""
+
+    expected: Floats  # the mean of `found` if each stratum's facts were drawn at random
+    p: Floats  # 1 where the strata leave nothing to chance
+
+
+def over_represented_within(strata: Strata, found: Counts) -> Held:
+    """P(sum of X_s >= found), [test], for independent hypergeometric X_s, one a stratum.
+
+    found: [test], over all of a test's strata. It is the exact test that Cochran, Mantel and
+    Haenszel's statistic approximates: one-sided, by convolving the strata's distributions.
+    """
+    expected = np.zeros(len(found))
+    np.add.at(expected, strata.test, strata.marked * (strata.drawn / strata.total))
+    # What a stratum without a choice gives is certain.
+    certain = (
+        (strata.drawn == 0)
+        | (strata.marked == 0)
+        | (strata.drawn == strata.total)
+        | (strata.marked == strata.total)
+    )
+    sure = np.zeros(len(found), np.int64)
+    given = np.minimum(strata.marked, strata.drawn)[certain]
+    np.add.at(sure, strata.test[certain], given)
+    distributions = [np.ones(1) for _ in found]
+    open_ = np.flatnonzero(~certain)
+    alike = np.stack([strata.total, strata.marked, strata.drawn], axis=1)[open_]
+    different, which = np.unique(alike, axis=0, return_inverse=True)
+    of_stratum = [_distribution(*row) for row in different.tolist()]
+    for row, one in zip(open_, which.ravel(), strict=True):
+        test = strata.test[row]
+        distributions[test] = np.convolve(distributions[test], of_stratum[one])
+    needed = np.maximum(found - sure, 0)
+    tails = [
+        # Summed from its small end, so that a tail far out keeps its digits.
+        float(distribution[least:][::-1].sum()) if least else 1.0
+        for distribution, least in zip(distributions, needed, strict=True)
+    ]
+    return Held(expected, np.minimum(np.array(tails, np.float64), 1.0))
+
+
+def _distribution(total: int, marked: int, drawn: int) -> Floats:
+    """P(X = 0), P(X = 1), … of a hypergeometric X."""
+    from scipy.stats import hypergeom
+
+    values = np.arange(min(marked, drawn) + 1)
+    return np.asarray(hypergeom.pmf(values, total, marked, drawn), np.float64)
+
+
 def false_discovery_rates(p: Floats, tests: int) -> Floats:
     """Benjamini and Hochberg's (1995) adjusted p values, [test].
 

@@ -8,7 +8,15 @@ import duckdb
 import numpy as np
 
 from atlas.errors import ReadOnlyAtlas
-from atlas.meaning.associations import Drawn, false_discovery_rates, over_represented
+from atlas.meaning.associations import (
+    Drawn,
+    Strata,
+    false_discovery_rates,
+    over_represented,
+    over_represented_within,
+)
+from atlas.selection.chosen import find_selection
+from atlas.selection.covered import cover
 from atlas.store import bulk
 from atlas.store.atlas_file import AtlasFile
 from atlas.store.rows import fetch, fetch_one
@@ -28,6 +36,9 @@ class Association:
     expected: float  # if its facts were drawn at random from the selection's
     p_value: float  # hypergeometric, one-sided
     q_value: float  # Benjamini-Hochberg over all neurons and values of the aspect
+    expected_within_objects: float | None  # with the objects of its facts as they are
+    p_within_objects: float | None  # of a relation: exact, stratified by object; see associations
+    q_within_objects: float | None  # the same corrected for as many tests
 
 
 def remember_associations(atlas: AtlasFile, selection_id: str) -> None:
@@ -48,10 +59,15 @@ def has_associations(connection: duckdb.DuckDBPyConnection, selection_id: str) -
         connection,
         """
         SELECT coalesce(bool_or(associated), FALSE)
+               -- stored before tests held the object fixed: to be computed anew
+               AND NOT EXISTS (FROM neuron_associations
+                               WHERE selection_id = $selection_id
+                                 AND aspect = 'relation'
+                                 AND p_within_objects IS NULL)
         FROM selections
-        WHERE selection_id = ?
+        WHERE selection_id = $selection_id
         """,
-        [selection_id],
+        {"selection_id": selection_id},
     )
     return bool(found)
 
@@ -59,8 +75,9 @@ def has_associations(connection: duckdb.DuckDBPyConnection, selection_id: str) -
 def record_associations(connection: duckdb.DuckDBPyConnection, selection_id: str) -> None:
     """Test every neuron of a selection against every value, and store what is significant.
 
-    The facts drawn from are those with a measured prompt, whether or not they have a neuron; of
-    published neurons, those with a neuron.
+    The facts drawn from are those that the selection covers, whether or not they have a neuron.
+    Relations that are significant are tested once more with the objects held fixed, and corrected
+    for all tests of relations.
     """
     _record(connection, selection_id, "neuron_associations")
     connection.execute(
@@ -75,6 +92,9 @@ def record_associations(connection: duckdb.DuckDBPyConnection, selection_id: str
 
 def _record(connection: duckdb.DuckDBPyConnection, selection_id: str, table: str) -> None:
     connection.execute(f"DELETE FROM {table} WHERE selection_id = ?", [selection_id])
+    selection = find_selection(connection, selection_id)
+    assert selection is not None
+    cover(connection, selection)
     for aspect in ASPECTS:
         columns = _significant(connection, selection_id, aspect)
         if columns["layer"]:
@@ -103,7 +123,8 @@ def associations_of(
         connection,
         Association,
         f"""
-        SELECT a.aspect, a.value, r.label, a.facts, a.expected, a.p_value, a.q_value
+        SELECT a.aspect, a.value, r.label, a.facts, a.expected, a.p_value, a.q_value,
+               a.expected_within_objects, a.p_within_objects, a.q_within_objects
         FROM {table} AS a
         LEFT JOIN relations AS r
           ON a.aspect = 'relation'
@@ -125,17 +146,8 @@ def _significant(
     found = connection.execute(
         f"""
         WITH covered AS (
-            SELECT f.fact_id, f.{column} AS value
-            FROM facts AS f
-            JOIN selections AS s ON s.selection_id = $selection_id
-            WHERE f.fact_id IN (SELECT fact_id
-                                FROM knowledge_neurons
-                                WHERE selection_id = $selection_id)
-               OR f.fact_id IN (SELECT p.fact_id
-                                FROM prompts AS p
-                                JOIN prompt_results AS m USING (prompt_id)
-                                WHERE m.run_id = s.run_id
-                                  AND m.skipped_because IS NULL)
+            SELECT fact_id, {column} AS value
+            FROM covered_facts
         ),
         own AS (
             SELECT k.layer, k.neuron, c.value, count(*) AS found
@@ -178,7 +190,7 @@ def _significant(
     # The pairs left out lie at or below what is expected: their p is far above any that matters.
     q = false_discovery_rates(p, found["tests"].item(0))
     kept = np.flatnonzero(q <= SIGNIFICANT)
-    return {
+    columns = {
         "selection_id": [selection_id] * len(kept),
         "layer": found["layer"][kept].tolist(),
         "neuron": found["neuron"][kept].tolist(),
@@ -188,4 +200,51 @@ def _significant(
         "expected": tests.expected[kept].tolist(),
         "p_value": p[kept].tolist(),
         "q_value": q[kept].tolist(),
+    }
+    if aspect == "relation" and len(kept):
+        columns |= _within_objects(connection, columns, found["tests"].item(0))
+    return columns
+
+
+def _within_objects(
+    connection: duckdb.DuckDBPyConnection, columns: dict[str, list[Any]], tests: int
+) -> dict[str, list[Any]]:
+    """The same tests with the object held fixed: each object's facts are a stratum."""
+    tested = {name: columns[name] for name in ("layer", "neuron", "value")}
+    with bulk.offered(connection, {"test": range(len(columns["value"])), **tested}):
+        rows = connection.execute(
+            f"""
+            WITH sizes AS (
+                SELECT object, count(*) AS total
+                FROM covered_facts
+                GROUP BY object
+            ),
+            marked AS (
+                SELECT object, relation_id, count(*) AS marked
+                FROM covered_facts
+                GROUP BY object, relation_id
+            ),
+            drawn AS (
+                SELECT k.layer, k.neuron, c.object, count(*) AS drawn
+                FROM knowledge_neurons AS k
+                JOIN covered_facts AS c USING (fact_id)
+                WHERE k.selection_id = $selection_id
+                GROUP BY k.layer, k.neuron, c.object
+            )
+            SELECT t.test, s.total, m.marked, d.drawn
+            FROM {bulk.OFFERED} AS t
+            JOIN marked AS m ON m.relation_id = t.value
+            JOIN drawn AS d ON d.layer = t.layer AND d.neuron = t.neuron AND d.object = m.object
+            JOIN sizes AS s ON s.object = m.object
+            ORDER BY t.test, m.object
+            """,
+            {"selection_id": columns["selection_id"][0]},
+        ).fetchnumpy()
+    names = ("test", "total", "marked", "drawn")
+    strata = Strata(*(np.asarray(rows[name], np.int64) for name in names))
+    held = over_represented_within(strata, np.asarray(columns["facts"], np.int64))
+    return {
+        "expected_within_objects": held.expected.tolist(),
+        "p_within_objects": held.p.tolist(),
+        "q_within_objects": false_discovery_rates(held.p, tests).tolist(),
     }

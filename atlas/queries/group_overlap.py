@@ -6,17 +6,18 @@ With n_g(i) the facts of group g that neuron i serves, N_g the facts of g, and x
     all shared, across           sum_i C(n(i), 2) less those      of C(N, 2) less those
     across, over group pairs     sum_i ((sum_g x_g(i))^2 - sum_g x_g(i)^2) / 2 / C(G, 2)
 
-so that neither the pairs of facts nor the pairs of groups are enumerated. Facts count that have a
-measured prompt; a run without prompts (an imported one) tells no fact without neurons by name, so
-of a relation that the atlas holds more facts of, only those with neurons count here.
+so that neither the pairs of facts nor the pairs of groups are enumerated. Which facts count:
+see selection/covered.py.
 """
 
 from typing import Literal
 
 import duckdb
 
+from atlas.queries.object_overlap import object_overlap
 from atlas.queries.overlap import GroupPair, OverlapGroup, OverlapReport, PooledOverlap
 from atlas.selection.chosen import ChosenSelection
+from atlas.selection.covered import cover
 from atlas.store.rows import fetch, fetch_one
 
 GroupedBy = Literal["object", "subject"]
@@ -99,82 +100,33 @@ def group_overlap(
         ),
         tuple(_shown(connection, limit)),
         tuple(_pairs(connection, limit)),
+        object_overlap(connection, selection),
     )
 
 
 def _group(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, by: GroupedBy
 ) -> None:
-    """Make the tables grouped_facts, fact_groups and group_degrees, of this connection only."""
+    """Make the tables fact_groups and group_degrees, of this connection only."""
     parameters = {"selection_id": selection.selection_id}
-    # Of most relations every fact counts, which spares a look at the run's prompts.
-    partial = [
-        relation_id
-        for (relation_id,) in connection.execute(
-            """
-            SELECT s.relation_id
-            FROM selection_relations AS s
-            JOIN facts AS f USING (relation_id)
-            WHERE s.selection_id = $selection_id
-            GROUP BY s.relation_id, s.facts
-            HAVING count(*) <> s.facts
-            """,
-            parameters,
-        ).fetchall()
-    ]
+    cover(connection, selection)
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMPORARY TABLE grouped_facts AS
-        SELECT f.fact_id,
-               f.{by} AS name
-        FROM facts AS f
-        SEMI JOIN selection_relations AS s
-          ON s.selection_id = $selection_id
-         AND s.relation_id = f.relation_id
-        WHERE NOT list_contains($partial, f.relation_id)
-        """,
-        {**parameters, "partial": partial},
-    )
-    if partial:
-        connection.execute(
-            f"""
-            INSERT INTO grouped_facts
-            SELECT f.fact_id,
-                   f.{by}
-            FROM facts AS f
-            WHERE list_contains($partial, f.relation_id)
-              AND (f.fact_id IN (
-                       SELECT p.fact_id
-                       FROM prompt_results AS r
-                       JOIN prompts AS p USING (prompt_id)
-                       WHERE r.run_id = $run_id
-                         AND r.skipped_because IS NULL
-                   )
-                   OR f.fact_id IN (
-                       SELECT fact_id
-                       FROM knowledge_neurons
-                       WHERE selection_id = $selection_id
-                   ))
-            """,
-            {**parameters, "partial": partial, "run_id": selection.run_id},
-        )
-    connection.execute(
-        """
         CREATE OR REPLACE TEMPORARY TABLE fact_groups AS
-        SELECT name,
+        SELECT {by} AS name,
                count(*) AS facts,
-               row_number() OVER (ORDER BY count(*) DESC, name)::INTEGER AS number
-        FROM grouped_facts
-        GROUP BY name
+               row_number() OVER (ORDER BY count(*) DESC, {by})::INTEGER AS number
+        FROM covered_facts
+        GROUP BY {by}
         """
     )
     connection.execute(
-        """
+        f"""
         CREATE OR REPLACE TEMPORARY TABLE group_degrees AS
         WITH numbered AS (
             SELECT f.fact_id, g.number
-            FROM grouped_facts AS f
-            JOIN fact_groups AS g USING (name)
+            FROM covered_facts AS f
+            JOIN fact_groups AS g ON g.name = f.{by}
         )
         SELECT n.number, k.layer, k.neuron, count(*) AS facts
         FROM knowledge_neurons AS k

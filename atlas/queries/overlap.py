@@ -1,6 +1,6 @@
 """How many knowledge neurons facts share, within relations, across them, and layer by layer.
 
-All figures are exact over all unordered pairs of different facts; see overlap_records.py. Pooled
+All figures are exact over all unordered pairs of different facts; see selection/overlaps.py. Pooled
 over fact pairs, a large relation weighs as much as its pairs; pooled over relation pairs, each
 relation (or pair of relations) weighs the same, and those without a pair of facts are left out.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atlas.queries.object_overlap import ObjectOverlap, object_overlap
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import relation_degrees
 from atlas.store.rows import fetch
@@ -61,6 +62,7 @@ class OverlapReport(OfSelection, rows="pairs"):
     across: PooledOverlap
     shown: tuple[OverlapGroup, ...]
     pairs: tuple[GroupPair, ...]  # of the shown groups, each with itself too
+    by_object: tuple[ObjectOverlap, ...]  # within and across relations, same and other object
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def relation_overlap(
         across,
         tuple(shown),
         tuple(pairs),
+        object_overlap(connection, selection),
     )
 
 

@@ -61,7 +61,14 @@ def _tables(report: NeuronMeaning, selection: ChosenSelection) -> None:
         "table",
         kind=Association,
         title="Over-represented among its facts (hypergeometric, Benjamini-Hochberg)",
-        headers={"aspect": "", "p_value": "p", "q_value": "q"},
+        headers={
+            "aspect": "",
+            "p_value": "p",
+            "q_value": "q",
+            "expected_within_objects": "expected, object held",
+            "p_within_objects": "p, held",
+            "q_within_objects": "q, held",
+        },
     )
 
 

@@ -22,11 +22,24 @@ POSITION_COMMENTS = {
     "prompts.subject_end": "characters of text up to the end of the subject; NULL: it names none",
 }
 
+WITHIN_OBJECTS = """
+ALTER TABLE neuron_associations ADD COLUMN expected_within_objects DOUBLE;
+ALTER TABLE neuron_associations ADD COLUMN p_within_objects DOUBLE;
+ALTER TABLE neuron_associations ADD COLUMN q_within_objects DOUBLE;
+"""
+WITHIN_OBJECTS_COMMENTS = {
+    "neuron_associations.expected_within_objects": "how many by chance with objects as they are",
+    "neuron_associations.p_within_objects": "of a relation: exact, one-sided, objects as strata",
+    "neuron_associations.q_within_objects": "Benjamini-Hochberg over as many tests as q_value",
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
     execute(POSITION)
     _comment(POSITION_COMMENTS)
+    execute(WITHIN_OBJECTS)
+    _comment(WITHIN_OBJECTS_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Over-represented values: against sums of exact fractions."""
 
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 from math import comb
 from pathlib import Path
 
@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from processes import run_without_privileges
 from synthetic import build
 
-from atlas.meaning.associations import Drawn, false_discovery_rates, over_represented
+from atlas.meaning.associations import (
+    Drawn,
+    Held,
+    Strata,
+    false_discovery_rates,
+    over_represented,
+    over_represented_within,
+)
 from atlas.meaning.stored_associations import (
     associations_of,
     has_associations,
@@ -71,6 +78,48 @@ def test_adjusted_values_are_benjamini_and_hochbergs(ps: list[float], more: int)
     assert all(a <= b for a, b in pairwise(by_p))
 
 
+def within(rows: list[tuple[int, int, int, int]], found: list[int]) -> Held:
+    """Of rows (test, total, marked, drawn)."""
+    columns = zip(*rows, strict=True)
+    strata = Strata(*(np.array(column, np.int64) for column in columns))
+    return over_represented_within(strata, np.array(found, np.int64))
+
+
+def test_with_the_object_held_fixed_strata_are_summed_by_hand() -> None:
+    # Of 4 facts 2 are of the relation, the neuron serves 2: 0, 1, 2 of it in 1, 4, 1 of 6 ways.
+    # Of 3 facts 1 is of the relation, the neuron serves 1: 0, 1 of it in 2, 1 of 3 ways.
+    rows = [(0, 4, 2, 2), (0, 3, 1, 1), (1, 4, 2, 2), (1, 3, 1, 1), (2, 4, 2, 2), (2, 3, 1, 1)]
+    held = within(rows, [3, 2, 0])
+    assert held.expected == pytest.approx([4 / 3] * 3)
+    assert held.p == pytest.approx([1 / 18, (2 + 4 + 1) / 18, 1])
+
+
+def test_where_the_object_tells_the_relation_nothing_is_left_to_chance() -> None:
+    held = within([(0, 5, 5, 3), (0, 4, 2, 4)], [5])
+    assert (held.expected[0], held.p[0]) == (5, 1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5), st.integers(0, 5)), max_size=3))
+def test_with_one_stratum_or_several_p_is_that_of_all_ways_to_draw(
+    strata: list[tuple[int, int, int]],
+) -> None:
+    strata = [(total, min(total, marked), min(total, drawn)) for total, marked, drawn in strata]
+    ways = [
+        sum(counts)
+        for counts in product(
+            *(
+                [sum(fact < marked for fact in chosen) for chosen in combinations(range(n), drawn)]
+                for n, marked, drawn in strata
+            )
+        )
+    ]
+    for found in range(max(ways) + 1):
+        rows = [(0, *stratum) for stratum in strata] or [(0, 1, 0, 0)]
+        p = within(rows, [found]).p[0]
+        assert p == pytest.approx(sum(way >= found for way in ways) / len(ways))
+
+
 def test_a_relations_own_neuron_is_found_to_be_its_own(tmp_path: Path) -> None:
     made = build(tmp_path / "atlas.duckdb", relations=3, facts=8)
     with made.atlas.writing() as connection:
@@ -88,6 +137,42 @@ def test_a_relations_own_neuron_is_found_to_be_its_own(tmp_path: Path) -> None:
         assert (
             associations_of(connection, made.selection_id, 3, 0) == []
         )  # the hub has no favourite
+
+
+def test_a_relation_whose_objects_are_no_others_is_not_left_with_the_object_held_fixed(
+    tmp_path: Path,
+) -> None:
+    made = build(tmp_path / "atlas.duckdb", relations=3, facts=8)
+    with made.atlas.writing() as connection:
+        # Each object is of one fact: who knows the object knows the relation.
+        record_associations(connection, made.selection_id)
+        (own,) = associations_of(connection, made.selection_id, 3, 1)
+        assert (own.expected_within_objects, own.p_within_objects, own.q_within_objects) == (
+            8,
+            1,
+            1,
+        )
+        connection.execute("UPDATE facts SET object = 'Rome'")
+        record_associations(connection, made.selection_id)
+        (own,) = [
+            a
+            for a in associations_of(connection, made.selection_id, 3, 1)
+            if a.aspect == "relation"
+        ]
+        assert own.expected_within_objects == pytest.approx(own.expected)
+        assert own.p_within_objects == pytest.approx(own.p_value)
+        assert own.q_within_objects == pytest.approx(own.q_value)
+
+
+def test_associations_stored_before_the_object_was_held_fixed_are_computed_anew(
+    tmp_path: Path,
+) -> None:
+    made = build(tmp_path / "atlas.duckdb", relations=3, facts=8)
+    with made.atlas.writing() as connection:
+        record_associations(connection, made.selection_id)
+        connection.execute("UPDATE neuron_associations SET p_within_objects = NULL")
+        assert not has_associations(connection, made.selection_id)
+        assert associations_of(connection, made.selection_id, 3, 1)[0].p_within_objects == 1
 
 
 def test_that_nothing_is_significant_is_remembered(tmp_path: Path) -> None:

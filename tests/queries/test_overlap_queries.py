@@ -98,6 +98,30 @@ def test_pooled_figures_are_those_of_all_pairs_enumerated(
 
 @quick
 @given(facts=fact_lists)
+def test_pairs_with_the_same_object_are_told_from_pairs_with_another(
+    empty: duckdb.DuckDBPyConnection, facts: list[Known]
+) -> None:
+    for found in reports(empty, facts).values():
+        assert [(row.pairs, row.object) for row in found.by_object] == [
+            ("within", "same"),
+            ("within", "other"),
+            ("across", "same"),
+            ("across", "other"),
+        ]
+        for row in found.by_object:
+            chosen = [
+                (a, b)
+                for a, b in pairs(facts)
+                if (a.relation_id == b.relation_id) == (row.pairs == "within")
+                and (a.object == b.object) == (row.object == "same")
+            ]
+            assert row.fact_pairs == len(chosen)
+            assert row.shared_by_fact_pairs == sum(len(a.neurons & b.neurons) for a, b in chosen)
+            assert row.mean_shared_neurons == approx(mean_shared(chosen))
+
+
+@quick
+@given(facts=fact_lists)
 def test_every_pair_of_groups_has_the_mean_and_the_jaccard_of_its_sets(
     empty: duckdb.DuckDBPyConnection, facts: list[Known]
 ) -> None:

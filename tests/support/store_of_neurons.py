@@ -66,9 +66,10 @@ def write(connection: duckdb.DuckDBPyConnection, facts: list[Known], scored: boo
                           dataset_digest, atlas_version, status, started_at, settings, environment)
         VALUES ('{RUN}', 'm', 'x', 'zero', 'float32', 'cpu', 0, 'd', 'd', '0', 'finished',
                 TIMESTAMP '2026-01-01', '{{}}', '{{}}');
-        INSERT INTO selections VALUES ('{SELECTION}', '{RUN}', 'fixed', 0.2, 0.7, '>=', 3,
-                                       TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-01', '{{}}',
-                                       'fixed', FALSE);
+        INSERT INTO selections (selection_id, run_id, preset, ratio, sharing, comparison,
+                                min_prompts, created_at, asked_at, settings, name, associated)
+        VALUES ('{SELECTION}', '{RUN}', 'fixed', 0.2, 0.7, '>=', 3, TIMESTAMP '2026-01-01',
+                TIMESTAMP '2026-01-01', '{{}}', 'fixed', FALSE);
         """
     )
     relations = sorted({fact.relation_id for fact in facts})
@@ -103,9 +104,14 @@ def write(connection: duckdb.DuckDBPyConnection, facts: list[Known], scored: boo
 def _insert(
     connection: duckdb.DuckDBPyConnection, table: str, rows: list[tuple[object, ...]]
 ) -> None:
+    """Rows of a table's first columns; those that revisions added behind are left to defaults."""
     if rows:
+        columns = connection.execute(f"FROM {table} LIMIT 0").description or []
+        names = ", ".join(column[0] for column in columns[: len(rows[0])])
         marks = ", ".join(f"({', '.join('?' * len(row))})" for row in rows)
-        connection.execute(f"INSERT INTO {table} VALUES {marks}", [v for row in rows for v in row])
+        connection.execute(
+            f"INSERT INTO {table} ({names}) VALUES {marks}", [v for row in rows for v in row]
+        )
 
 
 # What holds whatever the SQL says: pairs enumerated, sets intersected.
