@@ -16,7 +16,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from atlas.errors import AtlasError
+from atlas.counted import counted
+from atlas.errors import AtlasError, SettingsError
 
 if TYPE_CHECKING:
     import pandas
@@ -132,7 +133,7 @@ class Answer:
             "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
             for row in cells[:_SHOWN]
         )
-        more = f"<p>{len(cells) - _SHOWN:,} more rows</p>" if len(cells) > _SHOWN else ""
+        more = f"<p>{counted(len(cells) - _SHOWN, 'more row')}</p>" if len(cells) > _SHOWN else ""
         return (
             f"<p><b>{html.escape(type(self).__name__)}</b> {said}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
@@ -164,6 +165,15 @@ def _require(package: str) -> None:
     """AtlasError, with what to do, where a package that the atlas does not need is not there."""
     if importlib.util.find_spec(package) is None:
         raise AtlasError(f"{package} is not installed: run `pip install {package}`")
+
+
+def at_most(limit: int | None) -> int | None:
+    """How many rows an answer shows; None and 0 both mean all. SettingsError for fewer."""
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise SettingsError(
+            f"limit is {limit!r}: give a number of rows, or 0 for all", parameters=["limit"]
+        )
+    return limit or None
 
 
 def columns_of(rows: Sequence[Any]) -> list[str]:

@@ -5,10 +5,10 @@
     db.edit_update("France:P36", "London")
 
 Methods that ask about neurons take `selection` (a name, or an unambiguous beginning of an id) and
-`run`; left out, the default selection is meant. Methods that need the model take `lm`: a loaded
-model, a name or a path, or None for the run's model wherever that is found; other weights,
-configuration or tokenizer than the run's are refused. Methods that take a while take `progress`,
-see `atlas.progress`.
+`run`; left out, the default selection is meant. `limit` is how many rows are shown; 0 and None both
+show all. Methods that need the model take `lm`: a loaded model, a name or a path, or None for the
+run's model wherever that is found; other weights, configuration or tokenizer than the run's are
+refused. Methods that take a while take `progress`, see `atlas.progress`.
 
 What needs torch is imported where it is used: questions must not wait for it.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 import duckdb
 
-from atlas.answers import Listed
+from atlas.answers import Listed, at_most
 from atlas.edits.diff import EditDiff, edit_diff
 from atlas.edits.edit import ChangedEdit, Edit, ImportedEdit, overlapping
 from atlas.edits.in_force import (
@@ -66,6 +66,7 @@ from atlas.queries.facts import (
     fact_reports,
     one_fact,
     require_known_name,
+    require_measured,
 )
 from atlas.queries.group_overlap import group_overlap
 from atlas.queries.info import AtlasInfo, atlas_info
@@ -74,6 +75,7 @@ from atlas.queries.neurons import (
     HubsReport,
     NeuronReport,
     hubs_report,
+    named_neuron,
     neuron_report,
     require_neuron,
 )
@@ -168,7 +170,8 @@ class Atlas(AtlasFile):
     ) -> FactsReport:
         """Every fact that the name leads to; `limit` bounds the prompts and neurons of each."""
         with self._opened(selection, run) as (connection, chosen):
-            return FactsReport(tuple(fact_reports(connection, chosen, name, limit))).of(chosen)
+            found = fact_reports(connection, chosen, name, at_most(limit))
+            return FactsReport(tuple(found)).of(chosen)
 
     def fact_prompts(
         self, name: str, *, selection: str | None = None, run: str | None = None
@@ -191,7 +194,7 @@ class Atlas(AtlasFile):
         """The tokens with which the run's model is asked about a fact; nothing is measured."""
         with self._opened(selection, run) as (connection, chosen):
             named = one_fact(connection, name)
-            (report,) = fact_reports(connection, chosen, named.fact_id, limit)
+            (report,) = fact_reports(connection, chosen, named.fact_id, at_most(limit))
             wanted = selection_model(connection, chosen.selection_id)
         if not report.prompts:
             return FactTokensReport(named, ()).of(chosen)
@@ -212,20 +215,21 @@ class Atlas(AtlasFile):
     def diff(self, a: str, b: str, *, limit: int | None = None) -> SelectionDiff:
         """Two selections, or the selections of two runs, side by side."""
         with self.reading() as connection:
-            return selection_diff(connection, a, b, limit)
+            return selection_diff(connection, a, b, at_most(limit))
 
     def neuron(
         self,
-        layer: int,
-        neuron: int,
+        layer: int | str,
+        neuron: int | None = None,
         *,
         limit: int | None = None,
         selection: str | None = None,
         run: str | None = None,
     ) -> NeuronReport:
-        """The facts that a neuron serves, highest score first."""
+        """The facts that a neuron serves, highest score first; `3, 172` and `"3:172"` are one."""
+        at = named_neuron(layer, neuron)
         with self._opened(selection, run) as (connection, chosen):
-            return neuron_report(connection, chosen, layer, neuron, limit).of(chosen)
+            return neuron_report(connection, chosen, *at, at_most(limit)).of(chosen)
 
     def relation(
         self,
@@ -237,7 +241,7 @@ class Atlas(AtlasFile):
     ) -> RelationReport:
         """A relation's neurons, layers and thresholds; `name` is its id or label."""
         with self._opened(selection, run) as (connection, chosen):
-            return relation_report(connection, chosen, name, limit).of(chosen)
+            return relation_report(connection, chosen, name, at_most(limit)).of(chosen)
 
     def hubs(
         self,
@@ -249,7 +253,7 @@ class Atlas(AtlasFile):
     ) -> HubsReport:
         """The neurons that serve most facts, facts of most relations, or relations most evenly."""
         with self._opened(selection, run) as (connection, chosen):
-            return hubs_report(connection, chosen, limit, by).of(chosen)
+            return hubs_report(connection, chosen, at_most(limit), by).of(chosen)
 
     def shared(
         self,
@@ -262,7 +266,7 @@ class Atlas(AtlasFile):
     ) -> SharedReport:
         """The neurons that two facts have in common."""
         with self._opened(selection, run) as (connection, chosen):
-            return shared_report(connection, chosen, a, b, limit).of(chosen)
+            return shared_report(connection, chosen, a, b, at_most(limit)).of(chosen)
 
     def neighbours(
         self,
@@ -274,7 +278,7 @@ class Atlas(AtlasFile):
     ) -> NeighboursReport:
         """The facts that share a fact's knowledge neurons, most shared first."""
         with self._opened(selection, run) as (connection, chosen):
-            return neighbours_report(connection, chosen, fact, limit).of(chosen)
+            return neighbours_report(connection, chosen, fact, at_most(limit)).of(chosen)
 
     def overlap(
         self,
@@ -286,15 +290,16 @@ class Atlas(AtlasFile):
     ) -> OverlapReport | LayerOverlapReport:
         """How many knowledge neurons facts share, exactly, within groups and across them."""
         with self._opened(selection, run) as (connection, chosen):
+            shown = at_most(limit)
             if by == "layer":
-                return layer_overlap(connection, chosen, limit).of(chosen)
+                return layer_overlap(connection, chosen, shown).of(chosen)
             if by == "relation":
-                return relation_overlap(connection, chosen, limit).of(chosen)
+                return relation_overlap(connection, chosen, shown).of(chosen)
             if by not in ("object", "subject"):
                 raise SettingsError(
                     f"unknown group '{by}': choose relation, layer, object or subject"
                 )
-            return group_overlap(connection, chosen, by, limit).of(chosen)
+            return group_overlap(connection, chosen, by, shown).of(chosen)
 
     def sql(self, statement: str) -> QueryResult:
         """The answer to one SQL statement that reads; BadQuery for anything else."""
@@ -341,7 +346,7 @@ class Atlas(AtlasFile):
         """
         with self._opened(selection, run) as (connection, chosen):
             if measure is None or measure is False:
-                return interference_report(connection, chosen, fact, limit).of(chosen)
+                return interference_report(connection, chosen, fact, at_most(limit)).of(chosen)
             interference_report(connection, chosen, fact, 0)  # refused before the model is loaded
             wanted = selection_model(connection, chosen.selection_id)
         from atlas.interference.measure import measure_interference
@@ -365,6 +370,7 @@ class Atlas(AtlasFile):
 
         NotFound for a fact without knowledge neurons, NoScores for published neurons.
         """
+        shown = at_most(limit)
         with self._opened(selection, run) as (connection, chosen):
             if chosen.preset == "published":
                 raise NoScores(
@@ -373,16 +379,17 @@ class Atlas(AtlasFile):
                     parameters=("run",),
                 )
             named = one_fact(connection, fact)
+            require_measured(connection, chosen, named)
             missing = unexamined_facts(connection, chosen.selection_id, fact_id=named.fact_id)
             wanted = selection_model(connection, chosen.selection_id)
-        if missing:
-            from atlas.interactions.examine import examine_and_record
+        with reporting(progress) as report:
+            model = self._asked(lm, wanted, device, report, needed=bool(missing))
+            if missing and model is not None:
+                from atlas.interactions.examine import examine_and_record
 
-            with reporting(progress) as report:
-                model = self._model(lm, wanted, device, report)
                 reported(examine_and_record(self, model, chosen.selection_id, missing), report)
         with self.reading() as connection:
-            found = interaction_report(connection, chosen, named, limit)
+            found = interaction_report(connection, chosen, named, shown)
         if found is None:
             raise NotFound(
                 f"{named.subject} {named.relation_id} has no knowledge neuron in selection "
@@ -392,8 +399,8 @@ class Atlas(AtlasFile):
 
     def meaning(
         self,
-        layer: int,
-        neuron: int,
+        layer: int | str,
+        neuron: int | None = None,
         *,
         lm: ModelOrName = None,
         limit: int | None = 5,
@@ -402,21 +409,26 @@ class Atlas(AtlasFile):
         run: str | None = None,
         progress: Progress = None,
     ) -> NeuronMeaning:
-        """Tokens that an active neuron raises, prompts that excite it, what its facts share."""
+        """Tokens that an active neuron raises, prompts that excite it, what its facts share.
+
+        The neuron as for `neuron`. Only what is not stored yet is asked of the model.
+        """
+        at, shown = named_neuron(layer, neuron), at_most(limit)
         with self._opened(selection, run) as (connection, chosen):
-            require_neuron(chosen, layer, neuron)
+            require_neuron(chosen, *at)
             wanted = selection_model(connection, chosen.selection_id)
         remember_associations(self, chosen.selection_id)
         with self.reading() as connection:
-            found = neuron_meaning(connection, chosen, layer, neuron, limit)
-        if not found.tokens and chosen.preset != "published":
+            found = neuron_meaning(connection, chosen, *at, shown)
+        unwritten = not found.tokens and chosen.preset != "published"
+        with reporting(progress) as report:
+            model = self._asked(lm, wanted, device, report, needed=unwritten)
+        if unwritten and model is not None:
             from atlas.meaning.written import store_meaning
 
-            with reporting(progress) as report:
-                model = self._model(lm, wanted, device, report)
-                written = store_meaning(self, model, chosen, layer, neuron)
-            at = written.activation if found.activation is None else found.activation
-            found = replace(found, activation=at, tokens=turned(written.tokens, at))
+            written = store_meaning(self, model, chosen, *at)
+            mean = written.activation if found.activation is None else found.activation
+            found = replace(found, activation=mean, tokens=turned(written.tokens, mean))
         return found.of(chosen)
 
     # Selections
@@ -432,8 +444,9 @@ class Atlas(AtlasFile):
         """Choose knowledge neurons anew from the stored scores; thresholds as for `Thresholds`.
 
         Without any, the preset `paper`; with some and no `preset`, these as they are. The selection
-        becomes the default, unless that is not wanted or it has no neuron. Without `run`, the run
-        of the default selection is meant.
+        becomes the default, unless that is not wanted or it has no neuron. A selection with equal
+        thresholds is the same one, and `name` renames it. Without `run`, the run of the default
+        selection is meant.
         """
         if thresholds and "preset" not in thresholds:
             thresholds["preset"] = "fixed"
@@ -564,6 +577,7 @@ class Atlas(AtlasFile):
             if not any_object:
                 require_known_name(connection, to)
             require_other_object(found.named, found.object, to)
+            require_measured(connection, chosen, found)
             wanted = selection_model(connection, chosen.selection_id)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
@@ -591,7 +605,9 @@ class Atlas(AtlasFile):
         with self._opened(selection, None) as (connection, chosen):
             if fact is not None:
                 how = fact_settings(chosen.selection_id, settings)
-                target = one_fact(connection, fact, relation).fact_id
+                found = one_fact(connection, fact, relation)
+                require_measured(connection, chosen, found)
+                target = found.fact_id
             else:
                 how = relation_settings(chosen.selection_id, settings)
                 target = one_relation(connection, relation or "")[0]
@@ -626,14 +642,15 @@ class Atlas(AtlasFile):
         require_factor(factor)
         with self._opened(selection, None) as (connection, chosen):
             how = fact_settings(chosen.selection_id, settings)
-            fact_id = one_fact(connection, fact, relation).fact_id
+            found = one_fact(connection, fact, relation)
+            require_measured(connection, chosen, found)
             wanted = selection_model(connection, chosen.selection_id)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
             report(Working(f"Editing {fact}"))
             from atlas.edits.making.make import make_scale
 
-            made = make_scale(model, self, fact_id, factor, how)
+            made = make_scale(model, self, found.fact_id, factor, how)
         return self._made(made)
 
     def ask(
@@ -839,6 +856,18 @@ class Atlas(AtlasFile):
         name = None if lm is None else str(lm)
         report(Loading(name or wanted.name))
         return load_run_model(wanted, name, device)
+
+    def _asked(
+        self,
+        lm: ModelOrName,
+        wanted: RunModel,
+        device: str,
+        report: Reporter,
+        *,
+        needed: bool,
+    ) -> "LanguageModel | None":
+        """The model where it is needed, or named: what is stored is not told of another one."""
+        return self._model(lm, wanted, device, report) if needed or lm is not None else None
 
     def _made(self, made: Any) -> EditReport:
         with self.reading() as connection:

@@ -70,10 +70,10 @@ def index(
     """Measure facts on a model and select their knowledge neurons, into the atlas at `path`.
 
     data: a dataset or where one lies; None: the embedded one. relations: ids or labels; limit:
-    facts of each. memory_budget: GiB that a pass may keep; changes no score. interactions: also
-    suppress every fact's neurons, each, in pairs and all. Further settings are those of
-    `Integration` (rule, points, tolerance, max_evaluations) and `IndexSettings` (method, dtype,
-    device, score_floor, thresholds).
+    facts of each, 0 and None: all. memory_budget: GiB that a pass may keep; changes no score.
+    interactions: also suppress every fact's neurons, each, in pairs and all. Further settings are
+    those of `Integration` (rule, points, tolerance, max_evaluations) and `IndexSettings` (method,
+    dtype, device, score_floor, thresholds).
 
     The same call again continues where it was stopped and changes nothing once it is done. There
     is no new file before the model is loaded.

@@ -1,5 +1,6 @@
 """Prompts: what a model is asked, as text and as token ids."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,6 +64,18 @@ class UnusablePrompt(PromptError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def as_prompts(prompts: Prompt | Iterable[Prompt]) -> list[Prompt]:
+    """The prompts, of which a single one need not be in a list; PromptError for anything else."""
+    several = [prompts] if isinstance(prompts, Prompt | str) else list(prompts)
+    for prompt in several:
+        if not isinstance(prompt, Prompt):
+            raise PromptError(
+                f"{prompt!r} is no prompt: give Prompt(text, answer), for example "
+                "Prompt('The capital of Ireland is [MASK].', 'Dublin')"
+            )
+    return several
 
 
 def fill(template: Template, fact: Fact) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from atlas.counted import counted
 from atlas.data_check import check_data
 from atlas.datasets.askable import Askable
 from atlas.datasets.counts import DatasetCounts
@@ -11,7 +12,7 @@ from atlas.datasets.rows import Problem
 
 from .asked import ACROSS, draw_asked
 from .groups import SuggestingGroup
-from .render import Format, counted, emit, emit_json, format_option, note, quiet
+from .render import Format, emit, emit_json, format_option, note, quiet
 from .tables import draw_line
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import click
 
 from atlas.atlas import open_atlas
+from atlas.counted import counted
 from atlas.queries.diff import FactDifference, SelectionDiff, SettingDifference
 from atlas.selection.chosen import labelled
 
+from .query.scope import say_cut
 from .render import Format, db_option, emit, emit_json, format_option, note
 from .tables import draw_line
 
@@ -31,7 +33,7 @@ compared."""
 @db_option
 def diff(a: str, b: str, limit: int | None, format_: Format, db: Path) -> None:
     """Compare two selections or runs: settings, and which facts have other neurons."""
-    shown = (_SHOWN if format_ == "table" else None) if limit is None else limit or None
+    shown = (_SHOWN if format_ == "table" else None) if limit is None else limit
     found = open_atlas(db).diff(a, b, limit=shown)
     if format_ == "json":
         emit_json(found)
@@ -50,7 +52,8 @@ def _tables(found: SelectionDiff) -> None:
         note("No fact is measured in both.")
         return
     draw_line(
-        f"  {found.compared:,} facts are measured in both: {found.neurons_a:.2f} and "
+        f"  {counted(found.compared, 'fact')} {'is' if found.compared == 1 else 'are'} measured in "
+        f"both: {found.neurons_a:.2f} and "
         f"{found.neurons_b:.2f} knowledge neurons a fact, the same set in {found.same:,}"
     )
     if found.jaccard is not None:
@@ -65,5 +68,4 @@ def _tables(found: SelectionDiff) -> None:
             headers={"relation_id": "id", "neurons_a": "a", "neurons_b": "b"},
         )
     differing = found.compared - found.same
-    if len(found.facts) < differing:
-        note(f"{len(found.facts):,} of {differing:,} facts; --limit 0 shows all.")
+    say_cut(len(found.facts), differing, "fact")

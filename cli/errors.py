@@ -5,7 +5,7 @@ from atlas.errors import AtlasError
 OPTIONS = {
     "any_object": "--any-object",
     "common": "--common SHARE",
-    "data": "--pararel PATH",
+    "data": "--data PATH",
     "delta": "--delta FILE",
     "device": "--device auto",
     "edit_id": "--edit EDIT",

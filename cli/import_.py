@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from atlas.counted import counted
 from atlas.indexing.published import import_published
 
+from .dataset_option import dataset_option
 from .render import db_option, note, note_next
 from .selections import note_default
 
@@ -28,14 +30,8 @@ what is not available. Importing the same again changes nothing.""",
 @click.option(
     "--model", required=True, help="The model that the neurons are of: a name or its directory."
 )
-@click.option(
-    "--pararel",
-    "--data",
-    "data",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The facts that they are of: ParaRel's directory, or data_all_allbags.json.",
+@dataset_option(
+    "The facts that they are of: ParaRel's directory, or data_all_allbags.json.", required=True
 )
 @click.option("--layers", type=click.IntRange(min=1), help="Of a model not known by its name.")
 @click.option(
@@ -57,15 +53,18 @@ def import_(
         db, files, model, data, layers=layers, neurons_per_layer=neurons_per_layer
     )
     note(
-        f"Run {found.run_id} of {found.model} in {db}: {found.fact_neurons:,} knowledge neurons of "
-        f"{found.facts:,} facts in {found.relations:,} relations, {found.distinct_neurons:,} "
+        f"Run {found.run_id} of {found.model} in {db}: "
+        f"{counted(found.fact_neurons, 'knowledge neuron')} of {counted(found.facts, 'fact')} in "
+        f"{counted(found.relations, 'relation')}, {found.distinct_neurons:,} "
         "distinct; scores are not available"
     )
     if found.without_neurons:
         note(f"  {found.without_neurons:,} of these facts have none")
     if found.unknown:
         note(
-            f"  {len(found.unknown):,} uuids are not in {data} and were left out"
+            f"  {counted(len(found.unknown), 'uuid')} "
+            f"{'is' if len(found.unknown) == 1 else 'are'} not in {data} and "
+            f"{'was' if len(found.unknown) == 1 else 'were'} left out"
             + ("" if verbose else "; --verbose lists them")
         )
     if verbose:

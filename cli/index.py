@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atlas.counted import counted
 from atlas.engine.quadrature import RULES
 from atlas.engine.settings import DTYPES, METHODS
 from atlas.selection.chosen import labelled
 
+from .dataset_option import dataset_option
 from .render import db_option, note, note_next, pasted, quiet, resumable
 from .selections import note_default
 
@@ -36,21 +38,16 @@ it is done. Naming more relations or facts later extends the same run."""
     show_default=True,
     help="mini-bert, a directory with safetensors, a .gguf file, or a hub id.",
 )
-@click.option(
-    "--data",
-    "--pararel",
-    "data",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Facts and templates: ParaRel's directory, JSONL or CSV.  [default: embedded]",
-)
+@dataset_option("Facts and templates: ParaRel's directory, JSONL or CSV.  [default: embedded]")
 @click.option(
     "--relation",
     "relations",
     multiple=True,
     help="Id or label; may be given again.  [default: all]",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Facts per relation.  [default: all]")
+@click.option(
+    "--limit", type=click.IntRange(min=0), help="Facts per relation; 0 for all.  [default: all]"
+)
 @click.option(
     "--method",
     type=click.Choice(METHODS),
@@ -130,7 +127,7 @@ def index(
 
 def _summary(db: Path, found: "IndexReport") -> None:
     run, selected = found.run, found.found
-    note(f"Run {run.run_id} of {run.model} in {db}: {run.measured:,} prompts measured.")
+    note(f"Run {run.run_id} of {run.model} in {db}: {counted(run.measured, 'prompt')} measured.")
     for skipped in found.skipped:
         note(f"  {skipped.prompts:,} skipped: {skipped.reason}")
     if run.over_tolerance:
@@ -138,7 +135,7 @@ def _summary(db: Path, found: "IndexReport") -> None:
     if selected is not None and selected.mean_neurons is not None:
         note(
             f"  {selected.mean_neurons:.2f} knowledge neurons a fact over "
-            f"{selected.facts:,} facts, {selected.distinct_neurons:,} distinct"
+            f"{counted(selected.facts, 'fact')}, {selected.distinct_neurons:,} distinct"
         )
     note_default(found.default, db)
     if selected is not None and not selected.is_default:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from atlas.atlas import open_atlas
+from atlas.counted import counted
 from atlas.queries.info import (
     AtlasInfo,
     AtlasTotals,
@@ -113,9 +114,10 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
             "method": run.method,
             "settings": ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None),
             "made with": ", ".join(f"{k} {v}" for k, v in run.environment.items()),
-            "measured": f"{run.measured:,} prompts, {run.attributions:,} scores kept",
-            "over tolerance": f"{run.over_tolerance:,} prompts",
-            "skipped": f"{run.skipped:,} prompts",
+            "measured": f"{counted(run.measured, 'prompt')}, "
+            f"{counted(run.attributions, 'score')} kept",
+            "over tolerance": counted(run.over_tolerance, "prompt"),
+            "skipped": counted(run.skipped, "prompt"),
         }
         | {f"  {reason.prompts:,}": reason.reason for reason in skipped},
         title=f"Run {run.run_id} of {run.model}",

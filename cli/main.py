@@ -16,6 +16,7 @@ from atlas.errors import AtlasError, GuessedArchitecture, UnknownIdentity
 
 from .errors import error_line
 from .groups import SuggestingGroup, with_quiet
+from .usage import usage_line
 
 
 class Subcommand(NamedTuple):
@@ -87,14 +88,18 @@ class AtlasGroup(SuggestingGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the command line and exits; click alone would print usage errors in four lines."""
         kwargs["standalone_mode"] = False
+        named = args[0] if args else kwargs.get("args")
+        typed = sys.argv[1:] if named is None else list(named)
         try:
             sys.exit(super().main(*args, **kwargs))
         except click.exceptions.NoArgsIsHelpError as e:
             e.show()
             sys.exit(e.exit_code)
         except click.UsageError as e:
-            hint = f" See `{e.ctx.command_path} --help`." if e.ctx else ""
-            click.echo(f"Error: {' '.join(e.format_message().split())}{hint}", err=True)
+            click.echo(
+                f"Error: {usage_line(e, self, typed)}",
+                err=True,
+            )
             sys.exit(e.exit_code)
         except click.ClickException as e:
             e.show()

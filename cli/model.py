@@ -2,6 +2,7 @@
 
 import click
 
+from atlas.counted import counted
 from atlas.model_check import ModelCheck, check_model
 
 from .groups import SuggestingGroup
@@ -59,9 +60,9 @@ def _tables(found: ModelCheck) -> None:
             "architecture": found.architecture
             + (", listed" if found.listed else ", found by looking"),
             "asked as": f"{found.objective} model",
-            "neurons": f"{found.layers} layers of {found.neurons_per_layer:,}, "
+            "neurons": f"{counted(found.layers, 'layer')} of {found.neurons_per_layer:,}, "
             f"at {found.value_projection}",
-            "longest input": found.longest_input and f"{found.longest_input:,} tokens",
+            "longest input": found.longest_input and counted(found.longest_input, "token"),
             "runs in": f"{found.dtype} on {found.device}",
         },
         title=found.model,

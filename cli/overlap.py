@@ -58,7 +58,7 @@ def overlap(
     if limit is None:
         limit = _SHOWN if format_ == "table" or by in ("object", "subject") else 0
     scope = Scope(db, selection, run, format_, limit)
-    report = scope.atlas.overlap(by=by, limit=scope.all_rows, **scope.of)
+    report = scope.atlas.overlap(by=by, limit=scope.limit, **scope.of)
     if isinstance(report, LayerOverlapReport):
         show_layers(report, scope.told(report), format_)
     else:

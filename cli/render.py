@@ -1,7 +1,7 @@
 """Results on stdout as a table, JSON or CSV; notes on stderr.
 
 JSON and CSV carry every column at full precision. Tables round, write a neuron as `3:117`, and
-fit the terminal; piped, they are as wide as their contents, so that nothing is cut.
+fit the terminal; piped, they are as wide as COLUMNS, or as their contents where that is not set.
 """
 
 import csv
@@ -11,7 +11,6 @@ import io
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import click
 
 from atlas.answers import Answer, plain
 
-from .tables import draw_table, folded
+from .tables import columns_of, draw_table, folded
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -82,11 +81,6 @@ def resumable(db: Path) -> Iterator[None]:
         ) from e
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 fact`, `1,234 facts`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def quiet() -> bool:
     """Whether the command line asks for results and errors alone."""
     context = click.get_current_context(silent=True)
@@ -114,7 +108,7 @@ def note_next(db: Path, *commands: str) -> None:
 
 
 def _error_width() -> int:
-    return shutil.get_terminal_size().columns if sys.stderr.isatty() else 10_000
+    return columns_of(sys.stderr)
 
 
 def pasted(command: str, db: Path) -> str:

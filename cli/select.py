@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from atlas.atlas import open_atlas
+from atlas.counted import counted
 from atlas.selection.chosen import SelectedRelation, SelectionReport, labelled
 from atlas.selection.selections import MadeSelection
 
@@ -84,6 +85,11 @@ def select(
         named["preset"] = preset
     made = open_atlas(db).select(run=run, name=name, make_default=not keep_default, **named)
     _show(made.selection, format_)
+    if made.renamed is not None:
+        note(
+            f"It was called {made.renamed} until now: a run's equal thresholds are one selection, "
+            "which has one name."
+        )
     if made.selection.is_default:
         note_default(made.default, db)
     else:
@@ -117,7 +123,7 @@ def _show(report: SelectionReport, format_: Format) -> None:
     else:
         note(
             f"Selection {report.name} ({report.preset}: ratio {report.ratio:g}, "
-            f"sharing {report.sharing:g}, {report.comparison}, at least {report.min_prompts} "
-            f"prompts): {report.mean_neurons:.2f} knowledge neurons a fact over "
-            f"{report.facts:,} facts."
+            f"sharing {report.sharing:g}, {report.comparison}, at least "
+            f"{counted(report.min_prompts or 0, 'prompt')}): {report.mean_neurons:.2f} knowledge "
+            f"neurons a fact over {counted(report.facts, 'fact')}."
         )

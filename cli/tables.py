@@ -2,24 +2,27 @@
 
 A table that fits is written line by line, whatever its length. On a terminal that is too narrow for
 it, heads go over several lines, text is folded, and then columns are left out, the least important
-first, which a note says. Piped, everything fits: nothing is ever cut or dropped.
+first, which a note says. Piped, everything fits and nothing is ever cut or dropped, unless COLUMNS
+says how wide it may be.
 """
 
 import datetime
 import decimal
 import math
+import os
 import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_ENDLESS = 10_000  # columns: nothing is folded or left out
 _GAP = "  "
 _HELD = "\u2007"  # stands for a blank at which a line is not broken
 _READABLE_WIDTH = 14  # text is not folded narrower than this to fit the terminal
@@ -265,8 +268,16 @@ def _draw(renderable: "RenderableType", width: int) -> None:
 
 
 def available() -> int:
-    """Columns of the terminal; more than anything needs if stdout is not one."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    """Columns that a line of stdout may have."""
+    return columns_of(sys.stdout)
+
+
+def columns_of(stream: TextIO) -> int:
+    """Columns of the terminal; of a file or a pipe COLUMNS, else more than anything needs."""
+    if stream.isatty():
+        return shutil.get_terminal_size().columns
+    wanted = os.environ.get("COLUMNS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else _ENDLESS
 
 
 def _width(text: str) -> int:

@@ -27,6 +27,7 @@ def pytest_configure() -> None:
     Processes inherit that, and tests that interrupt themselves or a child would wait for ever.
     `atlas` itself leaves it ignored: what is started with nohup shall survive a Ctrl-C.
     """
+    os.environ.pop("COLUMNS", None)  # which would fold what tests expect in one line
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -26,7 +26,7 @@ FLOORS = (
     ("atlas.progress_bars",),
     ("atlas.facts", "atlas.scripts", "atlas.answers", "atlas.progress"),
     ("atlas.statistics", "atlas.durability"),
-    ("atlas.errors", "atlas.paths", "atlas.threads"),
+    ("atlas.errors", "atlas.paths", "atlas.threads", "atlas.counted"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HOOKS = "atlas/models/hooks.py"

@@ -6,11 +6,12 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from atlas.answers import at_most
 from atlas.datasets.assembly import assemble
 from atlas.datasets.layouts import find_layout
 from atlas.datasets.relation_files import atlas_rows
 from atlas.datasets.rows import LabelRow, Problem
-from atlas.errors import DataError, SettingsError
+from atlas.errors import DataError
 from atlas.facts import Dataset, Relation, as_name
 from atlas.paths import EMBEDDED_RELATIONS
 
@@ -101,18 +102,16 @@ def choose(dataset: Dataset, relations: Sequence[str] = (), limit: int | None = 
 
     A relation is named by its id or its label, in any case of letters; none named means all.
     Raises DataError for a name that the dataset does not have, with those that come near, and
-    SettingsError for a limit below 1.
+    SettingsError for a negative limit; 0 is all, as None is.
     """
-    if limit is not None and limit < 1:
-        raise SettingsError(f"the limit is {limit} facts per relation: give 1 or more")
+    most = at_most(limit)
     names = [relations] if isinstance(relations, str) else relations
     found = [_named(dataset, name) for name in names] or dataset.relations
     distinct = {relation.relation_id: relation for relation in found}
     return Dataset(
         dataset.name,
         tuple(
-            Relation(r.relation_id, r.label, r.templates, r.facts[:limit])
-            for r in distinct.values()
+            Relation(r.relation_id, r.label, r.templates, r.facts[:most]) for r in distinct.values()
         ),
     )
 

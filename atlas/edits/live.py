@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from atlas.edits.asking import Asked, AskedReport, ask
 from atlas.edits.edit import Edit, overlapping
 from atlas.edits.in_force import edits_in_force, interfering_edits, selection_of
+from atlas.edits.stored import read_edits
 from atlas.models.language_model import LanguageModel
 from atlas.store.atlas_file import AtlasFile
 
@@ -38,10 +39,14 @@ class LiveEdits:
         self.on.append(number)
         return True
 
-    def switch_off(self, number: int) -> None:
-        """Switch an edit off; one that is not on stays off."""
-        if number in self.on:
-            self.on.remove(number)
+    def switch_off(self, number: int) -> bool:
+        """Switch an edit off; False if it was not on. NotFound for one that there is not."""
+        if number not in self.on:
+            with self._atlas.reading() as connection:
+                read_edits(connection, [number])
+            return False
+        self.on.remove(number)
+        return True
 
     def conflicts(self) -> AskedReport:
         """Edits that are on together and get in each other's way, without any answer."""

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from atlas.counted import counted
 from atlas.edits.edit import MEASURED, Edit
 from atlas.edits.stored import Held, read_edits
 from atlas.selection.chosen import OfSelection, find_selection
@@ -104,6 +105,7 @@ class EditReport(OfSelection, rows="neurons"):
     outcomes: Sequence[PromptOutcome]  # likewise
     checked_prompts: int  # by `atlas edit check`
     kept: KeptPrompts | None = None  # None: it was told to keep none, or by an older version
+    chosen_anew: str | None = None  # why its neurons are not quite the fact's knowledge neurons
     hardly_changed: str | None = None  # what shows that it has hardly any effect on its own prompts
     before: Held | None = None  # of an edit just made: what the atlas held of it
 
@@ -150,9 +152,40 @@ def edit_report(
         outcomes=outcomes,
         checked_prompts=int(checked),
         kept=None if None in measured else KeptPrompts(*measured),
+        chosen_anew=_chosen_anew(connection, edit, outcomes),
         hardly_changed=_hardly_changed(edit, outcomes),
         before=before,
         selection=find_selection(connection, edit.selection_id),
+    )
+
+
+def _chosen_anew(
+    connection: duckdb.DuckDBPyConnection, edit: Edit, outcomes: Sequence[PromptOutcome]
+) -> str | None:
+    """How the neurons differ from the fact's in the selection, where the edit was to take those."""
+    settings = edit.settings
+    if edit.fact_id is None or not outcomes or settings.get("neurons") is not None:
+        return None
+    if "widened_because" in settings:
+        return None
+    rows = connection.execute(
+        """
+        SELECT layer, neuron
+        FROM knowledge_neurons
+        WHERE selection_id = $selection_id
+          AND fact_id = $fact_id
+        """,
+        {"selection_id": edit.selection_id, "fact_id": edit.fact_id},
+    ).fetchall()
+    own, changed = {(layer, neuron) for layer, neuron in rows}, set(edit.named_neurons)
+    if own == changed or not own:
+        return None
+    learnt = sum(not outcome.held_out for outcome in outcomes)
+    return (
+        f"{len(own & changed)} of the fact's {counted(len(own), 'knowledge neuron')} and "
+        f"{counted(len(changed - own), 'other')}: chosen anew from the "
+        f"{counted(learnt, 'prompt')} that the edit was made from, without those common in the "
+        "relation"
     )
 
 

@@ -18,7 +18,7 @@ from atlas.engine.settings import METHODS, Integration, require_one_of
 from atlas.engine.workers import most_workers, run_workers
 from atlas.errors import ModelError
 from atlas.models.language_model import LanguageModel
-from atlas.prompts import Prompt, Target
+from atlas.prompts import Prompt, Target, as_prompts
 
 MAX_TARGETS = 32  # targets per clean pass: enough rows for any machine, little to wait for
 FEWEST_TARGETS = 8  # that a worker of its own is worth
@@ -57,7 +57,7 @@ class Attribution:
 
 def attribute(
     lm: LanguageModel,
-    prompts: Sequence[Prompt],
+    prompts: Prompt | Sequence[Prompt],
     *,
     method: str = "integrated-gradients",
     rule: str = "adaptive",
@@ -66,19 +66,19 @@ def attribute(
     max_evaluations: int = 160,
     memory_budget: int | None = None,
 ) -> Attribution:
-    """Attribute each prompt's answer to every FFN neuron at the answer position.
+    """Attribute each prompt's answer to every FFN neuron at the answer position; one will do, too.
 
     score(l, i) = w_i · ∫₀¹ ∂P/∂w_i (αw) dα (Dai et al. 2022, eq. 4), by `rule`; the fixed rules use
     `points`, the adaptive one `tolerance` and `max_evaluations` per layer. `activation` scores a
     neuron by w_i, `gradient-x-activation` by w_i · ∂P/∂w_i. `memory_budget` in bytes bounds what a
     pass keeps for its backward; it changes no score beyond rounding.
 
-    Raises UnusablePrompt for a prompt the model cannot be asked, SettingsError for an option
+    Raises PromptError for a prompt the model cannot be asked, SettingsError for an option
     outside its range, ModelError if the model returns NaN.
     """
     how = Integration(rule, points, tolerance, max_evaluations)
     require_one_of(METHODS, "method", method)
-    encoded = [lm.encode(prompt) for prompt in prompts]
+    encoded = [lm.encode(prompt) for prompt in as_prompts(prompts)]
     return attribute_targets(lm, encoded, method=method, how=how, memory_budget=memory_budget)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.answers import Answer
+from atlas.counted import counted
 from atlas.datasets import read_dataset
 from atlas.datasets.layouts import find_layout
 from atlas.datasets.rows import FactRow, Place, Problem, parse_json, quoted, read_text
@@ -88,7 +89,7 @@ def import_published(
     facts = [fact for relation in part.relations for fact in relation.facts]
     if not facts:
         raise DataError(
-            f"none of the {len(neurons):,} facts in {files[0]} is in {data}: "
+            f"none of the {counted(len(neurons), 'fact')} in {files[0]} is in {data}: "
             "name the dataset that they were made from",
             parameters=["data"],
         )

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atlas.counted import counted
 from atlas.errors import AmbiguousFact, NotFound
 from atlas.facts import FactColumns, as_name
 from atlas.queries.near_misses import NearMiss, near_misses
-from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.queries.unindexed import fact_to_index
+from atlas.selection.chosen import ChosenSelection, OfSelection, measured_elsewhere
 from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
@@ -48,7 +50,9 @@ class FactReport(FactColumns, OfSelection, rows="neurons"):
     known: bool | None  # the object is the top answer in half of its measured prompts or more
     right: int  # measured prompts whose top answer it is
     measured: int  # prompts; known is None where there is none
+    skipped: int  # prompts that the model could not be asked
     unmeasured: int  # prompts in the atlas that the run has no result of (yet)
+    elsewhere: str | None  # of a fact without any result: the selection of a run that measured it
     prompts: tuple[FactPrompt, ...]  # best known first, skipped ones last; at most the limit
     chosen: int  # knowledge neurons
     neurons: tuple[FactNeuron, ...]  # highest score first; at most the limit
@@ -93,6 +97,8 @@ def one_fact(
     if relation is not None:
         of_relation = [f for f in facts if _is_called(f, relation)]
         if not of_relation:
+            if to_index := fact_to_index(connection, f"{facts[0].subject}:{relation}"):
+                raise NotFound(f"no fact '{wanted}' in {relation} in this atlas, but {to_index}")
             raise NotFound(
                 f"no fact '{wanted}' in {relation}: the atlas has {facts[0].subject} "
                 f"in {_relations(facts)}"
@@ -139,7 +145,9 @@ def fact_reports(
                 known=is_known(right, measured),
                 right=right,
                 measured=measured,
+                skipped=len(own) - measured,
                 unmeasured=fact.prompts - len(own),
+                elsewhere=None if own else _elsewhere(connection, fact.fact_id, selection),
                 prompts=own[:limit],
                 chosen=len(found),
                 neurons=found[:limit],
@@ -147,6 +155,43 @@ def fact_reports(
             )
         )
     return reports
+
+
+def require_measured(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact: FactColumns
+) -> None:
+    """NotFound unless the selection's run has measured a prompt of the fact; says whose has."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT m.skipped_because
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        WHERE m.run_id = $run_id
+          AND p.fact_id = $fact_id
+        ORDER BY m.skipped_because
+        """,
+        {"run_id": selection.run_id, "fact_id": fact.fact_id},
+    ).fetchall()
+    reasons = [reason for (reason,) in rows]
+    if None in reasons:
+        return
+    of = f"run {selection.run_id} has measured no prompt of {fact.named}"
+    if other := measured_elsewhere(connection, fact.fact_id, selection.run_id):
+        raise NotFound(
+            f"{of}, but run {other.run_id} of {other.model} has: name its selection "
+            f"{other.selection_id}",
+            parameters=["selection"],
+        )
+    if reasons:
+        raise NotFound(f"{of}, because each was skipped ({reasons[0]}): name another fact")
+    raise NotFound(f"{of}, nor has another: index relation {fact.relation_id} with all its facts")
+
+
+def _elsewhere(
+    connection: duckdb.DuckDBPyConnection, fact_id: str, selection: ChosenSelection
+) -> str | None:
+    found = measured_elsewhere(connection, fact_id, selection.run_id)
+    return None if found is None else found.selection_id
 
 
 def _named(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact]:
@@ -263,6 +308,8 @@ def require_known_name(connection: duckdb.DuckDBPyConnection, name: str) -> None
 
 
 def _not_found(connection: duckdb.DuckDBPyConnection, wanted: str) -> str:
+    if to_index := fact_to_index(connection, wanted):
+        return f"no fact '{wanted}' in this atlas, but {to_index}"
     subject = wanted.rpartition(":")[0].strip()
     elsewhere = _named(connection, subject) if subject else []
     if elsewhere:
@@ -278,7 +325,8 @@ def _not_found(connection: duckdb.DuckDBPyConnection, wanted: str) -> str:
         return f"no fact with subject or id '{wanted}'; near: {', '.join(near)}"
     (subjects,) = fetch_one(connection, "SELECT count(DISTINCT subject) FROM facts")
     return (
-        f"no fact with subject or id '{wanted}' among the {subjects} subjects of this atlas; "
+        f"no fact with subject or id '{wanted}' among the {counted(subjects, 'subject')} of this "
+        "atlas; "
         'list them with `atlas sql "SELECT DISTINCT subject FROM facts ORDER BY subject"`'
     )
 

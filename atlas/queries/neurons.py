@@ -1,5 +1,6 @@
 """What a neuron serves, and which neurons serve most."""
 
+import operator
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -70,6 +71,19 @@ def parse_neuron(text: str) -> tuple[int, int]:
     )
 
 
+def named_neuron(layer: int | str, neuron: int | None = None) -> tuple[int, int]:
+    """The neuron (layer, index) of two numbers or of `"3:117"`; SettingsError for anything else."""
+    if isinstance(layer, str) and neuron is None:
+        return parse_neuron(layer)
+    try:
+        return operator.index(layer), operator.index(neuron)  # type: ignore[arg-type]
+    except TypeError:
+        given = repr(layer) if neuron is None else f"{layer!r}, {neuron!r}"
+        raise SettingsError(
+            f"{given} is not a neuron: give its layer and its number, as 3, 117 or '3:117'"
+        ) from None
+
+
 def neuron_report(
     connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
@@ -117,7 +131,7 @@ def neuron_report(
 
 def require_neuron(selection: ChosenSelection, layer: int, neuron: int) -> None:
     """NotFound for a neuron outside the selection's model."""
-    if layer >= selection.layers or neuron >= selection.neurons_per_layer:
+    if not (0 <= layer < selection.layers and 0 <= neuron < selection.neurons_per_layer):
         raise NotFound(
             f"{selection.model} has no neuron {layer}:{neuron}: its layers are "
             f"0 to {selection.layers - 1}, its neurons 0 to {selection.neurons_per_layer - 1}"

@@ -6,6 +6,7 @@ import duckdb
 
 from atlas.errors import NotFound
 from atlas.facts import as_name
+from atlas.queries.unindexed import relation_to_index
 from atlas.selection.chosen import ChosenSelection, OfSelection, selected_relations
 from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
@@ -249,6 +250,8 @@ def one_relation(connection: duckdb.DuckDBPyConnection, wanted: str) -> tuple[st
     if found:
         ids = ", ".join(relation_id for relation_id, _ in found)
         raise NotFound(f"{len(found)} relations are called '{wanted}': name one of {ids}")
+    if to_index := relation_to_index(connection, wanted):
+        raise NotFound(f"no relation '{wanted}' in this atlas, but {to_index}")
     near = near_matches(
         connection,
         name,

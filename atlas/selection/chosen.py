@@ -130,6 +130,25 @@ def find_selection(
     return next((s for s in _selections(connection) if s.selection_id == selection_id), None)
 
 
+def measured_elsewhere(
+    connection: duckdb.DuckDBPyConnection, fact_id: str, run_id: str
+) -> ChosenSelection | None:
+    """A selection of another run, one that has measured the fact; None if there is none."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT m.run_id
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        WHERE p.fact_id = $fact_id
+          AND m.run_id <> $run_id
+          AND m.skipped_because IS NULL
+        """,
+        {"fact_id": fact_id, "run_id": run_id},
+    ).fetchall()
+    runs = {str(row[0]) for row in rows}
+    return next((s for s in _selections(connection) if s.run_id in runs), None)
+
+
 def default_selection(connection: duckdb.DuckDBPyConnection) -> ChosenSelection | None:
     """What questions are about unless another selection is named; None without any selection."""
     return next(iter(_selections(connection)), None)

@@ -12,6 +12,7 @@ from atlas.selection.chosen import (
     SelectionReport,
     choose_selection,
     default_selection,
+    find_selection,
     known_as,
     labelled,
     selection_report,
@@ -64,10 +65,13 @@ class MadeSelection:
 
     default: which selection is the default now; this one, unless that was not wanted or it has no
     neuron.
+    renamed: what it was called until now; None if it is new or keeps its name. Equal thresholds of
+    a run are one selection, which has one name.
     """
 
     selection: SelectionReport
     default: DefaultSelection
+    renamed: str | None = None
 
 
 def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
@@ -127,11 +131,13 @@ def make_selection(
 ) -> MadeSelection:
     """`select`, with what it found and what became of the default."""
     before = default_selection(connection)
+    held = find_selection(connection, thresholds.selection_id(run_id))
     selection_id = select(
         connection, run_id, thresholds, relations, name=name, make_default=make_default
     )
     made = selection_report(connection, selection_id).of(choose_selection(connection, selection_id))
-    return MadeSelection(made, default_since(connection, before))
+    renamed = held.name if held is not None and held.name != made.name else None
+    return MadeSelection(made, default_since(connection, before), renamed)
 
 
 def use_selection(
@@ -153,10 +159,10 @@ def delete_selection(
     """
     selection = choose_selection(connection, wanted, run_id)
     if selection.is_default:
-        others = [s.name for s in selections(connection) if not s.is_default]
+        others = [s.selection_id for s in selections(connection) if not s.is_default]
         raise SettingsError(
             f"selection {labelled(selection)} is the default: make another the default first, "
-            + (f"for example {others[0]}" if others else "with `atlas select`, for there is none")
+            + _way_out(connection, others)
         )
     discard(connection, selection.selection_id)
     connection.execute(
@@ -180,6 +186,14 @@ def default_since(
         previous=known_as(connection, before) if before is not None and other else None,
         distinct_neurons=distinct_neurons(connection, now.selection_id),
     )
+
+
+def _way_out(connection: duckdb.DuckDBPyConnection, others: Sequence[str]) -> str:
+    """What else may be the default: one of these selections, or a new one."""
+    found = find_selection(connection, others[0]) if others else None
+    if found is None:
+        return "with `atlas select`, for there is none"
+    return f"for example {known_as(connection, found)}"
 
 
 def distinct_neurons(connection: duckdb.DuckDBPyConnection, selection_id: str) -> int:

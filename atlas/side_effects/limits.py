@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 
+from atlas.counted import counted
 from atlas.errors import SettingsError
 from atlas.side_effects.report import SideEffectReport
 from atlas.side_effects.scopes import Scope
 
+_NAMES = ("flips", "broken", "ppl")
 _EXAMPLE = "write for example flips=3,ppl=5%"
 
 
@@ -29,9 +31,9 @@ class Limits:
             return ["no prompt but its own was looked at, so nothing shows that the limits hold"]
         over = []
         if self.flips is not None and found.flips > self.flips:
-            over.append(f"{found.flips} flips, over {self.flips}")
+            over.append(f"{counted(found.flips, 'flip')}, over {self.flips}")
         if self.broken is not None and found.right_to_wrong > self.broken:
-            over.append(f"{found.right_to_wrong} answers broken, over {self.broken}")
+            over.append(f"{counted(found.right_to_wrong, 'answer')} broken, over {self.broken}")
         if self.perplexity is not None and found.perplexity_change > self.perplexity:
             over.append(f"perplexity {found.perplexity_change:+.2%}, over {self.perplexity:.2%}")
         return over
@@ -62,6 +64,8 @@ def parse_limits(text: str) -> Limits:
             counts[name] = int(value)
         elif name == "ppl" and value.endswith("%"):
             perplexity = _share(value, part)
+        elif name not in _NAMES:
+            raise SettingsError(f"no limit '{name}': there are {', '.join(_NAMES)}; {_EXAMPLE}")
         else:
             raise SettingsError(f"cannot read the limit '{part.strip()}': {_EXAMPLE}")
     return Limits(counts.get("flips"), counts.get("broken"), perplexity)

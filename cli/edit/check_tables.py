@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from atlas.counted import counted
 from atlas.selection.chosen import labelled
 from atlas.side_effects.implied_facts import ImpliedEffect
 from atlas.side_effects.report import FactEffect, GroupEffect
@@ -47,8 +48,8 @@ def _draw(checked: "CheckedEdit") -> None:
     facts = sum(g.facts for g in report.groups if g.group in ("own", "all but own"))
     _draw_groups(
         report.groups,
-        f"Edit {report.edit_id}: side effects on {report.prompts:,} prompts of {facts:,} "
-        f"facts (scope {checked.scope})",
+        f"Edit {report.edit_id}: side effects on {counted(report.prompts, 'prompt')} of "
+        f"{counted(facts, 'fact')} (scope {checked.scope})",
     )
     if checked.held:
         draw_line()
@@ -71,7 +72,7 @@ def _draw(checked: "CheckedEdit") -> None:
         draw_line()
         draw_line(
             f"Predicted interference against measured |Δ log P|: "
-            f"Spearman {report.correlation:.2f} over {report.facts:,} facts."
+            f"Spearman {report.correlation:.2f} over {counted(report.facts, 'fact')}."
         )
     if checked.implied:
         draw_line()
@@ -124,8 +125,8 @@ def _draw_implied(implied: Sequence[ImpliedEffect]) -> None:
         for one in implied
     ):
         draw_line(
-            f"  {relation_id} is {relation}: {mirrored} of {facts} facts of {relation_id} are also "
-            "in"
+            f"  {relation_id} is {relation}: {mirrored:,} of {counted(facts, 'fact')} of "
+            f"{relation_id} {'is' if mirrored == 1 else 'are'} also in"
         )
         swapped = ", subject and object swapped" if way == "inverse" else ""
         draw_line(f"  the edited relation{swapped}")

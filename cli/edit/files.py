@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from atlas.atlas import open_atlas
+from atlas.counted import counted
 
-from ..render import counted, db_option, note, quiet
+from ..render import db_option, note, quiet
 from .ask import note_conflicts
 from .model import edits_argument, model_options
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from atlas.atlas import open_atlas
+from atlas.counted import counted
 from atlas.edits.edit import about
 from atlas.edits.stored import EditSummary
 
-from ..render import Format, counted, db_option, emit, emit_json, format_option, note
+from ..render import Format, db_option, emit, emit_json, format_option, note
 from ..tables import draw_table
 from .model import edits_argument
 from .tables import show_diff, show_edit

@@ -101,9 +101,10 @@ class _Session:
             click.echo(f"  {number}  {state}  {edit.kind} {edit.about}")
 
     def _switch(self, number: int, on: bool) -> None:
-        if not on:
-            self.live.switch_off(number)
-        elif self.live.switch_on(number):
+        switch = self.live.switch_on if on else self.live.switch_off
+        if not switch(number):
+            note(f"Edit {number} is {'on already' if on else 'not on'}.")
+        elif on:
             self.tell_conflicts()
         note("On: " + (", ".join(map(str, self.live.on)) or "none"))
 

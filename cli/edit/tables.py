@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from atlas.counted import counted
 from atlas.edits.diff import Difference, EditDiff, NeuronDifference
 from atlas.edits.edit import about
 from atlas.edits.report import (
@@ -14,7 +15,7 @@ from atlas.edits.report import (
 )
 from atlas.selection.chosen import labelled
 
-from ..render import Format, OfRows, counted, emit, emit_json, note, note_next
+from ..render import Format, OfRows, emit, emit_json, note, note_next
 from ..tables import draw_line, draw_pairs, draw_table
 
 _MANY = 5  # neurons that a line names
@@ -38,6 +39,8 @@ def show_made(report: EditReport, format_: Format, db: Path) -> None:
             f"  {counted(len(report.neurons), 'value vector')} of {report.model} changed: "
             f"{_neurons(report)}"
         )
+        if report.chosen_anew is not None:
+            draw_line(f"  {report.chosen_anew}")
         draw_line(f"  strength (norm of all changes) {report.norm:.3g}, {report.seconds:.1f} s")
         if report.selection is not None:
             draw_line(f"  selection {labelled(report.selection)}, run {report.run_id}")
@@ -66,6 +69,7 @@ def show_edit(report: EditReport, show: str | None, format_: Format) -> None:
                 "state": report.state,
                 "effect": report.hardly_changed and f"hardly any: {report.hardly_changed}",
                 "told to keep": _kept(report),
+                "neurons": report.chosen_anew,
                 "model": f"{report.model} ({report.model_id})",
                 "selection": labelled(report.selection)
                 if report.selection is not None
@@ -75,7 +79,7 @@ def show_edit(report: EditReport, show: str | None, format_: Format) -> None:
                 "took": f"{report.seconds:.1f} s, atlas {report.atlas_version}",
                 "strength": f"{report.norm:.3g} (norm of all changes)",
                 "settings": _settings(report.settings),
-                "checked": f"{report.checked_prompts:,} prompts",
+                "checked": counted(report.checked_prompts, "prompt"),
             },
             title=_title(report),
         )
@@ -217,8 +221,10 @@ def _note_on_success(report: EditReport) -> None:
             continue
         if part.new_on_top_after < part.prompts:
             note(
-                f"{report.new_object} is on top in {part.new_on_top_after} of {part.prompts} "
-                f"prompts with these {counted(len(report.neurons), 'neuron')}; `--neurons "
+                f"{report.new_object} is on top in {part.new_on_top_after} of "
+                f"{counted(part.prompts, 'prompt')} with "
+                f"{'this' if len(report.neurons) == 1 else 'these'} "
+                f"{counted(len(report.neurons), 'neuron')}; `--neurons "
                 f"{max(20, 2 * len(report.neurons))}` takes more."
             )
         elif part.p_new_after is not None and part.p_new_after < _FAINT:

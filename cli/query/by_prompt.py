@@ -1,8 +1,9 @@
 """`atlas query --fact --by prompt`: a fact's neurons in each of its prompts."""
 
+from atlas.counted import counted
 from atlas.queries.prompt_scores import PromptScore, PromptScoresReport
 
-from ..render import counted, emit, emit_json, note
+from ..render import emit, emit_json, note
 from ..tables import draw_table
 from .scope import Scope, fact_name, which
 

@@ -24,6 +24,17 @@ from .scope import Scope
 from .shared import ask_shared
 from .tokens import ask_tokens
 
+_ASKED = 20  # facts that --measure asks, where nobody says
+
+
+def _two_names(
+    ctx: click.Context, _: click.Parameter, names: tuple[str, str] | None
+) -> tuple[str, str] | None:
+    """Refuses an option in the place of the second name, which click would take for that."""
+    if names is not None and any(name.startswith("--") for name in names):
+        raise click.UsageError("--shared takes two facts: write --shared NAME NAME.", ctx)
+    return names
+
 
 @click.command(
     epilog="""\b
@@ -64,6 +75,7 @@ neurons unless --show says otherwise."""
     "--shared",
     nargs=2,
     metavar="NAME NAME",
+    callback=_two_names,
     help="The neurons that two facts have in common; a name is as for --fact, of one fact alone.",
 )
 @click.option("--neighbours", metavar="NAME", help="The facts that share a fact's neurons.")
@@ -80,9 +92,7 @@ neurons unless --show says otherwise."""
 @click.option(
     "--facts",
     type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    help="With --measure: ask so many facts, and as many controls.",
+    help="With --measure: ask so many facts, and as many controls.  [default: 20]",
 )
 @click.option(
     "--meaning",
@@ -125,7 +135,7 @@ def query(
     neighbours: str | None,
     interference: str | None,
     measure: bool,
-    facts: int,
+    facts: int | None,
     meaning: bool,
     interactions: bool,
     tokens: bool,
@@ -160,6 +170,19 @@ def query(
     ):
         if flag and asked is None:
             raise click.UsageError(f"{option}.")
+    views = {"--interactions": interactions, "--tokens": tokens, "--by prompt": by == "prompt"}
+    chosen = [option for option, given in views.items() if given]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} are two questions: ask one at a time.")
+    asks_model = measure or meaning or interactions or tokens
+    for given, option in ((model is not None, "--model"), (device != "auto", "--device")):
+        if given and not asks_model:
+            raise click.UsageError(
+                f"{option} goes with --measure, --meaning, --interactions and --tokens: other "
+                "questions ask no model."
+            )
+    if facts is not None and not measure:
+        raise click.UsageError("--facts goes with --measure.")
     if by is not None and not (hubs if by in HUB_ORDERS else fact is not None):
         raise click.UsageError("--by goes with --hubs, --by prompt with --fact.")
     scope = Scope(db, selection, run, format_, limit)
@@ -194,7 +217,7 @@ def query(
     elif interference is not None:
         _only(show, (), "--interference")
         if measure:
-            ask_measured(scope, interference, facts, model, device)
+            ask_measured(scope, interference, facts or _ASKED, model, device)
         else:
             ask_interference(scope, interference)
     else:

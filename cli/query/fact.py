@@ -1,12 +1,15 @@
 """`atlas query --fact`: a fact's prompts and its neurons."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
+from atlas.counted import counted
 from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, FactsReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import Format, counted, emit, emit_json, emit_values, neuron_id, note
+from ..render import emit, emit_json, emit_values, neuron_id, note, pasted
 from ..tables import draw_line
 from .scope import Scope, fact_name, which
 
@@ -22,19 +25,17 @@ _HEADERS = {
 
 def ask_fact(scope: Scope, fact: str, show: str | None) -> None:
     """Print every fact that the name leads to; `show`: prompts or neurons alone."""
-    report = scope.atlas.facts(fact, limit=scope.all_rows, **scope.of)
-    _show(report, scope.told(report), show, scope.format_)
+    report = scope.atlas.facts(fact, limit=scope.limit, **scope.of)
+    _show(report, scope.told(report), show, scope)
 
 
-def _show(
-    answer: FactsReport, selection: ChosenSelection, show: str | None, format_: Format
-) -> None:
+def _show(answer: FactsReport, selection: ChosenSelection, show: str | None, scope: Scope) -> None:
     reports = answer.facts
     for report in reports:
-        _note_on_fact(report, selection)
-    if format_ == "json":
+        _note_on_fact(report, selection, scope.db)
+    if scope.format_ == "json":
         emit_json(answer)
-    elif format_ == "csv":
+    elif scope.format_ == "csv":
         _emit_joined(reports, "prompts" if show == "prompts" else "neurons")
     else:
         for i, report in enumerate(reports):
@@ -66,7 +67,8 @@ def _standing(report: FactReport) -> str:
     if report.known is None:
         return f"no prompt measured · {neurons}"
     known = "known" if report.known else "not known"
-    return f"{known}: top answer in {report.right} of {report.measured} prompts · {neurons}"
+    measured = counted(report.measured, "prompt")
+    return f"{known}: top answer in {report.right} of {measured} · {neurons}"
 
 
 def _prompt_table(prompts: Sequence[FactPrompt]) -> None:
@@ -80,14 +82,17 @@ def _prompt_table(prompts: Sequence[FactPrompt]) -> None:
             draw_line(f"{prompt.text}  skipped: {prompt.skipped_because}")
 
 
-def _note_on_fact(report: FactReport, selection: ChosenSelection) -> None:
+def _note_on_fact(report: FactReport, selection: ChosenSelection, db: Path) -> None:
     name = f"{report.subject} {report.relation_id}"
     if report.unmeasured:
+        prompts = report.measured + report.skipped + report.unmeasured
         note(
             f"{name}: run {selection.run_id} has no result of {report.unmeasured} "
-            f"of its {report.unmeasured + len(report.prompts)} prompts."
+            f"of its {counted(prompts, 'prompt')}."
         )
-    if not report.neurons:
+    if report.unmeasured and not report.measured:
+        _note_where(report, db)
+    elif not report.chosen:
         note(f"{name}: no knowledge neuron in {which(selection)}.")
         if report.near_miss is not None:
             miss = report.near_miss
@@ -96,6 +101,16 @@ def _note_on_fact(report: FactReport, selection: ChosenSelection) -> None:
                 f"prompts; a sharing of 0.5 would give {counted(miss.at_half, 'neuron')} "
                 "(`atlas select --sharing 0.5 --keep-default`)."
             )
+
+
+def _note_where(report: FactReport, db: Path) -> None:
+    """Of a fact that the run has not measured: which selection has it, or how to get one."""
+    if report.elsewhere is None:
+        command = pasted(f"atlas index --relation {shlex.quote(report.relation_id)}", db)
+        note(f"  No run has: `{command}` measures it (with the run's model and data).")
+    else:
+        asked = f"atlas query --fact {shlex.quote(report.fact_id)} --selection {report.elsewhere}"
+        note(f"  Another run has: `{pasted(asked, db)}`.")
 
 
 def _emit_joined(reports: Sequence[FactReport], part: str) -> None:

@@ -32,4 +32,4 @@ def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_:
             title=f"Neurons of {selection.model} that serve {_MOST[by]} ({which(selection)})",
             headers={"top_relation_id": "id"},
         )
-    say_cut(len(report.hubs), report.neurons, "neurons")
+    say_cut(len(report.hubs), report.neurons, "neuron")

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from atlas.counted import counted
 from atlas.interactions.report import InteractionReport, PairRow
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import Format, counted, emit, emit_json, quiet
+from ..render import Format, emit, emit_json, quiet
 from ..tables import draw_line, draw_table
 from .scope import Scope, fact_name, say_cut, which
 
@@ -25,7 +26,7 @@ def _show(report: InteractionReport, selection: ChosenSelection, format_: Format
         emit(report.pairs, "csv", kind=PairRow)
     else:
         _tables(report, selection)
-    say_cut(len(report.pairs), report.pairs_in_all, "pairs")
+    say_cut(len(report.pairs), report.pairs_in_all, "pair")
 
 
 def _tables(report: InteractionReport, selection: ChosenSelection) -> None:
@@ -74,8 +75,8 @@ def _removing(report: InteractionReport) -> str:
             f"({sets}), e.g. {_named(report.removing_neurons)}; greedily {report.removing_greedy}"
         )
     return (
-        f"a set that removes the answer, found greedily: {report.removing_greedy} neurons, "
-        f"{_named(report.removing_neurons)}"
+        f"a set that removes the answer, found greedily: "
+        f"{counted(report.removing_greedy or 0, 'neuron')}, {_named(report.removing_neurons)}"
     )
 
 

@@ -1,12 +1,13 @@
 """`atlas query --interference`: what a fact's neurons are predicted to be to the others."""
 
+from atlas.counted import counted
 from atlas.interference.predicted import (
     Interference,
     InterferenceReport,
 )
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import Format, counted, emit, emit_json, note
+from ..render import Format, emit, emit_json, note
 from .scope import Scope, fact_name, say_cut, which
 
 
@@ -35,4 +36,4 @@ def _show(report: InterferenceReport, selection: ChosenSelection, format_: Forma
             hide=("fact_id",),
             headers={"relation_id": "id", "predicted": "predicted interference"},
         )
-    say_cut(len(report.affected), report.facts, "facts")
+    say_cut(len(report.affected), report.facts, "fact")

@@ -15,7 +15,7 @@ def ask_meaning(scope: Scope, neuron: str, model: str | None, device: str) -> No
     report = scope.atlas.meaning(
         *parse_neuron(neuron),
         lm=model,
-        limit=5 if scope.limit is None and scope.format_ == "table" else scope.limit or None,
+        limit=5 if scope.limit is None and scope.format_ == "table" else scope.limit,
         device=device,
         progress=not quiet(),
         **scope.of,

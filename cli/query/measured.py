@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, cast
 
-from ..render import counted, emit, emit_json, note, quiet
+from atlas.counted import counted
+
+from ..render import emit, emit_json, note, quiet
 from .scope import Scope, fact_name, which
 
 if TYPE_CHECKING:
@@ -49,5 +51,6 @@ def _show(measured: "MeasuredInterference", selection: "ChosenSelection", scope:
     )
     rate = measured.prompts / max(measured.seconds, 1e-9)
     note(
-        f"{measured.prompts:,} prompts measured in {measured.seconds:.1f} s ({rate:,.0f} a second)."
+        f"{counted(measured.prompts, 'prompt')} measured in {measured.seconds:.1f} s "
+        f"({rate:,.0f} a second)."
     )

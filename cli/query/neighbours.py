@@ -1,9 +1,10 @@
 """`atlas query --neighbours`: the facts that share a fact's neurons."""
 
+from atlas.counted import counted
 from atlas.queries.sharing import Neighbour, NeighboursReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import Format, counted, emit, emit_json, note
+from ..render import Format, emit, emit_json, note
 from .scope import Scope, fact_name, say_cut, which
 
 
@@ -31,4 +32,4 @@ def _show(report: NeighboursReport, selection: ChosenSelection, format_: Format)
             hide=("fact_id",),
             headers={"relation_id": "id"},
         )
-    say_cut(len(report.neighbours), report.facts, "facts")
+    say_cut(len(report.neighbours), report.facts, "fact")

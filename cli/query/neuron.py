@@ -1,15 +1,16 @@
 """`atlas query --neuron`: the facts that a neuron serves."""
 
+from atlas.counted import counted
 from atlas.queries.neurons import NeuronReport, ServedFact, parse_neuron
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import Format, counted, emit, emit_json, neuron_id, note
+from ..render import Format, emit, emit_json, neuron_id, note
 from .scope import Scope, say_cut, which
 
 
 def ask_neuron(scope: Scope, neuron: str) -> None:
     """Print the facts that `LAYER:NEURON` serves."""
-    report = scope.atlas.neuron(*parse_neuron(neuron), limit=scope.all_rows, **scope.of)
+    report = scope.atlas.neuron(*parse_neuron(neuron), limit=scope.limit, **scope.of)
     _show(report, scope.told(report), scope.format_)
 
 
@@ -29,4 +30,4 @@ def _show(report: NeuronReport, selection: ChosenSelection, format_: Format) -> 
             hide=("fact_id",),
             headers={"relation_id": "id"},
         )
-    say_cut(len(report.served), report.facts, "facts")
+    say_cut(len(report.served), report.facts, "fact")

@@ -1,8 +1,9 @@
 """`atlas query --object`: the facts with one object."""
 
+from atlas.counted import counted
 from atlas.queries.objects import FactOfObject
 
-from ..render import counted, emit, emit_json
+from ..render import emit, emit_json
 from .scope import Scope, which
 
 
@@ -15,7 +16,7 @@ def ask_object(scope: Scope, wanted: str) -> None:
         return
     known = sum(bool(fact.known) for fact in report.facts)
     emit(
-        report.facts[: scope.first_rows],
+        report.facts[: scope.first_rows or None],
         scope.format_,
         kind=FactOfObject,
         title=f"{counted(len(report.facts), 'fact')} with the object {report.object}, {known} of "

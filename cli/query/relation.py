@@ -1,5 +1,6 @@
 """`atlas query --relation`: a relation's neurons, layers and thresholds."""
 
+from atlas.counted import counted
 from atlas.queries.relations import (
     LayerCount,
     RelationNeuron,
@@ -7,7 +8,7 @@ from atlas.queries.relations import (
 )
 from atlas.selection.chosen import ChosenSelection, labelled
 
-from ..render import Format, counted, emit, emit_json, note
+from ..render import Format, emit, emit_json, note
 from ..tables import draw_bars, draw_line
 from .scope import Scope, say_cut, which
 
@@ -32,7 +33,7 @@ def _show(
     else:
         _tables(report, selection, show)
     if show != "layers":
-        say_cut(len(report.neurons), report.distinct_neurons, "neurons")
+        say_cut(len(report.neurons), report.distinct_neurons, "neuron")
 
 
 def _tables(report: RelationReport, selection: ChosenSelection, show: str | None) -> None:
@@ -80,10 +81,12 @@ def _summary(report: RelationReport, selection: ChosenSelection) -> None:
     if report.mean_neurons is not None:
         draw_line(
             f"  {report.mean_neurons:.2f} knowledge neurons a fact, "
-            f"{report.distinct_neurons:,} different ones"
+            f"{counted(report.distinct_neurons, 'different one')}"
         )
     if selection.preset != "published" and report.mean_neurons is not None:
-        moved = f", moved {report.moves} times from {selection.sharing:g}" if report.moves else ""
+        moved = ""
+        if report.moves:
+            moved = f", moved {counted(report.moves, 'time')} from {selection.sharing:g}"
         draw_line(
             f"  thresholds: score {report.comparison} {report.ratio:g} of the prompt's largest, "
             f"in {report.sharing:g} of the prompts{moved}, at least {report.min_prompts} of them"

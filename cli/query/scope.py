@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.atlas import Atlas, open_atlas
+from atlas.counted import counted
 from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
 
@@ -44,11 +45,6 @@ class Scope:
         return selection
 
     @property
-    def all_rows(self) -> int | None:
-        """The limit of a question that shows every row unless told otherwise."""
-        return self.limit or None
-
-    @property
     def first_rows(self) -> int | None:
         """The limit of a question whose table shows twenty rows unless told otherwise.
 
@@ -56,7 +52,7 @@ class Scope:
         """
         if self.limit is None:
             return 20 if self.format_ == "table" else None
-        return self.limit or None
+        return self.limit
 
 
 def which(selection: ChosenSelection) -> str:
@@ -72,4 +68,4 @@ def fact_name(fact: FactColumns) -> str:
 def say_cut(shown: int, there: int, noun: str) -> None:
     """A note if a limit kept rows back."""
     if shown < there:
-        note(f"{shown:,} of {there:,} {noun}; --limit 0 shows all.")
+        note(f"{shown:,} of {counted(there, noun)}; --limit 0 shows all.")

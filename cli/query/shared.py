@@ -1,16 +1,17 @@
 """`atlas query --shared`: the neurons that two facts have in common."""
 
+from atlas.counted import counted
 from atlas.queries.sharing import SharedNeuron, SharedReport
 from atlas.selection.chosen import ChosenSelection
 
-from ..render import Format, counted, emit, emit_json, note
+from ..render import Format, emit, emit_json, note
 from ..tables import draw_line
 from .scope import Scope, fact_name, say_cut, which
 
 
 def ask_shared(scope: Scope, a: str, b: str) -> None:
     """Print the knowledge neurons of both facts, with the score that each has for either."""
-    report = scope.atlas.shared(a, b, limit=scope.all_rows, **scope.of)
+    report = scope.atlas.shared(a, b, limit=scope.limit, **scope.of)
     _show(report, scope.told(report), scope.format_)
 
 
@@ -28,4 +29,4 @@ def _show(report: SharedReport, selection: ChosenSelection, format_: Format) -> 
             emit(report.shared, "table", title=f"{title} ({which(selection)})")
     if not report.both:
         note(f"{first} and {second} share no neuron in {which(selection)}.")
-    say_cut(len(report.shared), report.both, "neurons")
+    say_cut(len(report.shared), report.both, "neuron")

@@ -13,7 +13,7 @@ def ask_tokens(scope: Scope, fact: str, model: str | None, device: str) -> None:
     report = scope.atlas.fact_tokens(
         fact,
         lm=model,
-        limit=scope.all_rows,
+        limit=scope.limit,
         device=device,
         progress=not quiet(),
         **scope.of,

@@ -22,7 +22,16 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "cli").rglob("*.py"))
 SQL = re.compile(r"\bSELECT\b.*\bFROM\b|\bDELETE FROM\b|\bINSERT INTO\b|\bUPDATE \w+\s+SET\b", re.S)
 # What the command line may take from the rooms beside types: how words are read and written.
-HELPERS = {"parse_neuron", "labelled", "known_as", "plain", "about", "open_atlas", "index"}
+HELPERS = {
+    "about",
+    "counted",
+    "index",
+    "known_as",
+    "labelled",
+    "open_atlas",
+    "parse_neuron",
+    "plain",
+}
 
 
 def _calls_of_click(tree: ast.AST) -> Iterator[ast.Call]:

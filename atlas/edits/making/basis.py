@@ -24,6 +24,7 @@ from atlas.errors import EditError
 from atlas.facts import FactColumns
 from atlas.models.identity import identity_difference
 from atlas.models.language_model import LanguageModel
+from atlas.queries.facts import require_measured
 from atlas.selection.chosen import ChosenSelection, choose_selection, labelled
 from atlas.store.atlas_file import AtlasFile
 
@@ -54,12 +55,8 @@ def read_basis(
     with atlas.reading() as connection:
         selection = selection_of_model(connection, lm, settings)
         fact = sources.edited_fact(connection, fact_id)
+        require_measured(connection, selection, fact)
         prompts = sources.measured_prompts(connection, selection.run_id, [fact_id])
-        if not prompts:
-            raise EditError(
-                f"run {selection.run_id} has measured no prompt of {fact.named}: index "
-                f"relation {fact.relation_id} first"
-            )
         learnt, held_out = split_held_out(prompts, settings.held_out)
         ids = [prompt.prompt_id for prompt in learnt]
         widened, count = None, settings.neurons
@@ -108,8 +105,9 @@ def selection_of_model(
 
 
 def _all_common(fact: FactColumns, chosen: int, settings: EditSettings) -> str:
+    own = "the only knowledge neuron" if chosen == 1 else f"all {chosen} knowledge neurons"
     return (
-        f"all {chosen} knowledge neurons of {fact.named} are common to more than "
+        f"{own} of {fact.named} {'is' if chosen == 1 else 'are'} common to more than "
         f"{settings.common_share:.0%} of its relation's facts, so its {WIDENED} strongest neurons "
         "are edited"
     )
