@@ -45,7 +45,7 @@ def test_an_option_that_cannot_be_used_is_one_line_and_leaves_no_file(
 @pytest.mark.parametrize(
     "options",
     [
-        ["--limit", "0"],
+        ["--limit", "-1"],
         ["--limit", "all"],
         ["--points", "many"],
         ["--memory-budget", "0"],

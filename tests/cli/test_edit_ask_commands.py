@@ -299,6 +299,17 @@ def test_live_switches_edits_on_and_off(indexed_bert: Edited) -> None:
     ]
 
 
+def test_live_says_that_an_edit_is_not_on_or_not_there(indexed_bert: Edited) -> None:
+    result = _edit(indexed_bert, "live", "1", input=":off 3\n:off 9\n:on 1\n")
+    assert result.stderr.splitlines() == [
+        "Edit 3 is not on.",
+        "On: 1",
+        "Error: no edit 9: the atlas has 1, 2, 3 (see `atlas edit list`)",
+        "Edit 1 is on already.",
+        "On: 1",
+    ]
+
+
 def test_live_stops_at_quit(indexed_bert: Edited) -> None:
     result = _edit(indexed_bert, "live", "1", input=f":quit\n{QUESTION}\n")
     assert (result.stdout, result.exit_code) == ("", 0)

@@ -96,7 +96,10 @@ def test_what_the_atlas_does_not_hold_is_one_line_and_exit_code_1(
         (["--shared", "a", "b", "--neighbours", "x"], ASK),
         (["--neighbours", "x", "--show", "neurons"], "--neighbours has nothing but facts to show"),
         (["--hubs", "--show", "layers"], "--hubs has neurons to show, not layers."),
-        (["--hubs", "--limit", "-1"], "Invalid value for '--limit': -1 is not in the range x>=0."),
+        (
+            ["--hubs", "--limit", "-1"],
+            "Invalid value for '--limit': -1 will not do: write a whole number, 0 or more.",
+        ),
         (["--hubs", "--format", "xml"], "Invalid value for '--format': 'xml' is not one of "),
     ],
 )

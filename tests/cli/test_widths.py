@@ -1,5 +1,7 @@
 """No line is wider than the terminal, at 80 columns and at 100, whatever the command."""
 
+from pathlib import Path
+
 import pytest
 from atlas_cli import tables
 from invocation import run
@@ -28,6 +30,7 @@ COMMANDS = (
     ("sql", "SELECT * FROM runs"),
     ("sql", "--explain-views"),
     ("edit", "list"),
+    ("data", "check", str(Path(__file__).parents[2] / "data" / "relations")),
 )
 
 

@@ -176,9 +176,10 @@ def test_a_label_of_two_relations_must_be_told_apart_by_id() -> None:
         choose(twins, ["capital"])
 
 
-def test_a_limit_below_one_is_refused() -> None:
-    with pytest.raises(SettingsError, match="give 1 or more"):
-        choose(three_relations(), limit=0)
+def test_a_negative_limit_is_refused_and_none_and_zero_are_all() -> None:
+    assert choose(three_relations(), limit=0) == three_relations()
+    with pytest.raises(SettingsError, match="or 0 for all"):
+        choose(three_relations(), limit=-1)
 
 
 def test_counts_are_taken_per_relation_and_summed(tmp_path: Path) -> None:
