@@ -1,8 +1,8 @@
 """How much memory a pass may keep for its backward, and how much a token of it takes."""
 
-import psutil
 import torch
 
+from atlas.models.free_memory import free_memory
 from atlas.models.language_model import LanguageModel
 
 LARGEST_DEFAULT = 1 << 30  # larger waves are no faster on a CPU
@@ -12,8 +12,7 @@ def default_budget(device: str) -> int:
     """Bytes that a pass may keep: a quarter of what is free, on a CPU at most 1 GiB."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(torch.device(device))[0] // 4
-    available: int = psutil.virtual_memory().available
-    return min(available // 4, LARGEST_DEFAULT)
+    return min(free_memory() // 4, LARGEST_DEFAULT)
 
 
 def token_bytes(lm: LanguageModel, blocks: int) -> int:

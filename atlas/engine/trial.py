@@ -17,6 +17,7 @@ from atlas.engine.naive import naive_scores, plain_logits
 from atlas.engine.quadrature import fixed
 from atlas.engine.settings import Integration
 from atlas.errors import AtlasError, UnsupportedArchitecture
+from atlas.models.discovery import way_out
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
@@ -57,7 +58,7 @@ def try_whole(
     """
     layers = list(range(lm.layers)) if every_layer else sorted({0, lm.layers // 2, lm.layers - 1})
     try:
-        targets = seeded_targets(lm) if targets is None else targets
+        targets = seeded_targets(lm, open_answers=scores) if targets is None else targets
         return _comparisons(lm, targets, layers if scores else [])
     except (AtlasError, torch.OutOfMemoryError):
         raise
@@ -69,9 +70,11 @@ def _comparisons(
     lm: LanguageModel, targets: Sequence[Target], layers: Sequence[int]
 ) -> list[Comparison]:
     count = "two" if len(targets) == 2 else str(len(targets))
+    with lm.frozen(), torch.no_grad():
+        plain = [plain_logits(lm, target) for target in targets]
     return [
-        _compared(lm, f"answers to {count} prompts at once", _logits_error(lm, targets)),
-        _compared(lm, "answers to one prompt", _logits_error(lm, targets[:1])),
+        _compared(lm, f"answers to {count} prompts at once", _logits_error(lm, targets, plain)),
+        _compared(lm, "answers to one prompt", _logits_error(lm, targets[:1], plain)),
         *(
             _compared(lm, f"scores of layer {layer}", error)
             for layer, error in zip(layers, _score_errors(lm, targets[0], layers), strict=True)
@@ -101,12 +104,15 @@ def _refusal(lm: LanguageModel, what: str) -> str:
         )
     return (
         f"architecture '{lm.architecture}' is not supported: blocks were found by looking, but "
-        f"measuring with them {what}; atlas.models.architectures shows how to register it"
+        f"measuring with them {what}; {way_out(lm.model.config)}"
     )
 
 
-def seeded_targets(lm: LanguageModel) -> list[Target]:
-    """Prompts of unlike length made of seeded tokens, none of them special but the mask."""
+def seeded_targets(lm: LanguageModel, *, open_answers: bool = True) -> list[Target]:
+    """Prompts of unlike length made of seeded tokens, none of them special but the mask.
+
+    open_answers: ask for tokens whose P has large slopes, which takes a pass each; else for any.
+    """
     special = set(lm.tokenizer.all_special_ids)
     special |= {getattr(lm.model.config, f"{name}_token_id", None) for name in ("pad", "bos")}
     ordinary = [token for token in range(min(lm.rows, 1000)) if token not in special] or [0]
@@ -120,7 +126,8 @@ def seeded_targets(lm: LanguageModel) -> list[Target]:
             position //= 2
             mask = lm.tokenizer.mask_token_id
             ids[position] = ids[position] if mask is None else mask
-        targets.append(_with_an_open_answer(lm, Target(tuple(ids), position, 0)))
+        target = Target(tuple(ids), position, 0)
+        targets.append(_with_an_open_answer(lm, target) if open_answers else target)
     return targets
 
 
@@ -136,7 +143,7 @@ def _compared(lm: LanguageModel, what: str, error: float) -> Comparison:
     return Comparison(what, error, allowed, error <= allowed)  # NaN is not
 
 
-def _logits_error(lm: LanguageModel, targets: Sequence[Target]) -> float:
+def _logits_error(lm: LanguageModel, targets: Sequence[Target], plain: Sequence[Tensor]) -> float:
     """How far the engine's logits are from the plain model's; the worst target's.
 
     Targets go through in one pass where the engine would pad them so: a causal model's.
@@ -145,9 +152,7 @@ def _logits_error(lm: LanguageModel, targets: Sequence[Target]) -> float:
     together = max(lengths) <= longest_beside(lm, min(lengths))
     passes = [targets] if together else [[target] for target in targets]
     ours = torch.cat([run_clean(lm, some).logits for some in passes])
-    with lm.frozen(), torch.no_grad():
-        theirs = [plain_logits(lm, target) for target in targets]
-    return _worst(_apart(*_likely(a, b)) for a, b in zip(ours, theirs, strict=True))
+    return _worst(_apart(*_likely(a, b)) for a, b in zip(ours, plain, strict=False))
 
 
 def _likely(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,12 @@ def require_model(lm: LanguageModel, wanted: RunModel) -> LanguageModel:
             "name the model as it was indexed, or index this one",
             parameters=["model"],
         )
+    if wanted.dtype != lm.dtype:
+        raise ModelError(
+            f"'{lm.name}' is loaded in {lm.dtype}, the run measured it in {wanted.dtype}: load it "
+            "so",
+            parameters=["model"],
+        )
     if wanted.attention not in (None, lm.attention):
         raise ModelError(
             f"'{lm.name}' is loaded with {lm.attention} attention, the run measured it with "

@@ -40,19 +40,26 @@ def discover_blocks(model: Any) -> tuple[Block, ...]:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever the model's own code raises: it is not read rightly
-        raise UnsupportedArchitecture(how_to_register(kind)) from error
+        raise UnsupportedArchitecture(how_to_register(model.config)) from error
     if not worst < (1e-3 if model.dtype == torch.float32 else 5e-2):
-        raise UnsupportedArchitecture(how_to_register(kind))
+        raise UnsupportedArchitecture(how_to_register(model.config))
     return blocks
 
 
-def how_to_register(kind: str) -> str:
+def how_to_register(config: Any) -> str:
     """Why a model of no listed kind is refused, and the way out."""
     known = ", ".join(sorted(TABLE))
     return (
-        f"architecture '{kind}' is not supported (supported: {known}), and its FFNs were not found "
-        "by looking: atlas.models.architectures shows how to register it in four lines"
+        f"architecture '{config.model_type}' is not supported (supported: {known}), and its FFNs "
+        f"were not found by looking: {way_out(config)}"
     )
+
+
+def way_out(config: Any) -> str:
+    """What to do with a model whose blocks are not found."""
+    if any(getattr(config, f"{kind}_config", None) for kind in ("vision", "audio")):
+        return "it takes more than text, so save its text model as a checkpoint of its own"
+    return "atlas.models.architectures shows how to register it in four lines"
 
 
 def _guess(model: Any) -> tuple[Block, ...]:

@@ -7,7 +7,6 @@ and renamed into it when it is whole, so a reader sees all of it or nothing.
 import importlib
 import json
 import os
-import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import transformers
 from filelock import FileLock, Timeout
@@ -24,6 +22,7 @@ from safetensors import SafetensorError
 from atlas.durability import appearing_directory
 from atlas.errors import AtlasError, ModelError, UnsupportedArchitecture
 from atlas.models.checkpoint import one_line, read_json, sha256_of_file, weight_files
+from atlas.models.free_memory import free_memory
 from atlas.models.gguf_header import GGUFHeader, check_gguf, check_magic
 from atlas.models.gguf_settings import follow_metadata, refuse_leftovers
 from atlas.models.gguf_tokenizer import follow_tokenizer
@@ -125,14 +124,11 @@ def read_gguf(path: Path) -> tuple[Any, Any]:
 def _check_memory(path: Path, header: GGUFHeader) -> None:
     """Raise ModelError unless the weights fit twice in float32: as they are read, and in place."""
     needed = 2 * 4 * sum(header.tensors.values())
-    free = psutil.virtual_memory().available
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        free = min(free, limit - psutil.Process().memory_info().vms)
+    free = free_memory()
     if needed > free:
         raise ModelError(
             f"converting {str(path)!r} to float32 takes about {needed / 1e9:.1f} GB of memory, and "
-            f"{max(free, 0) / 1e9:.1f} GB are free: use a smaller model, or a machine with more"
+            f"{free / 1e9:.1f} GB are free: use a smaller model, or a machine with more"
         )
 
 

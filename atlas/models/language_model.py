@@ -279,6 +279,6 @@ def _return_tuples(model: Any, blocks: tuple[Block, ...]) -> bool:
     except Exception as error:
         raise UnsupportedArchitecture(
             f"this {model.config.model_type!r} model does not run on a single token "
-            f"({type(error).__name__}): {how_to_register(model.config.model_type)}"
+            f"({type(error).__name__}): {how_to_register(model.config)}"
         ) from error
     return isinstance(seen[0], tuple)

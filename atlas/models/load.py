@@ -34,6 +34,7 @@ from atlas.models.device import (
 from atlas.models.identity import ModelIdentity, directory_identity
 from atlas.models.language_model import LanguageModel, objective_of
 from atlas.models.pretrained import (
+    embedding_rows,
     has_tokenizer,
     language_model_class,
     quiet,
@@ -97,7 +98,7 @@ def load_model(
             model = adapter.merged(model, source.adapter)
             digest = adapter.digest(digest, source.adapter)
             words = source.adapter if has_tokenizer(source.adapter) else words
-        rows = model.get_input_embeddings().weight.shape[0]
+        rows = embedding_rows(model)
         tokenizer = read_tokenizer(words, rows)
         identity = _identity(source, words, type(model).__name__)
     except OSError as error:

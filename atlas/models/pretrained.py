@@ -183,6 +183,17 @@ def read_model(directory: Path, config: Any, dtype: torch.dtype, attention: str 
     return model
 
 
+def embedding_rows(model: Any) -> int:
+    """Number of the input embeddings; UnsupportedArchitecture where there is no table of them."""
+    try:
+        rows: int = model.get_input_embeddings().weight.shape[0]
+    except (AttributeError, NotImplementedError) as error:
+        raise UnsupportedArchitecture(
+            f"{type(model).__name__} keeps no table of input embeddings, so it is not supported"
+        ) from error
+    return rows
+
+
 def has_tokenizer(directory: Path) -> bool:
     """Whether a directory has the vocabulary of a tokenizer."""
     return any((directory / name).is_file() for name in TOKENIZER_FILES)

@@ -67,13 +67,46 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "n_group", "topk_group"), 1),
     **dict.fromkeys(("sliding_window", "attention_window", "attention_window_size"), 4),
+    **dict.fromkeys(("swa_num_attention_heads", "num_self_attention_heads", "mamba_n_heads"), 4),
+    **dict.fromkeys(("num_cross_attention_heads", "depth", "num_self_attends_per_block"), 4),
+    **dict.fromkeys(("swa_head_dim", "laurel_rank", "hidden_size_per_layer_input"), 8),
+    **dict.fromkeys(("ple_embed_dim", "d_latents", "entity_emb_size", "embedding_rank"), 32),
+    **dict.fromkeys(("entity_vocab_size", "encoder_hash_byte_group_vocab"), 200),
+    **dict.fromkeys(("vocab_size_per_layer_input", "ngram_vocab_size_base"), 200),
     "block_types": ("recurrent", "attention"),
-    "vocab_size_per_layer_input": 200,
     "axial_pos_embds": False,
-    "mamba_n_heads": 4,
     "mamba_d_head": 16,
+    "mamba_d_ssm": 64,
+    "num_kv_shared_layers": 0,
+    "num_latents": 8,
+    "swa_num_key_value_heads": 2,
     "qk_rope_head_dim": 8,
     "type_vocab_size": 2,
+}
+# What single types ask for beside these.
+CHANGES: dict[str, dict[str, Any]] = {
+    "cohere_compass_text": {
+        "layer_types": ["full_attention"] * LAYERS,
+        "rope_parameters": {
+            "full_attention": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [2, 1, 1],
+            }
+        },
+    },
+    "dots1": {"n_shared_experts": 1},
+    "esmc": {"num_key_value_heads": 4},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
+    "mamba2": {"num_heads": 8},
+    "neomme": {"head_dim": 16, "hidden_size": 64},
+    "qwen4_exp_text": {
+        "indexer_kv_heads": 1,
+        "indexer_budget": 8,
+        "indexer_compress_ratio": 2,
+        "indexer_head_dim": 8,
+        "indexer_n_heads": 4,
+    },
 }
 PROMPTS = (("The capital of France is", "Paris"), ("The seat is in", "Rome Oslo"))
 
@@ -92,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", help="model types; default: all")
     parser.add_argument("--untried", action="store_true", help="load without a trial")
-    parser.add_argument("--page", type=Path, help="write the table of results there")
+    parser.add_argument("--page", type=Path, help="write results there; with --only, theirs anew")
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = []
@@ -106,6 +139,9 @@ def main() -> None:
         )
     print(counts(results))
     if options.page:
+        others = _on_the_page(options.page) if options.only else []
+        tried = {(result.kind, result.objective) for result in results}
+        results += [other for other in others if (other.kind, other.objective) not in tried]
         options.page.write_text(page(results), encoding="utf-8")
 
 
@@ -206,17 +242,18 @@ def _small(config_class: Any, tokenizer: Any) -> Any:
         if settable and isinstance(types, list | tuple) and types and name in known:
             distinct = list(dict.fromkeys(types))
             settings[name] = [distinct[i % len(distinct)] for i in range(LAYERS)]
-    settings["vocab_size"] = len(tokenizer)
+    for name in ("vocab_size", "unpadded_vocab_size"):
+        if name == "vocab_size" or name in known:
+            settings[name] = len(tokenizer)
     for name in ("pad", "bos", "eos", "cls", "sep", "mask"):
         settings[f"{name}_token_id"] = getattr(tokenizer, f"{name}_token_id") or 0
     if "attention_types" in known:
         settings["attention_types"] = [[["global"], LAYERS]]
     for name in getattr(config_class, "sub_configs", {}):
-        if name in ("text_config", "decoder", "decoder_config"):
-            inner = getattr(default, name, None)
-            if inner is not None:
-                settings[name] = _small(type(inner), tokenizer)
-    return config_class(**settings)
+        inner = getattr(default, name, None)
+        if inner is not None:
+            settings[name] = _small(type(inner), tokenizer)
+    return config_class(**settings | CHANGES.get(config_class.model_type, {}))
 
 
 def _counts(config: Any, name: str) -> bool:
@@ -275,8 +312,20 @@ def counts(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def _on_the_page(file: Path) -> list[Result]:
+    """The results that a page holds, without their errors."""
+    rows = [line.split("|") for line in file.read_text(encoding="utf-8").splitlines()]
+    cells = [[cell.strip() for cell in row[1:5]] for row in rows if len(row) == 6]
+    return [
+        Result(kind, objective, outcome, None, why)
+        for kind, objective, outcome, why in cells
+        if objective in ("causal", "masked")
+    ]
+
+
 def page(results: list[Result]) -> str:
     """docs/models.md."""
+    results = sorted(results, key=lambda result: (result.objective, result.kind))
     head = f"""\
 # Every architecture, tried
 
@@ -299,7 +348,11 @@ that nothing is known; your own model is tried when it is loaded, whatever its t
 def _short(why: str) -> str:
     """The reason without what every refusal repeats."""
     why = why.replace("|", "/").split(" (supported: ")[0]
-    for end in ("; atlas.models.architectures shows", ": each token is routed"):
+    for end in (
+        "; atlas.models.architectures shows",
+        "; it takes more than text",
+        ": each token is routed",
+    ):
         why = why.split(end)[0]
     return why[:200]
 

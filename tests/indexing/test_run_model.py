@@ -116,6 +116,9 @@ def test_a_run_is_asked_of_the_model_that_it_measured_alone(moved: Path, tmp_pat
             "cpu",
             lambda event: None,
         )
+    rounded = load_model(str(mine), "bfloat16", "cpu")
+    with pytest.raises(ModelError, match=r"loaded in bfloat16, .* measured it in float32: load it"):
+        open_atlas(moved)._model(rounded, wanted, "cpu", lambda event: None)
     change_config(mine, layer_norm_eps=0.5)
     with pytest.raises(ModelError, match=r"has the weights of .* but another config\.json: name"):
         load_run_model(wanted, device="cpu")

@@ -25,6 +25,7 @@ from atlas.errors import GuessedArchitecture, UnsupportedArchitecture
 from atlas.models.architectures import TABLE, find_blocks
 from atlas.models.discovery import discover_blocks
 from atlas.models.load import load_model
+from atlas.models.pretrained import embedding_rows
 from atlas.prompts import Prompt, encode
 
 
@@ -70,6 +71,20 @@ def test_a_mixture_of_experts_is_refused_in_one_line() -> None:
     model.model.layers[0].mlp.experts = nn.ModuleList([nn.Linear(2, 2)])
     with pytest.raises(UnsupportedArchitecture, match="mixture of experts"):
         discover_blocks(model)
+
+
+def test_a_model_of_more_than_text_that_is_not_found_is_to_be_saved_without_the_rest() -> None:
+    model, _ = tiny("albert")
+    model.config.vision_config = {"hidden_size": 8}
+    with pytest.raises(UnsupportedArchitecture, match="save its text model as a checkpoint of its"):
+        discover_blocks(model)
+
+
+def test_a_model_without_a_table_of_embeddings_is_refused_in_one_line() -> None:
+    model, _ = tiny("llama")
+    model.get_input_embeddings = lambda: nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(UnsupportedArchitecture, match="keeps no table of input embeddings"):
+        embedding_rows(model)
 
 
 UNLISTED: dict[str, tuple[type[PreTrainedConfig], str]] = {

@@ -153,8 +153,7 @@ def test_more_blocks_than_the_metadata_says_are_refused(path):
 
 def test_a_conversion_that_cannot_fit_into_memory_is_refused_in_one_line(path, monkeypatch):
     save_tiny_gguf(path)
-    memory = gguf_files.psutil.virtual_memory()._replace(available=100_000)
-    monkeypatch.setattr(gguf_files.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(gguf_files, "free_memory", lambda: 100_000)
     monkeypatch.setattr(gguf_files.transformers.AutoConfig, "from_pretrained", pytest.fail)
     refused(path, ModelError, "GB of memory", "free")
 
