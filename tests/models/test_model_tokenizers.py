@@ -1,7 +1,12 @@
 """Tokenizers that fit their model badly, and models of more than text."""
 
+import io
+import json
+
 import pytest
+import sentencepiece
 import torch
+from tiny_gguf import save_tiny_gguf
 from tiny_models import save_tiny, tiny
 from tokenizers import normalizers
 from transformers import AutoTokenizer, LlavaConfig, LlavaForConditionalGeneration
@@ -82,3 +87,54 @@ def test_a_vision_language_model_is_asked_with_text_alone(tmp_path):
         atlas.attribute(lm, PROMPTS, rule="gauss-legendre", points=4) for lm in (text, lm)
     )
     torch.testing.assert_close(torch.as_tensor(found.scores), torch.as_tensor(expected.scores))
+
+
+@pytest.fixture(scope="module")
+def pieces() -> bytes:
+    """A SentencePiece model of a few words."""
+    content = io.BytesIO()
+    words = ["The capital of France is Paris", "Dublin is the capital of Ireland", "in Oslo"] * 20
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(words),
+        model_writer=content,
+        vocab_size=45,
+        model_type="bpe",
+        hard_vocab_limit=False,
+        byte_fallback=False,
+        minloglevel=2,
+    )
+    return content.getvalue()
+
+
+def test_a_sentencepiece_model_alone_is_a_tokenizer(pieces, tmp_path):
+    save_tiny("llama", tmp_path)
+    for file in tmp_path.glob("*token*"):
+        file.unlink()
+    (tmp_path / "tokenizer.model").write_bytes(pieces)
+    settings = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    lm = load_model(str(tmp_path))
+    reader = sentencepiece.SentencePieceProcessor(model_proto=pieces)
+    text = "The capital of France is"
+    own = reader.encode(text)
+    ids = lm.tokenizer(text, add_special_tokens=False).input_ids
+    assert ids == own
+    (target, *_) = lm.encode(Prompt(text, "Paris"))
+    assert list(target.token_ids) == [reader.bos_id(), *own]
+    assert target.token == reader.encode(f"{text} Paris")[len(own)]
+
+
+@pytest.mark.parametrize("prefix", [None, True, False])
+def test_a_gguf_file_says_whether_a_text_has_a_blank_before_it(
+    pieces, prefix, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ATLAS_CACHE", str(tmp_path / "cache"))
+    reader = sentencepiece.SentencePieceProcessor(model_proto=pieces)
+    keys = {} if prefix is None else {"tokenizer.ggml.add_space_prefix": prefix}
+    save_tiny_gguf(tmp_path / "tiny.gguf", keys=keys, pieces=reader)
+    lm = load_model(str(tmp_path / "tiny.gguf"), device="cpu")
+    ids = lm.tokenizer("The capital of France").input_ids
+    own = reader.encode_as_pieces("The capital of France")
+    assert own[0] == "▁"
+    own = own[1:] if prefix is False else own
+    assert lm.tokenizer.convert_ids_to_tokens(ids) == ["<s>", *own]

@@ -28,6 +28,7 @@ def save_tiny_gguf(
     keys: Mapping[str, bool | int | float | str] | None = None,
     tensors: Mapping[str, np.ndarray] | None = None,
     pre: str = "gpt-2",
+    pieces: Any = None,
     **changes: Any,
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Write a seeded tiny Llama to `path` and return the model and tokenizer that went into it.
@@ -35,10 +36,11 @@ def save_tiny_gguf(
     quantised: matrices as Q8_0, so that the file's weights differ a little from the model's.
     keys, tensors: what the file says and holds beyond the model; `changes` to the model's config.
     pre: how the file says that a text is cut; the tokenizer that is returned does it as GPT-2 does.
+    pieces: a SentencePieceProcessor whose vocabulary the file has in place of that tokenizer's.
     """
     tokenizer = byte_level()
     settings: dict[str, Any] = dict(
-        vocab_size=len(tokenizer),
+        vocab_size=len(tokenizer) if pieces is None else pieces.get_piece_size(),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -60,7 +62,10 @@ def save_tiny_gguf(
             parameter.copy_(0.3 * noise if parameter.dim() > 1 else 1 + 0.3 * noise)
     writer = gguf.GGUFWriter(path, "llama")
     _write_config(writer, config)
-    _write_tokenizer(writer, tokenizer, pre)
+    if pieces is None:
+        _write_tokenizer(writer, tokenizer, pre)
+    else:
+        _write_pieces(writer, pieces)
     for key, value in (keys or {}).items():
         _ADD[type(value)](writer, key, value)
     for name, values in (tensors or {}).items():
@@ -115,6 +120,25 @@ def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerFast
     writer.add_token_merges(_merges(tokenizer))
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
+
+
+def _write_pieces(writer: gguf.GGUFWriter, pieces: Any) -> None:
+    every = range(pieces.get_piece_size())
+    kinds = [
+        gguf.TokenType.UNKNOWN
+        if pieces.is_unknown(i)
+        else gguf.TokenType.CONTROL
+        if pieces.is_control(i)
+        else gguf.TokenType.NORMAL
+        for i in every
+    ]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([pieces.id_to_piece(i) for i in every])
+    writer.add_token_scores([pieces.get_score(i) for i in every])
+    writer.add_token_types(kinds)
+    writer.add_bos_token_id(pieces.bos_id())
+    writer.add_eos_token_id(pieces.eos_id())
+    writer.add_unk_token_id(pieces.unk_id())
 
 
 def _merges(tokenizer: PreTrainedTokenizerFast) -> list[str]:
