@@ -182,10 +182,8 @@ def _chosen_anew(
         return None
     learnt = sum(not outcome.held_out for outcome in outcomes)
     return (
-        f"{len(own & changed)} of the fact's {counted(len(own), 'knowledge neuron')} and "
-        f"{counted(len(changed - own), 'other')}: chosen anew from the "
-        f"{counted(learnt, 'prompt')} that the edit was made from, without those common in the "
-        "relation"
+        f"{len(own & changed)} of the fact's {counted(len(own), 'knowledge neuron')}, "
+        f"{counted(len(changed - own), 'other')}: chosen by {counted(learnt, 'prompt')} alone"
     )
 
 

@@ -24,7 +24,7 @@ def test_an_import_says_what_came_in_and_what_is_not_available(tmp_path: Path) -
 def test_unknown_uuids_are_counted_and_listed_with_verbose(tmp_path: Path) -> None:
     dump = write_dump(tmp_path / "dump.json", {**neurons(), "stranger": [(0, 1)]})
     counted = _import(tmp_path, dump)
-    assert "1 uuids are not in" in counted.stderr
+    assert "1 uuid is not in" in counted.stderr
     assert "--verbose lists them" in counted.stderr
     assert counted.stdout == ""
     assert _import(tmp_path, dump, "--verbose").stdout == "stranger\n"

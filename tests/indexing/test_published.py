@@ -143,7 +143,7 @@ def test_the_papers_bags_are_told_by_their_position(tmp_path: Path) -> None:
         ('{"P36-0": [[1, 2.0]]}', "no list of [layer, neuron]"),
         ('{"P36-0": [[12, 0]]}', "neuron 12:0"),
         ('{"P36-0": [[0, 3072]]}', "neuron 0:3072"),
-        ('{"x": [[0, 3]]}', "none of the 1 facts"),
+        ('{"x": [[0, 3]]}', "none of the 1 fact"),
         ('{"P36-0": [[0, 3]', "malformed JSON"),
         ("{}", "none of the 0 facts"),
     ],
