@@ -83,10 +83,11 @@ def test_update_says_what_it_changed_how_strongly_with_what_outcome_and_what_nex
     told = lines[1].partition("changed: ")[2].split(", ")
     assert set(told) == named if len(named) <= 5 else (len(told), told[-1]) == (6, "…")
     assert max(map(len, lines)) <= 80
-    assert f"strength (norm of all changes) {edit.norm:.3g}, " in lines[2]
-    assert lines[3] == f"  selection paper ({edit.selection_id}), run {edit.run_id}"
-    assert lines[4].split()[:3] == ["prompts", "P(Dublin)", "after"]
-    assert [line.split()[:2] for line in lines[6:]] == [["made", "from"], ["held", "out"]]
+    assert lines[2].endswith(": chosen by 5 prompts alone")
+    assert f"strength (norm of all changes) {edit.norm:.3g}, " in lines[3]
+    assert lines[4] == f"  selection paper ({edit.selection_id}), run {edit.run_id}"
+    assert lines[5].split()[:3] == ["prompts", "P(Dublin)", "after"]
+    assert [line.split()[:2] for line in lines[7:]] == [["made", "from"], ["held", "out"]]
     assert result.stderr.endswith("Next: `atlas edit check 1`, `atlas edit apply 1`\n")
 
 
