@@ -10,6 +10,7 @@ from atlas.edits.stored import read_edits
 from atlas.errors import EditError, NoScores
 from atlas.interference.predicted import predicted_interference
 from atlas.selection.chosen import ChosenSelection, OfSelection, find_selection
+from atlas.selection.masses import of_stored_mass
 
 INTERFERES = 0.05  # share of a fact's score mass from which applying says so
 
@@ -23,6 +24,7 @@ class EditInterference:
     subject: str  # of the other edit's fact
     relation_id: str
     predicted: float  # share of that fact's score mass on this edit's neurons
+    of_stored_mass: bool  # of the stored mass: the run kept no totals when it measured
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def interfering_edits(
                         subject=other.subject or "",
                         relation_id=other.relation_id or "",
                         predicted=share,
+                        of_stored_mass=of_stored_mass(connection, edit.run_id or ""),
                     )
                 )
     return sorted(found, key=lambda pair: (-pair.predicted, pair.edit_id, pair.other_id))

@@ -12,8 +12,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from atlas.engine.clean_pass import CleanPass, longest_beside, run_clean
+from atlas.engine.greedy import OwnAnswers
 from atlas.engine.integration import integrate
+from atlas.engine.joint import joint_weights
 from atlas.engine.memory import default_budget, token_bytes
+from atlas.engine.probe import complete
 from atlas.engine.settings import METHODS, Integration, require_one_of
 from atlas.engine.workers import most_workers, run_workers
 from atlas.errors import ModelError
@@ -29,8 +32,12 @@ Float = NDArray[np.float32]
 class Attribution:
     """What attribution measured; every array's first axis is `prompt`.
 
-    For answers of several tokens, scores, activations, effects and gaps are means over the answer's
-    tokens, `p_answer` and `p_predicted` products, `answer_rank` the worst token's.
+    Answers of several tokens are attributed as a whole: scores and effects are of P(answer), the
+    product over the tokens (see `joint`). Activations are means over the tokens, as are the scores
+    of the method `activation`. Gaps of tokens could cancel, so gaps and `largest_effect` are those
+    of the token whose gap is largest beside its own largest effect. `answer_rank` is the worst
+    token's behind the answer's own tokens, which is 1 if the model, left to itself, says the
+    answer; what it does say is `predicted` (see `greedy`).
     """
 
     scores: Float  # [prompt, layer, neuron]
@@ -38,12 +45,13 @@ class Attribution:
     effect: Float  # [prompt, layer] F(1) − F(0); NaN for methods that do not measure it
     completeness_gap: Float  # [prompt, layer] Σ scores − effect, signed; NaN likewise
     largest_effect: Float  # [prompt] max over layers of |effect|: the scale that gaps are held to
+    token_scores: tuple[Float, ...]  # [prompt] of [token, layer, neuron], of each token's own P
     evaluations: NDArray[np.int64]  # [prompt, layer] gradient evaluations, summed over tokens
     over_tolerance: NDArray[np.bool_]  # [prompt] a gap above tolerance × largest_effect remains
     p_answer: Float  # [prompt]
     answer_rank: NDArray[np.int64]  # [prompt] 1 = the model's top answer
     p_predicted: Float  # [prompt]
-    predicted: tuple[str, ...]  # [prompt] the model's top answer
+    predicted: tuple[str, ...]  # [prompt] the model's top answer, of as many tokens
     answer_tokens: NDArray[np.int64]  # [prompt]
 
     def __repr__(self) -> str:
@@ -92,8 +100,8 @@ def attribute_targets(
 ) -> Attribution:
     """`attribute` for prompts that are encoded already: each a list of one target per token."""
     budget = default_budget(lm.device) if memory_budget is None else memory_budget
-    sums = _Sums(lm, encoded)
-    flat = [(prompt, target) for prompt, targets in enumerate(encoded) for target in targets]
+    answers = _Answers(lm, encoded)
+    flat = list(enumerate(target for targets in encoded for target in targets))
     workers = max(1, min(most_workers(lm), len(flat) // FEWEST_TARGETS))
     each = budget // workers  # of memory
 
@@ -104,14 +112,15 @@ def attribute_targets(
                 f"the model returns NaN or infinity for input {clean.targets[0].token_ids}; "
                 "check its weights and try dtype float32"
             )
-        sums.add([prompt for prompt, _ in chunk], _measure(clean, method, how, each))
+        answers.add([number for number, _ in chunk], _measure(clean, method, how, each))
 
     with lm.frozen(), _attention(lm):
         rounds = -(-len(flat) // (workers * MAX_TARGETS))
         most = -(-len(flat) // (workers * max(1, rounds)))  # so that all are done at once
         chunks = sorted(_chunks(lm, flat, most, each), key=_tokens, reverse=True)
         run_workers(lm, chunks, work, workers=workers)
-    return sums.finished(how.tolerance)
+        complete(lm, answers.own)
+    return answers.finished(how.tolerance)
 
 
 def _attention(lm: LanguageModel) -> AbstractContextManager[None]:
@@ -153,79 +162,117 @@ class _Measured:
     activations: Float  # [target, layer, neuron]
     effect: NDArray[np.float64]  # [target, layer]
     evaluations: NDArray[np.int64]  # [target, layer]
+    log_p_zero: NDArray[np.float64]  # [target, layer] where the path begins; NaN: there is none
     log_p: Float  # [target] of the answer token
     log_p_top: Float  # [target] of the top token
     top: NDArray[np.int64]  # [target] the top token
     rank: NDArray[np.int64]  # [target] the answer token's
 
 
-class _Sums:
-    """Sums over each prompt's answer tokens, turned into means and products at the end."""
+class _Answers:
+    """What was measured of every answer token, put together into answers at the end.
+
+    Targets are numbered through, prompt by prompt. Of scores, the largest part, only those of
+    answers of several tokens are kept token by token.
+    """
 
     def __init__(self, lm: LanguageModel, encoded: Sequence[Sequence[Target]]) -> None:
-        self.lm = lm
+        self.own = OwnAnswers(lm, encoded)
         self.lock = threading.Lock()
-        self.tokens = np.array([len(targets) for targets in encoded])
-        prompts = len(encoded)
-        self.scores = np.zeros((prompts, lm.layers, lm.neurons_per_layer), np.float32)
+        self.tokens = np.array([len(targets) for targets in encoded], np.int64)
+        prompts, targets = len(encoded), int(self.tokens.sum())
+        self.prompt = np.repeat(np.arange(prompts), self.tokens)  # [target]
+        self.first = np.cumsum(self.tokens) - self.tokens  # [prompt] number of its first target
+        shape = (lm.layers, lm.neurons_per_layer)
+        self.scores = np.zeros((prompts, *shape), np.float32)
+        self.token_scores = [
+            np.zeros((tokens, *shape), np.float32) if tokens > 1 else scores[None]
+            for tokens, scores in zip(self.tokens, self.scores, strict=True)
+        ]
         self.activations = np.zeros_like(self.scores)
-        self.effect = np.zeros((prompts, lm.layers))
-        self.largest_effect = np.zeros(prompts)
+        self.effect = np.zeros((targets, lm.layers))
+        self.gap = np.zeros((targets, lm.layers))
+        self.log_p_zero = np.zeros((targets, lm.layers))
+        self.log_p = np.zeros(targets)
         self.evaluations = np.zeros((prompts, lm.layers), np.int64)
-        self.log_p = np.zeros(prompts)
-        self.log_p_predicted = np.zeros(prompts)
         self.rank = np.zeros(prompts, np.int64)
-        self.predicted: list[list[int]] = [[0] * len(targets) for targets in encoded]
 
-    def add(self, prompts: list[int], measured: _Measured) -> None:
-        """Add targets to the prompts that they belong to; from any thread."""
+    def add(self, numbers: list[int], measured: _Measured) -> None:
+        """Add what was measured of targets; from any thread."""
+        prompts = self.prompt[numbers]
+        indices = numbers - self.first[prompts]
         with self.lock:
-            np.add.at(self.scores, prompts, measured.scores)
+            for prompt, index, scores in zip(prompts, indices, measured.scores, strict=True):
+                self.token_scores[prompt][index] = scores
             np.add.at(self.activations, prompts, measured.activations)
-            np.add.at(self.effect, prompts, measured.effect)
-            np.add.at(self.largest_effect, prompts, np.abs(measured.effect).max(-1))
+            self.effect[numbers] = measured.effect
+            self.gap[numbers] = measured.scores.sum(-1, dtype=np.float64) - measured.effect
+            self.log_p_zero[numbers] = measured.log_p_zero
+            self.log_p[numbers] = measured.log_p
             np.add.at(self.evaluations, prompts, measured.evaluations)
-            np.add.at(self.log_p, prompts, measured.log_p)
-            np.add.at(self.log_p_predicted, prompts, measured.log_p_top)
             np.maximum.at(self.rank, prompts, measured.rank)
-            for prompt, target, token in zip(prompts, measured.targets, measured.top, strict=True):
-                self.predicted[prompt][target.index] = int(token)
+            self.own.add(
+                prompts.tolist(),
+                indices.tolist(),
+                measured.top.tolist(),
+                measured.log_p_top.tolist(),
+            )
 
     def finished(self, tolerance: float) -> Attribution:
         """The attribution of all prompts."""
-        tokens = self.tokens[:, None]
+        log_p = np.zeros(len(self.tokens))
+        np.add.at(log_p, self.prompt, self.log_p)
+        largest_effect = np.abs(self.effect).max(-1)  # [target]
+        # of each prompt, the target that is furthest from complete
+        worst = self.first.copy()
+        effect = self.effect[self.first]
+        for prompt in np.flatnonzero(self.tokens > 1):
+            own = slice(self.first[prompt], self.first[prompt] + self.tokens[prompt])
+            weights = joint_weights(self.log_p[own], self.log_p_zero[own])
+            weights[np.isnan(weights)] = 1 / self.tokens[prompt]
+            np.einsum(
+                "jl,jln->ln",
+                weights.astype(np.float32),
+                self.token_scores[prompt],
+                out=self.scores[prompt],
+            )
+            rise = np.exp(log_p[prompt]) - np.exp(self.log_p_zero[own].sum(0))
+            effect[prompt] = np.where(np.isnan(self.effect[own]).any(0), np.nan, rise)
+            gaps = np.abs(self.gap[own]).max(-1)
+            scale = np.maximum(largest_effect[own], np.finfo(np.float32).tiny)
+            worst[prompt] += (gaps / scale).argmax()
+        gap, largest_effect = self.gap[worst], largest_effect[worst]
         per_token = np.float32(1) / self.tokens[:, None, None].astype(np.float32)
-        scores = self.scores * per_token
-        effect = self.effect / tokens
-        gap = scores.sum(-1, dtype=np.float64) - effect
-        largest_effect = self.largest_effect / self.tokens
         return Attribution(
-            scores=scores,
+            scores=self.scores,
             activations=self.activations * per_token,
             effect=effect.astype(np.float32),
             completeness_gap=gap.astype(np.float32),
-            evaluations=self.evaluations,
             largest_effect=largest_effect.astype(np.float32),
+            token_scores=tuple(self.token_scores),
+            evaluations=self.evaluations,
             over_tolerance=np.abs(gap).max(-1) > tolerance * largest_effect,
-            p_answer=np.exp(self.log_p).astype(np.float32),
+            p_answer=np.exp(log_p).astype(np.float32),
             answer_rank=self.rank,
-            p_predicted=np.exp(self.log_p_predicted).astype(np.float32),
-            predicted=tuple(self.lm.tokenizer.decode(ids).strip() for ids in self.predicted),
+            p_predicted=np.exp(self.own.log_p()).astype(np.float32),
+            predicted=self.own.texts(),
             answer_tokens=self.tokens,
         )
 
 
 def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> _Measured:
-    scores, effect, evaluations = SCORING[method](clean, how, budget)
+    scored = SCORING[method](clean, how, budget)
     log_p = clean.logits.log_softmax(-1)
     answer = log_p.gather(1, clean.tokens[:, None])
     top_p, top = log_p.max(-1)
+    least = np.finfo(np.float32).tiny
     return _Measured(
         targets=clean.targets,
-        scores=scores,
+        scores=scored.scores,
         activations=_by_target(clean.activations),
-        effect=effect,
-        evaluations=evaluations,
+        effect=scored.effect,
+        evaluations=scored.evaluations,
+        log_p_zero=np.log(np.maximum(scored.p_zero, least)),
         log_p=answer[:, 0].cpu().numpy(),
         log_p_top=top_p.cpu().numpy(),
         top=top.cpu().numpy(),
@@ -233,24 +280,34 @@ def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> _M
     )
 
 
-# Scores [target, layer, neuron], effects and evaluations [target, layer] of a clean pass.
-_Scored = tuple[Float, NDArray[np.float64], NDArray[np.int64]]
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What a method makes of a clean pass."""
+
+    scores: Float  # [target, layer, neuron]
+    effect: NDArray[np.float64]  # [target, layer]; NaN: not measured
+    p_zero: NDArray[np.float64]  # [target, layer] P where the path begins; NaN: not of P
+    evaluations: NDArray[np.int64]  # [target, layer]
 
 
 def _integrated_gradients(clean: CleanPass, how: Integration, budget: int) -> _Scored:
     integral = integrate(clean, how, budget)
-    effect = integral.effect.T.cpu().double().numpy()
-    scores = _by_target(_times_gradient(clean, integral.gradient))
-    return scores, effect, integral.evaluations.T.numpy()
+    return _Scored(
+        scores=_by_target(_times_gradient(clean, integral.gradient)),
+        effect=integral.effect.T.cpu().double().numpy(),
+        p_zero=integral.p_zero.T.cpu().double().numpy(),
+        evaluations=integral.evaluations.T.numpy(),
+    )
 
 
 def _activation(clean: CleanPass, how: Integration, budget: int) -> _Scored:
-    return _by_target(clean.activations), *_unmeasured(clean, evaluations=0)
+    nowhere = clean.p.new_full(clean.p.shape, float("nan"))
+    return _unintegrated(clean, _by_target(clean.activations), nowhere, evaluations=0)
 
 
 def _gradient_x_activation(clean: CleanPass, how: Integration, budget: int) -> _Scored:
     scores = _by_target(_times_gradient(clean, clean.gradient))
-    return scores, *_unmeasured(clean, evaluations=1)
+    return _unintegrated(clean, scores, clean.p, evaluations=1)  # a path of no length
 
 
 SCORING: dict[str, Callable[[CleanPass, Integration, int], _Scored]] = {
@@ -260,12 +317,15 @@ SCORING: dict[str, Callable[[CleanPass, Integration, int], _Scored]] = {
 }  # by the names of `settings.METHODS`
 
 
-def _unmeasured(
-    clean: CleanPass, evaluations: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Effects that a method does not measure, and as many evaluations everywhere."""
+def _unintegrated(clean: CleanPass, scores: Float, p_zero: Tensor, evaluations: int) -> _Scored:
+    """Scores without effects, from as many evaluations everywhere; p_zero: [target]."""
     layers, targets = clean.projected.shape[:2]
-    return np.full((targets, layers), np.nan), np.full((targets, layers), evaluations, np.int64)
+    return _Scored(
+        scores=scores,
+        effect=np.full((targets, layers), np.nan),
+        p_zero=np.repeat(p_zero.cpu().double().numpy()[:, None], layers, axis=1),
+        evaluations=np.full((targets, layers), evaluations, np.int64),
+    )
 
 
 def _times_gradient(clean: CleanPass, gradient: Tensor) -> Tensor:

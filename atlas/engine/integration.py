@@ -22,11 +22,13 @@ class Integral:
 
     gradient: [layer, target, d_model] float32, ∫ dP/d(projected) dα.
     effect: [layer, target] float32, F(1) − F(0).
+    p_zero: [layer, target] float32, F(0).
     evaluations: [layer, target] int64, gradient evaluations that the rule used.
     """
 
     gradient: Tensor
     effect: Tensor
+    p_zero: Tensor
     evaluations: Tensor
 
 
@@ -50,8 +52,9 @@ def _fixed(clean: CleanPass, rule: Quadrature, memory_budget: int) -> Integral:
     if not alphas.shape[1] or rule.alphas[0] != 0:
         zero = alphas.new_zeros(len(layer), 1)
         p, _ = run_pairs(clean, layer, target, zero, memory_budget, gradients=False)
-    effect = clean.p - p[:, 0].view(layers, targets)
-    return Integral(total, effect, torch.full((layers, targets), len(rule.alphas)))
+    p_zero = p[:, 0].view(layers, targets)
+    evaluations = torch.full((layers, targets), len(rule.alphas))
+    return Integral(total, clean.p - p_zero, p_zero, evaluations)
 
 
 def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integral:
@@ -70,7 +73,8 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
     linear = clean.linear.float().flatten(0, 1)  # [pair, d_model]
     path = _StretchedPath(clean.norm_ratio.flatten())
     cells = _first_cells(clean, path, how, memory_budget)
-    effect = clean.p[target] - cells.p[cells.t[:, 0] == 0, 0]
+    p_zero = cells.p[cells.t[:, 0] == 0, 0]
+    effect = clean.p[target] - p_zero
     allowed = AIM * how.tolerance * effect.view(layers, targets).abs().amax(0)[target]  # [pair]
     noise = NOISE * torch.finfo(clean.projected.dtype).eps * clean.p[target]  # [pair]
     evaluations = 1 + 2 * cells.pair.bincount()
@@ -86,6 +90,7 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
             return Integral(
                 gradient=total.view(layers, targets, d_model),
                 effect=effect.view(layers, targets),
+                p_zero=p_zero.view(layers, targets),
                 evaluations=evaluations.view(layers, targets).cpu(),
             )
         refined = torch.zeros_like(layer, dtype=torch.bool).index_fill(0, cells.pair[halved], True)

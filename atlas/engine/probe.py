@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicCache
 
 from atlas.engine.answer import head_slices
 from atlas.engine.clean_pass import FrozenPrefix
+from atlas.engine.greedy import OwnAnswers
 from atlas.engine.interventions import scaled
 from atlas.errors import ModelError
 from atlas.models.hooks import after_forward
@@ -27,15 +28,15 @@ BATCH_TOKENS = 4096
 class Probed:
     """What a model answered; every array's first axis is `prompt`.
 
-    For answers of several tokens `p_answer` and `p_predicted` are products, `answer_rank` is the
-    worst token's and `log_p` the sum of logs, as in `Attribution`.
+    For answers of several tokens `p_answer` and `p_predicted` are products, `log_p` is the sum of
+    logs and `answer_rank` the worst token's behind the answer's own, as in `Attribution`.
     """
 
     p_answer: NDArray[np.float32]  # [prompt]
     log_p: NDArray[np.float64]  # [prompt] natural logarithm of P(answer), finite where P underflows
     answer_rank: NDArray[np.int64]  # [prompt] 1 = the model's top answer
     p_predicted: NDArray[np.float32]  # [prompt]
-    predicted: tuple[str, ...]  # [prompt] the model's top answer
+    predicted: tuple[str, ...]  # [prompt] the model's top answer, of as many tokens: see `greedy`
     answer_tokens: NDArray[np.int64]  # [prompt]
 
     def __repr__(self) -> str:
@@ -46,7 +47,17 @@ class Probed:
 @dataclass(frozen=True)
 class _Row:
     prompt: int
+    index: int  # of the answer token in its answer
     target: Target
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What some rows were answered; first axis `row`."""
+
+    prompts: list[int]
+    log_p: NDArray[np.float64]  # of the answer token
+    rank: NDArray[np.int64]  # the answer token's
 
 
 def probe(
@@ -68,35 +79,64 @@ def probe(
     once, since nothing before the answer position changes. ModelError if the model returns NaN.
     """
     tokens = np.array([len(targets) for targets in encoded], np.int64)
-    log_p, log_p_predicted = np.zeros(len(encoded)), np.zeros(len(encoded))
-    rank = np.zeros(len(encoded), np.int64)
-    predicted = [[0] * len(targets) for targets in encoded]
-    flat = [_Row(prompt, target) for prompt, targets in enumerate(encoded) for target in targets]
-    with lm.frozen(), torch.no_grad():
-        for chunk in _chunks(flat, batch_tokens):
-            prompts = [row.prompt for row in chunk]
-            theirs = factors[prompts] if isinstance(factors, Tensor) else factors
-            hidden = _answer_states(lm, [row.target for row in chunk], neurons, theirs)
-            wanted = torch.tensor([row.target.token for row in chunk], device=hidden.device)
-            answer, top_p, top, ranks = _ask(lm, hidden, wanted)
-            np.add.at(log_p, prompts, answer)
-            np.add.at(log_p_predicted, prompts, top_p)
-            np.maximum.at(rank, prompts, ranks)
-            for row, token in zip(chunk, top.tolist(), strict=True):
-                predicted[row.prompt][row.target.index] = token
+    log_p, rank = np.zeros(len(encoded)), np.zeros(len(encoded), np.int64)
+    own = OwnAnswers(lm, encoded)
+    flat = [
+        _Row(prompt, index, target)
+        for prompt, targets in enumerate(encoded)
+        for index, target in enumerate(targets)
+    ]
+    with lm.frozen():
+        for found in _asked(lm, flat, own, neurons, factors, batch_tokens):
+            np.add.at(log_p, found.prompts, found.log_p)
+            np.maximum.at(rank, found.prompts, found.rank)
+        complete(lm, own, neurons, factors, batch_tokens)
     return Probed(
         p_answer=np.exp(log_p).astype(np.float32),
         log_p=log_p,
         answer_rank=rank,
-        p_predicted=np.exp(log_p_predicted).astype(np.float32),
-        predicted=tuple(lm.tokenizer.decode(ids).strip() for ids in predicted),
+        p_predicted=np.exp(own.log_p()).astype(np.float32),
+        predicted=own.texts(),
         answer_tokens=tokens,
     )
 
 
+def complete(
+    lm: LanguageModel,
+    own: OwnAnswers,
+    neurons: Sequence[tuple[int, int]] = (),
+    factors: Tensor | float = 1.0,
+    batch_tokens: int = BATCH_TOKENS,
+) -> None:
+    """Let the model say what its own answers lack yet; the arguments are those of `probe`."""
+    for rows in own.rounds():
+        for _ in _asked(lm, [_Row(*row) for row in rows], own, neurons, factors, batch_tokens):
+            pass
+
+
+@torch.no_grad()
+def _asked(
+    lm: LanguageModel,
+    rows: list[_Row],
+    own: OwnAnswers,
+    neurons: Sequence[tuple[int, int]],
+    factors: Tensor | float,
+    batch_tokens: int,
+) -> Iterator[_Asked]:
+    """Ask the rows, batch by batch, and note their top tokens."""
+    for chunk in _chunks(rows, batch_tokens):
+        prompts = [row.prompt for row in chunk]
+        theirs = factors[prompts] if isinstance(factors, Tensor) else factors
+        hidden = _answer_states(lm, [row.target for row in chunk], neurons, theirs)
+        wanted = torch.tensor([row.target.token for row in chunk], device=hidden.device)
+        log_p, log_p_top, top, rank = _ask(lm, hidden, wanted)
+        own.add(prompts, [row.index for row in chunk], top.tolist(), log_p_top.tolist())
+        yield _Asked(prompts, log_p, rank)
+
+
 def answer_states(lm: LanguageModel, targets: Sequence[Target]) -> Tensor:
     """The last block's output at the answer positions, [target, d_model], without a graph."""
-    rows = [_Row(place, target) for place, target in enumerate(targets)]
+    rows = [_Row(place, 0, target) for place, target in enumerate(targets)]
     with torch.no_grad():
         chunks = list(_chunks(rows, BATCH_TOKENS))
         states = [_answer_states(lm, [row.target for row in chunk], (), 1.0) for chunk in chunks]

@@ -17,6 +17,7 @@ _WHERE = {
     "prompts": "prompt_id IN (SELECT prompt_id FROM run_prompts)",
     "prompt_results": _OF_RUN,
     "attributions": _OF_RUN,
+    "token_attributions": _OF_RUN,
     "selections": _OF_RUN,
     "selection_relations": _OF_SELECTION,
     "knowledge_neurons": _OF_SELECTION,

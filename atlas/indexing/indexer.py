@@ -17,16 +17,17 @@ from typing import Literal
 import numpy as np
 import torch
 from duckdb import DuckDBPyConnection
+from numpy.typing import NDArray
 
 from atlas.engine.attribution import Attribution, attribute_targets
-from atlas.facts import Dataset
+from atlas.facts import Dataset, Relation, Template
 from atlas.indexing import records
 from atlas.indexing.batches import AskedPrompt, relation_batches
 from atlas.indexing.index_lock import indexing
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
-from atlas.prompts import read_anew
+from atlas.prompts import UnusablePrompt, fill, read_anew
 from atlas.selection.chosen import choose_selection
 from atlas.selection.select import select
 from atlas.store.atlas_file import AtlasFile, open_file
@@ -107,6 +108,7 @@ def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) ->
             "attention": lm.attention,
             **({"max_evaluations": how.max_evaluations} if integrated and adaptive else {}),
             **_reading(lm, dataset),
+            **_answering(lm, dataset),
         },
         model_identity=None if lm.identity is None else str(lm.identity),
     )
@@ -117,6 +119,35 @@ def _reading(lm: LanguageModel, dataset: Dataset) -> dict[str, str]:
     templates = (template.text for relation in dataset.relations for template in relation.templates)
     anew = any(read_anew(text, lm.objective, lm.tokenizer) for text in templates)
     return {"text": "as written"} if anew else {}
+
+
+def _answering(lm: LanguageModel, dataset: Dataset) -> dict[str, str]:
+    """What sets a run apart from one whose answers of several tokens had the mean of their scores.
+
+    Nothing for a dataset without such an answer.
+    """
+    several = any(_of_several_tokens(lm, relation) for relation in dataset.relations)
+    return {"answer": "joint"} if several else {}
+
+
+def _of_several_tokens(lm: LanguageModel, relation: Relation) -> bool:
+    """Whether a relation's answer has several tokens.
+
+    Looked at once for every object and every way in which the templates' text joins it.
+    """
+    joints = {_around(t): t for t in relation.templates}
+    for fact in {fact.object: fact for fact in relation.facts}.values():
+        for template in joints.values():
+            with contextlib.suppress(UnusablePrompt):
+                if len(lm.targets(fill(template, fact), fact.object)) > 1:
+                    return True
+    return False
+
+
+def _around(template: Template) -> tuple[str, str]:
+    """The characters before and after the object."""
+    before, _, after = template.text.partition("[Y]")
+    return before[-1:], after[:1]
 
 
 class _Job:
@@ -223,11 +254,13 @@ def sparse_results(
 ) -> records.PromptResults:
     """What is stored of an attribution: a row a prompt, and its scores of at least the floor.
 
-    A score is kept if |score| ≥ floor × the prompt's largest score (in float32, as it is stored).
+    A score is kept if |score| ≥ floor × the prompt's largest score (in float32, as it is stored),
+    and one of a token of several likewise.
     """
-    largest = measured.scores.max(axis=(1, 2))
-    keep = np.abs(measured.scores) >= np.float32(floor) * np.abs(largest)[:, None, None]
+    largest, keep = _kept(measured.scores, floor)
     prompt, layer, neuron = np.nonzero(keep)
+    positive = np.where(measured.scores > 0, measured.scores, 0).sum((1, 2), dtype=np.float64)
+    negative = np.where(measured.scores < 0, measured.scores, 0).sum((1, 2), dtype=np.float64)
     worst = np.abs(measured.completeness_gap).argmax(axis=1)
     gap = np.take_along_axis(measured.completeness_gap, worst[:, None], axis=1)[:, 0]
     has_gap = bool(np.isfinite(gap).all())
@@ -241,6 +274,8 @@ def sparse_results(
                 p_predicted=float(measured.p_predicted[i]),
                 answer_tokens=int(measured.answer_tokens[i]),
                 max_score=float(largest[i]),
+                positive_mass=float(positive[i]),
+                negative_mass=float(negative[i]),
                 layer_effect=float(measured.largest_effect[i]) if has_gap else None,
                 completeness_gap=float(gap[i]) if has_gap else None,
                 over_tolerance=bool(measured.over_tolerance[i]) if has_gap else None,
@@ -255,6 +290,36 @@ def sparse_results(
             score=measured.scores[keep],
             activation=measured.activations[keep],
         ),
+        token_attributions=_of_tokens(prompt_ids, measured, floor),
+    )
+
+
+def _kept(
+    scores: NDArray[np.float32], floor: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The largest score of each row [row, layer, neuron], and which of its scores are stored."""
+    largest: NDArray[np.float32] = scores.max(axis=(1, 2))
+    return largest, np.abs(scores) >= np.float32(floor) * np.abs(largest)[:, None, None]
+
+
+def _of_tokens(
+    prompt_ids: Sequence[int], measured: Attribution, floor: float
+) -> records.TokenAttributions | None:
+    several = np.flatnonzero(measured.answer_tokens > 1)
+    if not len(several):
+        return None
+    each = [measured.token_scores[i] for i in several]
+    scores = np.concatenate(each)
+    identities = np.repeat([prompt_ids[i] for i in several], [len(tokens) for tokens in each])
+    tokens = np.concatenate([np.arange(len(tokens)) for tokens in each])
+    _, keep = _kept(scores, floor)
+    row, layer, neuron = np.nonzero(keep)
+    return records.TokenAttributions(
+        prompt_id=identities[row].astype(np.int64),
+        token=tokens[row].astype(np.int16),
+        layer=layer.astype(np.int16),
+        neuron=neuron.astype(np.int32),
+        score=scores[keep],
     )
 
 

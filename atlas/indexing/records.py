@@ -107,6 +107,8 @@ class PromptResult:
     p_predicted: float | None = None
     answer_tokens: int | None = None
     max_score: float | None = None
+    positive_mass: float | None = None
+    negative_mass: float | None = None
     layer_effect: float | None = None
     completeness_gap: float | None = None
     over_tolerance: bool | None = None
@@ -126,11 +128,23 @@ class Attributions:
 
 
 @dataclass(frozen=True, eq=False)
+class TokenAttributions:
+    """Rows of `token_attributions` as parallel arrays, each of shape [row]."""
+
+    prompt_id: npt.NDArray[np.int64]
+    token: npt.NDArray[np.int16]
+    layer: npt.NDArray[np.int16]
+    neuron: npt.NDArray[np.int32]
+    score: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
 class PromptResults:
     """A batch: one PromptResult per prompt, and the sparse scores of the measured ones."""
 
     prompts: Sequence[PromptResult]
     attributions: Attributions | None = None  # None: every prompt was skipped
+    token_attributions: TokenAttributions | None = None  # None: no answer has several tokens
 
     def __post_init__(self) -> None:
         """Refuse what no model can mean; such a batch is a bug of the caller's."""
@@ -247,12 +261,15 @@ def record_results(
     names = [f.name for f in fields(PromptResult)]
     rows = [[run_id, *(getattr(p, name) for name in names)] for p in new]
     bulk.insert(connection, "prompt_results", bulk.as_columns(["run_id", *names], rows))
-    if results.attributions is not None:
-        columns = _row(results.attributions)
+    for table in ("attributions", "token_attributions"):
+        scores = getattr(results, table)
+        if scores is None:
+            continue
+        columns = _row(scores)
         kept = ~np.isin(columns["prompt_id"], list(known))
         columns = {name: column[kept] for name, column in columns.items()}
         run_ids = [run_id] * int(kept.sum())
-        bulk.insert(connection, "attributions", {"run_id": run_ids, **columns})
+        bulk.insert(connection, table, {"run_id": run_ids, **columns})
     connection.execute(
         """
         UPDATE runs

@@ -1,8 +1,8 @@
 """How much a set of neurons matters to every fact, predicted from the stored scores.
 
-A fact's *score mass* is the sum of its prompts' stored positive scores: what speaks for its answer
-(see mass_records.py). How much a set of neurons is predicted to interfere with fact G is the share
-of G's mass that lies on them:
+A fact's *score mass* is the sum of its prompts' positive scores: what speaks for its answer. How
+much a set of neurons is predicted to interfere with fact G is the share of G's mass that lies on
+them:
 
     predicted(F -> G) = mass of G on F's knowledge neurons / mass of G
 
@@ -19,6 +19,7 @@ from atlas.errors import NoScores
 from atlas.facts import FactColumns
 from atlas.queries.facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.masses import of_stored_mass
 from atlas.store.rows import fetch, fetch_one
 
 
@@ -39,6 +40,7 @@ class InterferenceReport(OfSelection, rows="affected"):
     on_itself: float | None  # share of its own mass that they hold; None: it has no mass
     facts: int  # other facts with mass on them
     affected: tuple[Interference, ...]  # those, most affected first; at most the limit
+    of_stored_mass: bool  # shares are of the stored mass: the run kept no totals when it measured
 
 
 def interference_report(
@@ -88,7 +90,12 @@ def interference_report(
         {"run_id": selection.run_id, "fact_id": fact.fact_id, **_lists(neurons)},
     )
     return InterferenceReport(
-        fact, tuple(neurons), on_itself if has_mass else None, facts, tuple(others[:limit])
+        fact=fact,
+        neurons=tuple(neurons),
+        on_itself=on_itself if has_mass else None,
+        facts=facts,
+        affected=tuple(others[:limit]),
+        of_stored_mass=of_stored_mass(connection, selection.run_id),
     )
 
 

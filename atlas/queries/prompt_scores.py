@@ -8,11 +8,11 @@ from atlas.queries.facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch
 
+MOST_TOKENS = 32767  # that an answer may have: `token_attributions.token` is a SMALLINT
+
 
 @dataclass(frozen=True)
-class PromptScore:
-    """One knowledge neuron in one of the fact's measured prompts."""
-
+class _Cell:
     prompt_id: int
     text: str  # subject filled in, the object still [Y]
     layer: int
@@ -20,6 +20,13 @@ class PromptScore:
     score: float | None  # None: below what the run stored
     share: float | None  # of the prompt's largest score
     passes: bool  # the selection's ratio; False where the selection has none
+
+
+@dataclass(frozen=True)
+class PromptScore(_Cell):
+    """One knowledge neuron in one of the fact's measured prompts."""
+
+    token_scores: tuple[float | None, ...]  # each token's own, of several; None likewise
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,10 @@ def prompt_scores_report(
 ) -> PromptScoresReport:
     """Every knowledge neuron of the fact in every measured prompt; raises as `one_fact`."""
     fact = one_fact(connection, wanted)
-    scores = fetch(
+    of_tokens = _token_scores(connection, selection, fact.fact_id)
+    cells = fetch(
         connection,
-        PromptScore,
+        _Cell,
         f"""
         WITH cells AS (
             {neurons_in_prompts()}
@@ -101,9 +109,54 @@ def prompt_scores_report(
             "comparison": selection.comparison,
         },
     )
+    scores = [
+        PromptScore(
+            **vars(cell),
+            token_scores=of_tokens.get((cell.prompt_id, cell.layer, cell.neuron), ()),
+        )
+        for cell in cells
+    ]
     return PromptScoresReport(
         fact=fact,
         prompts=len({score.prompt_id for score in scores}),
         neurons=len({(score.layer, score.neuron) for score in scores}),
         scores=tuple(scores),
     )
+
+
+def _token_scores(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_id: str
+) -> dict[tuple[int, int, int], tuple[float | None, ...]]:
+    """Scores for each token of answers of several tokens, by prompt, layer and neuron."""
+    rows = connection.execute(
+        f"""
+        WITH cells AS (
+            {neurons_in_prompts()}
+        )
+        SELECT c.prompt_id,
+               c.layer,
+               c.neuron,
+               list(t.score ORDER BY n.token)
+        FROM cells AS c
+        JOIN prompt_results AS r
+          ON r.run_id = $run_id
+         AND r.prompt_id = c.prompt_id
+        JOIN range($most) AS n(token)
+          ON n.token < r.answer_tokens
+        LEFT JOIN token_attributions AS t
+          ON t.run_id = $run_id
+         AND t.prompt_id = c.prompt_id
+         AND t.token = n.token
+         AND t.layer = c.layer
+         AND t.neuron = c.neuron
+        WHERE r.answer_tokens > 1
+        GROUP BY c.prompt_id, c.layer, c.neuron
+        """,
+        {
+            "selection_id": selection.selection_id,
+            "run_id": selection.run_id,
+            "fact_id": fact_id,
+            "most": MOST_TOKENS,
+        },
+    ).fetchall()
+    return {(prompt, layer, neuron): tuple(scores) for prompt, layer, neuron, scores in rows}

@@ -1,6 +1,8 @@
 """Where a fact's score mass lies: its prompts' stored positive scores, summed neuron by neuron.
 
-Negative scores speak against the answer; with them, a share of the mass could leave 0 to 1.
+Negative scores speak against the answer; with them, a share of the mass could leave 0 to 1. Shares
+are of the mass on all neurons, which prompts have kept beside the stored scores; of a fact with a
+prompt that has not (it was measured before), they are of the stored mass.
 The table is an aggregate of attributions, a fifth of their rows or fewer, without which the
 interference of one fact on a million others would read every score of the run.
 """
@@ -8,6 +10,8 @@ interference of one fact on a million others would read every score of the run.
 from collections.abc import Mapping
 
 import duckdb
+
+from atlas.store.rows import fetch_one
 
 
 def refresh_masses(
@@ -33,6 +37,23 @@ def refresh_masses(
     outdated = [relation for relation in measured.items() if relation not in seen]
     if outdated:
         _replace(connection, run_id, [relation_id for relation_id, _ in outdated])
+
+
+def of_stored_mass(connection: duckdb.DuckDBPyConnection, run_id: str) -> bool:
+    """Whether shares of the run, or some of them, are of the stored mass alone."""
+    (stored,) = fetch_one(
+        connection,
+        """
+        SELECT EXISTS (
+            FROM prompt_results
+            WHERE run_id = $run_id
+              AND skipped_because IS NULL
+              AND positive_mass IS NULL
+        )
+        """,
+        {"run_id": run_id},
+    )
+    return bool(stored)
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, run_id: str, relations: list[str]) -> None:
@@ -61,15 +82,28 @@ def _replace(connection: duckdb.DuckDBPyConnection, run_id: str, relations: list
               AND f.relation_id IN $relations
             GROUP BY p.fact_id, a.layer, a.neuron
         ),
-        totals AS (
+        stored AS (
             SELECT fact_id,
                    list_sum(list_sort(list(mass))) AS mass
             FROM masses
             GROUP BY fact_id
+        ),
+        totals AS (
+            SELECT p.fact_id,
+                   list_sum(list_sort(list(r.positive_mass))) AS mass
+            FROM prompt_results AS r
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id)
+            WHERE r.run_id = $run_id
+              AND r.skipped_because IS NULL
+              AND f.relation_id IN $relations
+            GROUP BY p.fact_id
+            HAVING count(*) = count(r.positive_mass)
         )
-        SELECT $run_id, m.fact_id, m.layer, m.neuron, m.mass, m.mass / t.mass
+        SELECT $run_id, m.fact_id, m.layer, m.neuron, m.mass, m.mass / coalesce(t.mass, s.mass)
         FROM masses AS m
-        JOIN totals AS t USING (fact_id)
+        JOIN stored AS s USING (fact_id)
+        LEFT JOIN totals AS t USING (fact_id)
         ORDER BY m.fact_id, m.layer, m.neuron
         """,
         asked,

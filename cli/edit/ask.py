@@ -74,9 +74,10 @@ def note_conflicts(asked: "AskedReport | ExportedEdits") -> None:
             f"(cosine of their changes there {pair.cosine:.2f}): their changes add up."
         )
     for found in asked.interference:
+        mass = "stored mass of the scores" if found.of_stored_mass else "score mass"
         note(
             f"Edit {found.edit_id} interferes with edit {found.other_id}: its neurons hold "
-            f"{found.predicted:.0%} of the score mass of {found.subject} {found.relation_id}."
+            f"{found.predicted:.0%} of the {mass} of {found.subject} {found.relation_id}."
         )
 
 

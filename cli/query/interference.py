@@ -20,11 +20,15 @@ def ask_interference(scope: Scope, fact: str) -> None:
 
 def _show(report: InterferenceReport, selection: ChosenSelection, format_: Format) -> None:
     name = fact_name(report.fact)
+    mass = "other facts' score mass"
+    if report.of_stored_mass:
+        mass = "the stored mass of other facts' scores"
     if not report.neurons:
         note(f"{name}: no knowledge neuron in {which(selection)}.")
     elif report.on_itself is not None:
         own = counted(len(report.neurons), "knowledge neuron")
-        note(f"{name}: its {own} hold {report.on_itself:.1%} of its own score mass.")
+        of = "the stored mass of its own scores" if report.of_stored_mass else "its own score mass"
+        note(f"{name}: its {own} hold {report.on_itself:.1%} of {of}.")
     if format_ == "json":
         emit_json(report)
     elif report.affected or format_ == "csv":
@@ -32,7 +36,7 @@ def _show(report: InterferenceReport, selection: ChosenSelection, format_: Forma
             report.affected,
             format_,
             kind=Interference,
-            title=f"Share of other facts' score mass on the neurons of {name} ({which(selection)})",
+            title=f"Share of {mass} on the neurons of {name} ({which(selection)})",
             hide=("fact_id",),
             headers={"relation_id": "id", "predicted": "predicted interference"},
         )

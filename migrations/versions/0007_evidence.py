@@ -33,6 +33,39 @@ WITHIN_OBJECTS_COMMENTS = {
     "neuron_associations.q_within_objects": "Benjamini-Hochberg over as many tests as q_value",
 }
 
+# Of what was measured before, the parts below the floor are not known any more: NULL.
+MASSES = """
+ALTER TABLE prompt_results ADD COLUMN positive_mass DOUBLE;
+ALTER TABLE prompt_results ADD COLUMN negative_mass DOUBLE;
+CREATE TABLE token_attributions (
+    run_id VARCHAR NOT NULL,
+    prompt_id BIGINT NOT NULL,
+    token SMALLINT NOT NULL,
+    layer SMALLINT NOT NULL,
+    neuron INTEGER NOT NULL,
+    score REAL NOT NULL
+);
+"""
+MASSES_COMMENTS = {
+    "prompt_results.positive_mass": "sum of all positive scores, those below the floor too; "
+    "NULL: not kept when it was measured",
+    "prompt_results.negative_mass": "sum of all negative scores, likewise",
+    "prompt_results.predicted": "the model's own top answer, of as many tokens as the answer",
+    "prompt_results.completeness_gap": "signed, of the layer where it is largest; of several "
+    "answer tokens that of the worst one",
+    "prompt_results.layer_effect": "max over layers of |F(1) - F(0)|; of several answer tokens "
+    "that of the one with the worst gap",
+    "fact_masses.share": "of the fact's mass on all neurons; of the stored mass where a prompt's "
+    "positive_mass is NULL",
+    "token_attributions": "scores of single tokens, of prompts whose answer has several",
+    "token_attributions.run_id": "the run",
+    "token_attributions.prompt_id": "the prompt",
+    "token_attributions.token": "which of the answer's tokens, from 0",
+    "token_attributions.layer": "zero-based",
+    "token_attributions.neuron": "zero-based, in its layer",
+    "token_attributions.score": "attribution of P(token) behind those before it, from the floor on",
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
@@ -40,6 +73,8 @@ def upgrade() -> None:
     _comment(POSITION_COMMENTS)
     execute(WITHIN_OBJECTS)
     _comment(WITHIN_OBJECTS_COMMENTS)
+    execute(MASSES)
+    _comment(MASSES_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:

@@ -133,7 +133,16 @@ def test_edits_of_the_same_neurons_and_facts_that_interfere_are_reported(
     overlap, *interference = result.stderr.splitlines()
     assert overlap.startswith(f"Edits 1 and 2 both change {first}, ")
     neurons = set(edit.named_neurons)
-    mass = hit = 0.0
+    ((mass,),) = rows(
+        indexed_bert.atlas.path,
+        """
+        SELECT sum(positive_mass)
+        FROM prompt_results
+        JOIN prompts USING (prompt_id)
+        WHERE fact_id = 'P36-1'
+        """,
+    )
+    hit = 0.0
     for layer, neuron, score in rows(
         indexed_bert.atlas.path,
         """
@@ -144,7 +153,6 @@ def test_edits_of_the_same_neurons_and_facts_that_interfere_are_reported(
           AND score > 0
         """,
     ):
-        mass += score
         hit += score * ((layer, neuron) in neurons)
     expected = f"Edit 1 interferes with edit 2: its neurons hold {hit / mass:.0%} of the score mass"
     assert (hit / mass >= 0.05) == any(line.startswith(expected) for line in interference)

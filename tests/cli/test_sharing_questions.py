@@ -68,6 +68,16 @@ def test_interference_is_predicted_for_others_and_told_for_the_fact_itself(
     assert len(whole["affected"]) == whole["facts"] == 11
 
 
+def test_shares_of_a_run_that_kept_no_totals_are_said_to_be_of_the_stored_mass(
+    own: Synthetic,
+) -> None:
+    with own.atlas.writing() as connection:
+        connection.execute("UPDATE prompt_results SET positive_mass = NULL")
+    result = run("query", "--interference", "Land 0:P36", "--limit", "1", on=own)
+    assert result.stdout.startswith("Share of the stored mass of other facts' scores on the neu")
+    assert "hold 97.4% of the stored mass of its own scores.\n" in result.stderr
+
+
 @pytest.mark.parametrize("question", ["--neighbours", "--interference"])
 def test_an_ambiguous_fact_is_one_line_that_lists_its_relations(
     own: Synthetic, question: str

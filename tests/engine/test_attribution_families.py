@@ -89,18 +89,24 @@ def test_without_rounding_every_layer_by_itself_matches_the_naive_loop(family):
 
 
 @every_family
-def test_an_answer_of_several_tokens_is_the_mean_of_scores_and_the_product_of_p(family):
+def test_an_answer_of_several_tokens_is_attributed_as_a_whole(family):
     lm = tiny_language_model(family)
     prompt = Prompt(question(family, SHORT), several_tokens(family))
     ours = attribute(lm, [prompt], rule="riemann-right", points=2)
     theirs = references(lm, prompt, fixed("riemann-right", 2))
     assert ours.answer_tokens[0] == len(theirs) >= 2
-    assert relative_error(ours.scores[0], np.mean([t.scores for t in theirs], 0)) <= 1e-5
-    assert relative_error(ours.effect[0], np.mean([t.effect for t in theirs], 0)) <= 1e-5
+    ends = np.array([t.p for t in theirs], np.float64)[:, None]  # [token, layer]
+    starts = ends - [t.effect for t in theirs]
+    of_tokens = (ends - starts) / np.log(ends / starts)
+    of_answer = (ends.prod(0) - starts.prod(0)) / np.log(ends / starts).sum(0)
+    weights = (of_answer / of_tokens)[:, :, None]
+    wanted = (weights * [t.scores for t in theirs]).sum(0)
+    assert relative_error(ours.scores[0], wanted) <= 1e-4
+    assert relative_error(ours.effect[0], ends.prod(0) - starts.prod(0)) <= 1e-4
+    for own, token in zip(ours.token_scores[0], theirs, strict=True):
+        assert relative_error(own, token.scores) <= 1e-5
     assert relative_error(ours.activations[0], np.mean([t.activations for t in theirs], 0)) <= 1e-5
     assert ours.p_answer[0] == pytest.approx(np.prod([t.p for t in theirs]), rel=1e-5 * len(theirs))
-    largest = np.mean([np.abs(t.effect).max() for t in theirs])
-    assert ours.largest_effect[0] == pytest.approx(largest, rel=1e-5)
     assert (ours.evaluations == 2 * len(theirs)).all()
 
 

@@ -167,6 +167,67 @@ def test_an_answer_of_several_tokens_is_measured(path: Path, settings: IndexSett
     indexed(path, settings, _dataset("Dublin", "Antananarivo"))
     answer = rows(path, "SELECT answer_tokens, count(*) FROM prompt_results GROUP BY 1 ORDER BY 1")
     assert answer == [(1, 6), (3, 6)]
+    several = rows(
+        path,
+        """
+        SELECT DISTINCT r.answer_tokens
+        FROM token_attributions
+        JOIN prompt_results AS r USING (run_id, prompt_id)
+        """,
+    )
+    assert several == [(3,)]
+
+
+def test_scores_of_single_tokens_are_stored_from_the_floor_of_each(
+    path: Path, settings: IndexSettings
+) -> None:
+    indexed(path, on(settings.model), _dataset("Antananarivo"))
+    stored = rows(
+        path,
+        """
+        SELECT a.token, a.layer, a.neuron, a.score
+        FROM token_attributions AS a
+        JOIN prompts AS p USING (prompt_id)
+        WHERE p.text = 'The capital of Ireland is [Y].'
+        ORDER BY a.token, a.layer, a.neuron
+        """,
+    )
+    lm = load_model(settings.model, device="cpu")
+    measured = attribute(lm, [Prompt("The capital of Ireland is [MASK].", "Antananarivo")])
+    (scores,) = measured.token_scores  # [token, layer, neuron]
+    kept = np.nonzero(np.abs(scores) >= 0.05 * scores.max((1, 2))[:, None, None])
+    assert [row[:3] for row in stored] == list(zip(*kept, strict=True))
+    np.testing.assert_allclose([row[3] for row in stored], scores[kept], rtol=1e-3)
+
+
+def test_only_a_dataset_with_answers_of_several_tokens_is_another_run_than_it_was(
+    path: Path, settings: IndexSettings, saved_gpt2: Path
+) -> None:
+    for objects in (["Dublin"], ["Dublin", "Antananarivo"], ["Dublin", "Łódź"]):
+        indexed(path, settings, _dataset(*objects))
+    found = rows(path, "SELECT settings ->> 'answer' FROM runs ORDER BY started_at")
+    assert found == [(None,), ("joint",), (None,)]
+
+
+def test_a_prompts_masses_are_sums_of_all_scores(path: Path, settings: IndexSettings) -> None:
+    indexed(path, on(settings.model), DATASET, choose(DATASET, ["P36"], 1))
+    lm = load_model(settings.model, device="cpu")
+    scores = attribute(lm, [Prompt("The capital of Ireland is [MASK].", "Dublin")]).scores[0]
+    ((positive, negative, stored),) = rows(
+        path,
+        """
+        SELECT any_value(r.positive_mass),
+               any_value(r.negative_mass),
+               sum(a.score) FILTER (a.score > 0)
+        FROM prompt_results AS r
+        JOIN prompts AS p USING (prompt_id)
+        JOIN attributions AS a USING (run_id, prompt_id)
+        WHERE p.text = 'The capital of Ireland is [Y].'
+        """,
+    )
+    assert positive == pytest.approx(scores[scores > 0].sum(), rel=1e-4)
+    assert negative == pytest.approx(scores[scores < 0].sum(), rel=1e-4)
+    assert 0 < stored < positive
 
 
 def test_prompts_that_a_model_cannot_be_asked_are_recorded_with_the_reason(

@@ -51,6 +51,42 @@ def test_a_facts_neurons_are_shown_in_each_of_its_prompts(own: Synthetic) -> Non
     assert {(s.layer, s.neuron) for s in report.scores if s.passes} >= {HUB, (LAST, 1)}
 
 
+def test_scores_of_each_token_stand_beside_those_of_the_whole_answer(own: Synthetic) -> None:
+    with own.atlas.writing() as connection:
+        (prompt_id,) = connection.execute(
+            """
+            UPDATE prompt_results
+            SET answer_tokens = 3
+            WHERE prompt_id = (
+                SELECT min(prompt_id)
+                FROM prompt_results
+                JOIN prompts USING (prompt_id)
+                WHERE fact_id = 'P36-1'
+                  AND skipped_because IS NULL
+            )
+            RETURNING prompt_id
+            """
+        ).fetchall()[0]
+        connection.execute(
+            """
+            INSERT INTO token_attributions
+            VALUES ($run_id, $prompt_id, 2, 3, 0, 0.75),
+                   ($run_id, $prompt_id, 0, 3, 0, 0.25),
+                   ($run_id, $prompt_id, 0, 1, 9, 0.5)
+            """,
+            {"run_id": own.run_id, "prompt_id": prompt_id},
+        )
+    shown = run("query", "--fact", "P36-1", "--by", "prompt", "--format", "json", on=own).stdout
+    tokens = {
+        (row["prompt_id"], row["layer"], row["neuron"]): row["token_scores"]
+        for row in rows_of(shown)
+    }
+    assert tokens.pop((str(prompt_id), 3, 0)) == [0.25, None, 0.75]
+    assert tokens.pop((str(prompt_id), 3, 1)) == [None, None, None]
+    assert tokens.pop((str(prompt_id), 0, 1)) == [None, None, None]
+    assert set(map(tuple, tokens.values())) == {()}
+
+
 def test_prompts_and_neurons_make_a_table(own: Synthetic) -> None:
     result = run("query", "--fact", "P36-1", "--by", "prompt", on=own)
     title, head, _, *rows = result.stdout.splitlines()

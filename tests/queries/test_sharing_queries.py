@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -20,7 +21,7 @@ from store_of_neurons import (
     predicted,
     stored,
 )
-from synthetic import HUB, LAST, Synthetic
+from synthetic import HUB, LAST, Synthetic, build
 
 from atlas.errors import AmbiguousFact, NoScores, NotFound
 from atlas.interference.predicted import interference_report, predicted_interference
@@ -181,6 +182,14 @@ def test_negative_scores_are_no_mass(empty: Connection) -> None:
     with stored(empty, [fact]):
         (row,) = predicted_interference(empty, RUN, [(0, 0), (2, 2)])
     assert (row.predicted, row.neurons) == (0.5, 1)
+
+
+def test_shares_of_the_stored_mass_alone_are_said_to_be_so(tmp_path: Path) -> None:
+    atlas, fact = build(tmp_path / "a.duckdb").atlas, "Land 0"
+    assert not atlas.interference(fact).of_stored_mass
+    with atlas.writing() as connection:
+        connection.execute("UPDATE prompt_results SET positive_mass = NULL")
+    assert atlas.interference(fact).of_stored_mass
 
 
 def test_neurons_without_scores_are_shared_and_have_neighbours_but_no_interference(

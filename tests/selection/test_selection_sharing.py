@@ -2,6 +2,7 @@
 
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,25 @@ def test_masses_are_sums_of_positive_scores_and_shares_of_their_total(tmp_path: 
         total = sum(value for key, value in expected.items() if key[0] == fact_id)
         assert share == pytest.approx(mass / total, rel=1e-6)
     assert {key: mass for key, (mass, _) in found.items()} == pytest.approx(expected, rel=1e-6)
+
+
+def test_shares_are_of_all_mass_where_prompts_have_kept_it(begun: tuple[Atlas, str]) -> None:
+    atlas, run_id = begun
+    results = synthetic_results(DATASET, 0)
+    prompts = [replace(p, positive_mass=p.positive_mass and 1.54) for p in results.prompts]
+    old = {p.prompt_id for p in prompts[:4]}  # of a fact that was measured before
+    prompts = [replace(p, positive_mass=None) if p.prompt_id in old else p for p in prompts]
+    with atlas.writing() as connection:
+        records.record_results(connection, run_id, replace(results, prompts=prompts))
+        select(connection, run_id, Thresholds(), [DATASET.relations[0].relation_id])
+        assert mass_records.of_stored_mass(connection, run_id)
+    shares = "SELECT fact_id, sum(share) FROM fact_masses GROUP BY fact_id ORDER BY fact_id"
+    stored, *others = [share for _, share in rows(atlas.path, shares)]
+    assert stored == pytest.approx(1, rel=1e-6)
+    assert others == pytest.approx([0.5] * 5, rel=1e-6)
+    with atlas.writing() as connection:
+        connection.execute("UPDATE prompt_results SET positive_mass = 1")
+        assert not mass_records.of_stored_mass(connection, run_id)
 
 
 def test_other_thresholds_do_not_touch_the_masses(

@@ -149,6 +149,8 @@ def synthetic_results(dataset: Dataset, relation: int) -> records.PromptResults:
                     p_predicted=0.8,
                     answer_tokens=1,
                     max_score=SCORES[0],
+                    positive_mass=sum(SCORES) + 0.02,
+                    negative_mass=-0.1,
                     layer_effect=0.6,
                     completeness_gap=-0.001,
                     over_tolerance=False,

@@ -127,7 +127,7 @@ def alike(found: Tables, expected: Tables) -> None:
     assert found.keys() == expected.keys()
     for name, rows in expected.items():
         assert [_exact(row) for row in found[name]] == [_exact(row) for row in rows], name
-        if name in ("attributions", "fact_masses"):
+        if name in ("attributions", "token_attributions", "fact_masses"):
             assert _of_the_largest(found[name]) == pytest.approx(_of_the_largest(rows), abs=1e-5)
             continue
         # completeness gaps are differences of probabilities that nearly cancel
