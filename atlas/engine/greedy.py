@@ -85,4 +85,4 @@ def _ends(lm: LanguageModel) -> set[int]:
     """The tokens with which the model ends its text."""
     config = getattr(lm.model, "generation_config", None) or lm.model.config
     ids = getattr(config, "eos_token_id", None)
-    return set(ids) if isinstance(ids, list) else {ids} - {None}
+    return set(ids if isinstance(ids, list) else [] if ids is None else [ids])

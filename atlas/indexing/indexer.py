@@ -305,8 +305,8 @@ def _kept(
 def _of_tokens(
     prompt_ids: Sequence[int], measured: Attribution, floor: float
 ) -> records.TokenAttributions | None:
-    several = np.flatnonzero(measured.answer_tokens > 1)
-    if not len(several):
+    several = [i for i, tokens in enumerate(measured.token_scores) if len(tokens) > 1]
+    if not several:
         return None
     each = [measured.token_scores[i] for i in several]
     scores = np.concatenate(each)
