@@ -153,6 +153,7 @@ def test_no_row_of_an_atlas_points_nowhere(tmp_path: Path) -> None:
         ("prompt_results", "run_id", "runs"),
         ("prompt_results", "prompt_id", "prompts"),
         ("attributions", "prompt_id", "prompt_results"),
+        ("token_attributions", "prompt_id", "prompt_results"),
         ("selections", "run_id", "runs"),
         ("selection_relations", "selection_id", "selections"),
         ("selection_relations", "relation_id", "relations"),
