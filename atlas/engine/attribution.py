@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from atlas.engine.clean_pass import CleanPass, longest_beside, run_clean
+from atlas.engine.clean_pass import CleanPass, carried, longest_beside, run_clean
 from atlas.engine.greedy import OwnAnswers
 from atlas.engine.integration import integrate
 from atlas.engine.joint import joint_weights
@@ -74,7 +74,9 @@ def attribute(
     max_evaluations: int = 160,
     memory_budget: int | None = None,
 ) -> Attribution:
-    """Attribute each prompt's answer to every FFN neuron at the answer position; one will do, too.
+    """Attribute each prompt's answer to every FFN neuron at its site; one prompt will do, too.
+
+    The site is the answer position, or the subject's last token where a prompt tells its end.
 
     score(l, i) = w_i · ∫₀¹ ∂P/∂w_i (αw) dα (Dai et al. 2022, eq. 4), by `rule`; the fixed rules use
     `points`, the adaptive one `tolerance` and `max_evaluations` per layer. `activation` scores a
@@ -134,12 +136,18 @@ def _chunks(
     lm: LanguageModel, flat: list[tuple[int, Target]], most: int, budget: int
 ) -> Iterator[list[tuple[int, Target]]]:
     """Targets of like lengths, so many at most, whose clean pass fits the budget."""
+
+    def shape(entry: tuple[int, Target]) -> tuple[int, int]:
+        return carried(lm, entry[1]), len(entry[1].token_ids)
+
     chunk: list[tuple[int, Target]] = []
-    for entry in sorted(flat, key=lambda entry: len(entry[1].token_ids)):
-        length = len(entry[1].token_ids)
+    for entry in sorted(flat, key=shape):
+        tokens, length = shape(entry)
         size = max(1, min(most, budget // (length * token_bytes(lm, lm.layers))))
         if chunk and (
-            len(chunk) >= size or length > longest_beside(lm, len(chunk[0][1].token_ids))
+            len(chunk) >= size
+            or tokens != shape(chunk[0])[0]
+            or length > longest_beside(lm, shape(chunk[0])[1])
         ):
             yield chunk
             chunk = []

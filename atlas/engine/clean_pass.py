@@ -43,17 +43,20 @@ class FrozenPrefix(Cache):
 class CleanPass:
     """What a clean run of targets leaves behind. No tensor carries a graph.
 
-    Axes: `position` is the whole input for masked models and the last token alone for causal ones.
-    Where the lengths of a causal model's inputs differ, they are padded on the left.
+    Axes: `position` is the whole input for masked models, and for causal ones what stands behind
+    the tokens before every target's site: the last token alone where the sites are the answer
+    positions. Where the lengths of a causal model's inputs differ, they are padded on the left.
     """
 
     lm: LanguageModel
     targets: tuple[Target, ...]
     tokens: Tensor  # [target] the answer token
-    at: Tensor  # [target] the answer position along the position axis
+    answer_at: Tensor  # [target] the answer position along the position axis
+    site: Tensor  # [target] where activations are attributed and changed, along that axis
+    apart: bool  # whether any site is not the answer position
     hidden: list[Tensor]  # per layer [target, position, d_model]: the block's output
     activations: Tensor  # [layer, target, neuron]
-    projected: Tensor  # [layer, target, d_model]: the value projection's output at `at`
+    projected: Tensor  # [layer, target, d_model]: the value projection's output at the site
     linear: Tensor  # [layer, target, d_model]: the same without the bias, so linear in α
     norm_input: Tensor  # [layer, target, d_model]: what enters `norm_after`, else `projected`
     norm_ratio: Tensor  # [layer, target] float32: |FFN output| / |what the next norm adds it to|
@@ -106,10 +109,10 @@ class CleanPass:
             return self.run_block(self.lm.layers - 1, hidden, rows)[:, 0]
 
     def _at_answer(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        return hidden[torch.arange(len(rows), device=rows.device), self.at[rows]]
+        return hidden[torch.arange(len(rows), device=rows.device), self.answer_at[rows]]
 
     def patched(self, layer: int, rows: Tensor, projected: Tensor) -> Tensor:
-        """A block's output at the answer position, its value projection's output replaced.
+        """A block's output at the site, its value projection's output there replaced.
 
         `projected` and the result are [row, d_model]. The block ends in rest + norm(u + change),
         where u is what the norm saw and rest all that bypasses it, so nothing of the block has to
@@ -117,16 +120,23 @@ class CleanPass:
         """
         norm = self.lm.blocks[layer].norm_after or _identity
         u = self.norm_input[layer, rows]
-        rest = self._at_answer(self.hidden[layer].index_select(0, rows), rows) - norm(u)
+        row = torch.arange(len(rows), device=rows.device)
+        rest = self.hidden[layer].index_select(0, rows)[row, self.site[rows]] - norm(u)
         return rest + norm(u + (projected - self.projected[layer, rows]))
 
-    def with_answer(self, layer: int, rows: Tensor, answer: Tensor) -> Tensor:
-        """A block's clean output [row, position, d_model] with `answer` at the answer position."""
+    def with_patched(self, layer: int, rows: Tensor, patched: Tensor) -> Tensor:
+        """A block's clean output [row, position, d_model], `patched` [row, d_model] at sites."""
         clean = self.hidden[layer].index_select(0, rows)
         if clean.shape[1] == 1:
-            return answer[:, None]
+            return patched[:, None]
         row = torch.arange(len(rows), device=rows.device)
-        return clean.index_put((row, self.at[rows]), answer)
+        return clean.index_put((row, self.site[rows]), patched)
+
+    def answered(self, rows: Tensor, patched: Tensor) -> Tensor:
+        """The last block's output at the answer position, `patched` being that at sites."""
+        if not self.apart:
+            return patched
+        return self._at_answer(self.with_patched(self.lm.layers - 1, rows, patched), rows)
 
 
 def _bias(projection: Any, like: Tensor) -> Tensor:
@@ -140,10 +150,16 @@ def _identity(x: Tensor) -> Tensor:
 def longest_beside(lm: LanguageModel, shortest: int) -> int:
     """The longest input, in tokens, that is worth padding one of `shortest` tokens to.
 
-    A causal model's rows are single tokens however long their prefixes, and few rows are slow. A
+    A causal model's rows are few tokens however long their prefixes, and few rows are slow. A
     masked model's rows are whole inputs: padding them costs more than larger waves gain.
     """
     return 2 * shortest + 8 if lm.objective == "causal" else shortest
+
+
+def carried(lm: LanguageModel, target: Target) -> int:
+    """How many tokens a patched row of the target is: what its change can reach."""
+    length = len(target.token_ids)
+    return length - target.site if lm.objective == "causal" else length
 
 
 def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
@@ -152,17 +168,21 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
     One backward serves all layers: at α = 1 the patched model is the clean model.
     """
     device = lm.model.device
-    ids, at, padding = _inputs(lm, targets)
+    ids, pads, padding = _inputs(lm, targets)
     padded, kwargs = bool(padding), dict[str, Any](padding)
     tokens = torch.tensor([target.token for target in targets], device=device)
+    answer_at = torch.tensor([target.position for target in targets], device=device) + pads
+    site = torch.tensor([target.site for target in targets], device=device) + pads
+    apart = any(target.site != target.position for target in targets)
     prefix = None
     if lm.objective == "causal":
-        prefix = prefill(lm, ids, padding)
+        start = ids.shape[1] - max(carried(lm, target) for target in targets)
+        prefix = prefill(lm, ids, start, padding)
         if "position_ids" in kwargs:
-            kwargs["position_ids"] = kwargs["position_ids"][:, -1:]
+            kwargs["position_ids"] = kwargs["position_ids"][:, start:]
         kwargs |= lm.continuing(prefix)
-        ids, at = ids[:, -1:], torch.zeros_like(at)
-    recorder = _Recorder(lm, at)
+        ids, answer_at, site = ids[:, start:], answer_at - start, site - start
+    recorder = _Recorder(lm, answer_at, site)
     with torch.enable_grad(), recorder.attached():
         lm.model.base_model(input_ids=ids, **kwargs)
     answer = ask_head(lm, recorder.answer, tokens)
@@ -178,7 +198,9 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
         lm=lm,
         targets=tuple(targets),
         tokens=tokens,
-        at=at,
+        answer_at=answer_at,
+        site=site,
+        apart=apart,
         hidden=recorder.hidden,
         activations=torch.stack(recorder.activations),
         projected=projected,
@@ -199,7 +221,7 @@ def _norm_ratio(lm: LanguageModel, recorder: "_Recorder", linear: Tensor) -> Ten
     if recorder.norm_input:
         base = torch.stack(recorder.norm_input) - linear
     else:
-        base = torch.stack([recorder.at_answer(hidden) for hidden in recorder.hidden]) - linear
+        base = torch.stack([recorder.at_site(hidden) for hidden in recorder.hidden]) - linear
     norm = lm.blocks[0].norm_after
     epsilon = getattr(norm, "eps", getattr(norm, "variance_epsilon", 1e-6))
     floor = base.shape[-1] * epsilon
@@ -211,7 +233,7 @@ def _norm_ratio(lm: LanguageModel, recorder: "_Recorder", linear: Tensor) -> Ten
 def _inputs(
     lm: LanguageModel, targets: Sequence[Target]
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Token ids [target, position], answer positions [target], and what the model needs if padded.
+    """Token ids [target, position], pads before each [target], and what the model needs if padded.
 
     Inputs of one length need nothing, so that nothing of the model's own choice is overruled.
     """
@@ -220,28 +242,27 @@ def _inputs(
     counts = [longest - len(t.token_ids) for t in targets]
     rows = [[filler] * count + list(t.token_ids) for count, t in zip(counts, targets, strict=True)]
     ids, pads = torch.tensor(rows, device=device), torch.tensor(counts, device=device)
-    at = torch.tensor([target.position for target in targets], device=device) + pads
     if not any(counts):
-        return ids, at, {}
+        return ids, pads, {}
     place = torch.arange(longest, device=device)[None]
     padding = {"attention_mask": (place >= pads[:, None]).long()}
     if "position_ids" in inspect.signature(lm.model.base_model.forward).parameters:
         padding["position_ids"] = (place - pads[:, None]).clamp(min=0)
-    return ids, at, padding
+    return ids, pads, padding
 
 
 def prefill(
-    lm: LanguageModel, ids: Tensor, padding: Mapping[str, Tensor] | None = None
+    lm: LanguageModel, ids: Tensor, stop: int, padding: Mapping[str, Tensor] | None = None
 ) -> FrozenPrefix:
-    """Keys and values of all but the last token of `ids` [row, position], of a causal model.
+    """Keys and values of the first `stop` tokens of `ids` [row, position], of a causal model.
 
     padding: what the model is told of padded rows, each [row, position].
     """
     filled = DynamicCache(config=lm.model.config)
-    if ids.shape[1] > 1:
-        before = {name: value[:, :-1] for name, value in (padding or {}).items()}
+    if stop:
+        before = {name: value[:, :stop] for name, value in (padding or {}).items()}
         with torch.no_grad():
-            lm.model.base_model(input_ids=ids[:, :-1], **lm.continuing(filled), **before)
+            lm.model.base_model(input_ids=ids[:, :stop], **lm.continuing(filled), **before)
     else:
         filled.layers = []
     return FrozenPrefix(filled, torch.arange(len(ids), device=ids.device))
@@ -264,14 +285,14 @@ def _block_calls(
 
 
 class _Recorder:
-    """Hooks that note, layer by layer, what a clean run computes at the answer position.
+    """Hooks that note, layer by layer, what a clean run computes at the targets' sites.
 
     Layers are told apart by the order of the calls, because ALBERT runs one module many times.
     """
 
-    def __init__(self, lm: LanguageModel, at: Tensor) -> None:
-        self.lm, self.at = lm, at
-        self.row = torch.arange(len(at), device=at.device)
+    def __init__(self, lm: LanguageModel, answer_at: Tensor, site: Tensor) -> None:
+        self.lm, self.answer_at, self.site = lm, answer_at, site
+        self.row = torch.arange(len(site), device=site.device)
         self.hidden: list[Tensor] = []
         self.activations: list[Tensor] = []
         self.projected: list[Tensor] = []
@@ -291,9 +312,9 @@ class _Recorder:
         ):
             yield
 
-    def at_answer(self, tensor: Tensor) -> Tensor:
-        """The tensor's rows at the answer position, [target, …]."""
-        return self._by_row(tensor)[self.row, self.at].detach()
+    def at_site(self, tensor: Tensor) -> Tensor:
+        """The tensor's rows at the sites, [target, …]."""
+        return self._by_row(tensor)[self.row, self.site].detach()
 
     def _by_row(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(len(self.row), -1, tensor.shape[-1])  # OPT flattens batch × position
@@ -301,15 +322,15 @@ class _Recorder:
     def _block(self, module: Any, args: Any, output: Any) -> None:
         hidden = output[0] if isinstance(output, tuple) else output
         self.hidden.append(hidden.detach())
-        self.answer = self._by_row(hidden)[self.row, self.at]  # with its graph; the last one stays
+        self.answer = self._by_row(hidden)[self.row, self.answer_at]  # the last one's, with graph
 
     def _norm(self, module: Any, args: tuple[Tensor, ...]) -> None:
-        self.norm_input.append(self.at_answer(args[0]))
+        self.norm_input.append(self.at_site(args[0]))
 
     def _projection(self, module: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        self.activations.append(self.at_answer(args[0]))
-        self.projected.append(self.at_answer(output))
+        self.activations.append(self.at_site(args[0]))
+        self.projected.append(self.at_site(output))
         zero = torch.zeros_like(self.projected[-1]).requires_grad_()
         self.zeros.append(zero)
-        rows = self._by_row(output).index_put((self.row, self.at), zero, accumulate=True)
+        rows = self._by_row(output).index_put((self.row, self.site), zero, accumulate=True)
         return rows.reshape(output.shape)

@@ -1,7 +1,7 @@
 """One growing batch of rows through the blocks: a row joins where it first differs.
 
-A row is a target whose activations at the answer position are changed at some layer. Until there it
-is the unpatched run, which the clean pass has, so no row runs a block that its change cannot reach.
+A row is a target whose activations at its site are changed at some layer. Until there it is the
+unpatched run, which the clean pass has, so no row runs a block that its change cannot reach.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def run_growing(
     Rows are in the order in which they join, and none joins below the layer `start`.
 
     joining(layer): the targets [row] that join behind this block, as indices into the clean pass's,
-    and what its value projection gives them [row, d_model]; None where none does.
+    and what its value projection gives them at their sites [row, d_model]; None where none does.
     passing(layer, rows): the context in which a block runs those that have joined before it.
     """
     last = clean.lm.layers - 1
@@ -46,11 +46,11 @@ def run_growing(
         if joined is None:
             continue
         rows, projected = joined
-        answer = clean.patched(layer, rows, projected)
+        patched = clean.patched(layer, rows, projected)
         if layer == last:
-            answers.append(answer)
+            answers.append(clean.answered(rows, patched))
         else:
-            whole = clean.with_answer(layer, rows, answer)
+            whole = clean.with_patched(layer, rows, patched)
             hidden = whole if hidden is None else torch.cat([hidden, whole])
         targets.append(rows)
     return torch.cat(answers), torch.cat(targets)

@@ -26,6 +26,8 @@ def plain_logits(lm: LanguageModel, target: Target) -> Tensor:
 def naive_scores(lm: LanguageModel, target: Target, layer: int, rule: Quadrature) -> Tensor:
     """A layer's scores for one target by eq. 4 of Dai et al. 2022, [neuron] float32.
 
+    The activations at the target's site are scaled, whichever position that is.
+
     One forward and one backward of the whole model for each point of the rule.
     """
     with lm.frozen():
@@ -41,18 +43,18 @@ def naive_scores(lm: LanguageModel, target: Target, layer: int, rule: Quadrature
 
 
 def _activations(lm: LanguageModel, target: Target, layer: int) -> Tensor:
-    """The value projection's input at the answer position, [neuron]."""
+    """The value projection's input at the target's site, [neuron]."""
     projection, call = _call(lm, layer)
     seen: list[Tensor] = []
     with before_forward(projection, lambda _, args: seen.append(args[0].detach())):
         plain_logits(lm, target)
-    return seen[call].reshape(-1, seen[call].shape[-1])[target.position].clone()
+    return seen[call].reshape(-1, seen[call].shape[-1])[target.site].clone()
 
 
 def _replaced(
     lm: LanguageModel, target: Target, layer: int, activations: Tensor
 ) -> AbstractContextManager[None]:
-    """The layer's value projection sees other activations [neuron] at the answer position."""
+    """The layer's value projection sees other activations [neuron] at the target's site."""
     projection, call = _call(lm, layer)
     calls: list[int] = []
 
@@ -61,7 +63,7 @@ def _replaced(
         if len(calls) - 1 != call:
             return None
         flat = args[0].reshape(-1, args[0].shape[-1])
-        others = torch.arange(len(flat), device=flat.device)[:, None] != target.position
+        others = torch.arange(len(flat), device=flat.device)[:, None] != target.site
         return (torch.where(others, flat, activations).reshape(args[0].shape), *args[1:])
 
     return before_forward(projection, replace)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from atlas.engine.answer import head_slices
-from atlas.engine.clean_pass import FrozenPrefix
+from atlas.engine.clean_pass import FrozenPrefix, carried
 from atlas.engine.greedy import OwnAnswers
 from atlas.engine.interventions import scaled
 from atlas.errors import ModelError
@@ -68,7 +68,7 @@ def probe(
     factors: Tensor | float = 0.0,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Probed:
-    """Ask prompts, with the activations of `neurons` scaled at the answer position if any is named.
+    """Ask prompts, with the activations of `neurons` scaled at their sites if any is named.
 
     encoded: per prompt its targets (`prompts.encode`), one per answer token; the same prompt may
         occur many times with other factors.
@@ -76,7 +76,7 @@ def probe(
     batch_tokens: tokens a batch may hold; the numbers do not depend on it, but for rounding.
 
     Nothing is padded: a batch holds inputs of one length. A causal model runs each different prefix
-    once, since nothing before the answer position changes. ModelError if the model returns NaN.
+    once, since nothing before the site changes. ModelError if the model returns NaN.
     """
     tokens = np.array([len(targets) for targets in encoded], np.int64)
     log_p, rank = np.zeros(len(encoded)), np.zeros(len(encoded), np.int64)
@@ -124,7 +124,7 @@ def _asked(
     batch_tokens: int,
 ) -> Iterator[_Asked]:
     """Ask the rows, batch by batch, and note their top tokens."""
-    for chunk in _chunks(rows, batch_tokens):
+    for chunk in _chunks(lm, rows, batch_tokens, changed=bool(neurons)):
         prompts = [row.prompt for row in chunk]
         theirs = factors[prompts] if isinstance(factors, Tensor) else factors
         hidden = _answer_states(lm, [row.target for row in chunk], neurons, theirs)
@@ -138,16 +138,22 @@ def answer_states(lm: LanguageModel, targets: Sequence[Target]) -> Tensor:
     """The last block's output at the answer positions, [target, d_model], without a graph."""
     rows = [_Row(place, 0, target) for place, target in enumerate(targets)]
     with torch.no_grad():
-        chunks = list(_chunks(rows, BATCH_TOKENS))
+        chunks = list(_chunks(lm, rows, BATCH_TOKENS, changed=False))
         states = [_answer_states(lm, [row.target for row in chunk], (), 1.0) for chunk in chunks]
     back = torch.tensor([row.prompt for chunk in chunks for row in chunk]).argsort()
     return torch.cat(states)[back.to(lm.model.device)]
 
 
-def _chunks(flat: list[_Row], batch_tokens: int) -> Iterator[list[_Row]]:
-    """Batches of one input length, equal inputs side by side."""
-    ordered = sorted(flat, key=lambda row: (len(row.target.token_ids), row.target.token_ids))
-    for length, group in groupby(ordered, key=lambda row: len(row.target.token_ids)):
+def _chunks(
+    lm: LanguageModel, flat: list[_Row], batch_tokens: int, *, changed: bool
+) -> Iterator[list[_Row]]:
+    """Batches of one input length, equal inputs side by side; if changed, at one site."""
+
+    def shape(row: _Row) -> tuple[int, int]:
+        return len(row.target.token_ids), carried(lm, row.target) if changed else 1
+
+    ordered = sorted(flat, key=lambda row: (shape(row), row.target.token_ids))
+    for (length, _), group in groupby(ordered, key=shape):
         entries = list(group)
         size = max(1, batch_tokens // length)
         yield from (entries[start : start + size] for start in range(0, len(entries), size))
@@ -161,11 +167,14 @@ def _answer_states(
 ) -> Tensor:
     """The last block's output at the answer positions, [target, d_model]."""
     device = lm.model.device
-    at = torch.tensor([target.position for target in targets], device=device)
+    answer_at = torch.tensor([target.position for target in targets], device=device)
+    site = torch.tensor([target.site for target in targets], device=device)
     kwargs: dict[str, Any] = {}
     if lm.objective == "causal":
-        kwargs = lm.continuing(frozen_prefixes(lm, targets))
-        ids, at = torch.tensor([t.token_ids[-1:] for t in targets], device=device), 0 * at
+        start = min(target.site if neurons else target.position for target in targets)
+        kwargs = lm.continuing(frozen_prefixes(lm, targets, start))
+        ids = torch.tensor([target.token_ids[start:] for target in targets], device=device)
+        answer_at, site = answer_at - start, site - start
     else:
         ids = torch.tensor([target.token_ids for target in targets], device=device)
     seen: list[Tensor] = []
@@ -174,24 +183,24 @@ def _answer_states(
         hidden = output[0] if isinstance(output, tuple) else output
         seen[:] = [hidden.reshape(len(targets), -1, hidden.shape[-1])]  # the last call's stays
 
-    change = scaled(lm, neurons, factors, at) if neurons else nullcontext()
+    change = scaled(lm, neurons, factors, site) if neurons else nullcontext()
     with after_forward(lm.blocks[-1].module, note), change:
         lm.model.base_model(input_ids=ids, **kwargs)
-    return seen[0][torch.arange(len(targets), device=device), at]
+    return seen[0][torch.arange(len(targets), device=device), answer_at]
 
 
-def frozen_prefixes(lm: LanguageModel, targets: Sequence[Target]) -> FrozenPrefix:
-    """Keys and values of all but the last token, run once for each different prefix.
+def frozen_prefixes(lm: LanguageModel, targets: Sequence[Target], stop: int) -> FrozenPrefix:
+    """Keys and values of the first `stop` tokens, run once for each different prefix.
 
     For a causal model and targets of one length.
     """
     numbers: dict[tuple[int, ...], int] = {}
-    rows = [numbers.setdefault(target.token_ids[:-1], len(numbers)) for target in targets]
+    rows = [numbers.setdefault(target.token_ids[:stop], len(numbers)) for target in targets]
     filled = DynamicCache(config=lm.model.config)
     if next(iter(numbers)):
         ids = torch.tensor(list(numbers), device=lm.model.device)
         lm.model.base_model(input_ids=ids, **lm.continuing(filled))
-    else:  # prompts of a single token
+    else:  # there is no prefix
         filled.layers = []
     return FrozenPrefix(filled, torch.tensor(rows, device=lm.model.device))
 

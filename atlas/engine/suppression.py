@@ -1,6 +1,6 @@
 """Many prompts with many sets of neurons suppressed, by forward passes that share their beginnings.
 
-A row is a prompt's target with the activations of some neurons set to 0 at the answer position.
+A row is a prompt's target with the activations of some neurons set to 0 at its site.
 It starts from the unpatched run at the lowest of their layers, so that no row runs a block that it
 cannot change: where all neurons lie in the last layer, only the head runs. The numbers are those of
 `probe` with factors of 0.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atlas.engine.answer import head_slices
-from atlas.engine.clean_pass import CleanPass, run_clean
+from atlas.engine.clean_pass import CleanPass, carried, run_clean
 from atlas.engine.growing import run_growing
 from atlas.errors import ModelError
 from atlas.models.hooks import before_forward
@@ -62,7 +62,7 @@ def ask_suppressed(lm: LanguageModel, questions: Sequence[Suppressed]) -> Answer
     log_p, on_top = np.zeros(len(questions)), np.ones(len(questions), np.bool_)
     rows = [_Row(i, target, q.neurons) for i, q in enumerate(questions) for target in q.targets]
     with lm.frozen():
-        for batch in _batches(rows):
+        for batch in _batches(lm, rows):
             targets = list(dict.fromkeys(row.target for row in batch))
             clean = run_clean(lm, targets)
             at = {target: number for number, target in enumerate(targets)}
@@ -82,14 +82,14 @@ def ask_suppressed(lm: LanguageModel, questions: Sequence[Suppressed]) -> Answer
     return Answers(log_p, on_top)
 
 
-def _batches(rows: list[_Row]) -> Iterator[list[_Row]]:
-    """Rows of inputs of one length, of so many different targets."""
-    by_length: dict[int, dict[Target, list[_Row]]] = {}
+def _batches(lm: LanguageModel, rows: list[_Row]) -> Iterator[list[_Row]]:
+    """Rows of inputs of one length that carry as many tokens, of so many different targets."""
+    by_shape: dict[tuple[int, int], dict[Target, list[_Row]]] = {}
     for row in rows:
-        of_length = by_length.setdefault(len(row.target.token_ids), {})
-        of_length.setdefault(row.target, []).append(row)
-    for _, of_length in sorted(by_length.items()):
-        groups = list(of_length.values())
+        shape = len(row.target.token_ids), carried(lm, row.target)
+        by_shape.setdefault(shape, {}).setdefault(row.target, []).append(row)
+    for _, of_shape in sorted(by_shape.items()):
+        groups = list(of_shape.values())
         for start in range(0, len(groups), TARGETS):
             yield [row for group in groups[start : start + TARGETS] for row in group]
 
@@ -138,7 +138,7 @@ class _Wave:
             return
         row, index = self.suppressed[layer]
         row, index = row[row < moving], index[row < moving]
-        position = self.clean.at[self.target[row]]
+        position = self.clean.site[self.target[row]]
 
         def leave_out(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             activations = args[0].clone()

@@ -6,7 +6,7 @@ formula of `CleanPass.patched` and the shortened head all do what the model itse
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -52,7 +52,8 @@ def try_whole(
     """Compare the engine with the model's plain passes, on seeded tokens or on `targets`.
 
     All targets at once, of unlike length, then the first alone, then the first one's scores layer
-    by layer: in the first, the middle and the last layer, or in every one.
+    by layer: in the first, the middle and the last layer, or in every one. Then the middle layer's
+    scores at an earlier token, as where neurons are measured at a subject.
 
     Raises UnsupportedArchitecture where the model's own code fails.
     """
@@ -79,7 +80,16 @@ def _comparisons(
             _compared(lm, f"scores of layer {layer}", error)
             for layer, error in zip(layers, _score_errors(lm, targets[0], layers), strict=True)
         ),
+        *(
+            _compared(lm, f"scores of layer {layer} at an earlier token", error)
+            for layer in layers[len(layers) // 2 :][:1]
+            for error in _score_errors(lm, _at_an_earlier_token(targets[0]), [layer])
+        ),
     ]
+
+
+def _at_an_earlier_token(target: Target) -> Target:
+    return replace(target, subject_token=target.position // 2)
 
 
 def require_right(lm: LanguageModel) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atlas.engine.clean_pass import longest_beside
+from atlas.engine.clean_pass import carried, longest_beside
 from atlas.facts import Fact, Relation, Template
 from atlas.indexing.records import prompt_id
 from atlas.models.language_model import LanguageModel
@@ -20,11 +20,6 @@ class AskedPrompt:
     prompt_id: int
     targets: Sequence[Target]
     skipped_because: str | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of answer tokens and of input tokens; (0, 0) for a skipped prompt."""
-        return len(self.targets), max((len(t.token_ids) for t in self.targets), default=0)
 
 
 def relation_batches(
@@ -43,7 +38,7 @@ def relation_batches(
             for fact in relation.facts
             for template in relation.templates
         ),
-        key=_shape,
+        key=lambda prompt: _shape(lm, prompt),
     )
     batches: list[list[AskedPrompt]] = []
     for prompt in asked:
@@ -54,14 +49,22 @@ def relation_batches(
     return batches
 
 
-def _shape(asked: AskedPrompt) -> tuple[int, int]:
-    return asked.shape
+def _shape(lm: LanguageModel, asked: AskedPrompt) -> tuple[int, int, int]:
+    """Numbers of answer tokens, of tokens a patched row carries, and of input tokens.
+
+    All 0 for a skipped prompt.
+    """
+    return (
+        len(asked.targets),
+        max((carried(lm, target) for target in asked.targets), default=0),
+        max((len(target.token_ids) for target in asked.targets), default=0),
+    )
 
 
 def _fits(lm: LanguageModel, batch: list[AskedPrompt], prompt: AskedPrompt) -> bool:
     """Whether a prompt, no shorter than those of the batch, may join it."""
-    (first, shortest), (tokens, length) = batch[0].shape, prompt.shape
-    if tokens != first or len(batch) >= _batch_size(lm, tokens, length):
+    (*alike, shortest), (tokens, row, length) = _shape(lm, batch[0]), _shape(lm, prompt)
+    if [tokens, row] != alike or len(batch) >= _batch_size(lm, tokens, row):
         return False
     return tokens == 0 or length <= longest_beside(lm, shortest)
 
@@ -77,9 +80,11 @@ def _asked(lm: LanguageModel, fact: Fact, template: Template, position: str) -> 
         return AskedPrompt(identity, (), unusable.reason)
 
 
-def _batch_size(lm: LanguageModel, tokens: int, length: int) -> int:
-    """Prompts per batch: as many as the work allows (two patched rows a layer, half the blocks)."""
-    positions = length if lm.objective == "masked" else 1
+def _batch_size(lm: LanguageModel, tokens: int, row: int) -> int:
+    """Prompts per batch: as many as the work allows (two patched rows a layer, half the blocks).
+
+    row: how many tokens a patched row carries.
+    """
     block_flops = 2 * lm.d_model * (4 * lm.d_model + 3 * lm.neurons_per_layer)
-    prompt_flops = 2 * tokens * positions * lm.layers**2 * block_flops
+    prompt_flops = 2 * tokens * row * lm.layers**2 * block_flops
     return max(1, min(LARGEST_BATCH, int(BATCH_FLOPS // max(prompt_flops, 1))))

@@ -116,7 +116,7 @@ def _asked(
 
 def _derivative(clean: CleanPass, layer: int, value_vector: Tensor) -> Tensor:
     """d logits / d activation along the direct path, [target, vocabulary] float32."""
-    rows = torch.arange(len(clean.targets), device=clean.at.device)
+    rows = torch.arange(len(clean.targets), device=clean.site.device)
     last = clean.lm.layers - 1
     direction = value_vector.expand(len(rows), -1).contiguous()
     through = _along(

@@ -45,6 +45,7 @@ def naive(lm, target, rule, layers):
         target.token,
         rule.alphas.tolist(),
         rule.weights.tolist(),
+        target.site,
     )
 
 

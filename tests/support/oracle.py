@@ -94,6 +94,7 @@ def reference(model: Any, target: Target, rule: Quadrature) -> Reference:
         target.token,
         rule.alphas.tolist(),
         rule.weights.tolist(),
+        target.site,
     )
 
 
@@ -106,7 +107,7 @@ def references(lm: LanguageModel, prompt: Prompt, rule: Quadrature) -> list[Refe
 def captum_function(
     model: Any, target: Target, projection: nn.Module, call: int
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function of activations [row, neuron] at the answer position, which gives P [row]."""
+    """A function of activations [row, neuron] at the target's site, which gives P [row]."""
 
     def forward(activations: torch.Tensor) -> torch.Tensor:
         seen = -1
@@ -117,7 +118,7 @@ def captum_function(
             if seen != call:
                 return None
             hidden = args[0].clone()
-            hidden.view(len(activations), -1, hidden.shape[-1])[:, target.position] = activations
+            hidden.view(len(activations), -1, hidden.shape[-1])[:, target.site] = activations
             return (hidden,)
 
         ids = torch.tensor([target.token_ids]).expand(len(activations), -1)

@@ -32,21 +32,24 @@ def naive_attribution(
     token: int,
     alphas: list[float],
     weights: list[float],
+    site: int | None = None,
 ) -> Reference:
     """Attribute one answer token. `calls`: per layer its value projection and which call of that
-    module is meant (0 but for ALBERT, whose layers share one module)."""
+    module is meant (0 but for ALBERT, whose layers share one module). `site`: where activations are
+    scaled; None: at the answer position."""
     ids = torch.tensor([token_ids])
+    site = position if site is None else site
     scores, activations, effects = [], [], []
     p_clean = probability(model, ids, position, token).item()
     for module, call in calls:
-        w = activation(model, ids, module, call, position)
+        w = activation(model, ids, module, call, site)
         total = torch.zeros_like(w)
         for alpha, weight in zip(alphas, weights, strict=True):
             scaled = (alpha * w).requires_grad_()
-            with replaced(module, call, position, scaled):
+            with replaced(module, call, site, scaled):
                 p = probability(model, ids, position, token)
             total += weight * torch.autograd.grad(p, scaled)[0]
-        with replaced(module, call, position, torch.zeros_like(w)):
+        with replaced(module, call, site, torch.zeros_like(w)):
             p_zero = probability(model, ids, position, token).item()
         scores.append((w * total).double().numpy())
         activations.append(w.double().numpy())

@@ -69,7 +69,7 @@ class _Part:
         self.inputs = _inputs(lm, targets)
         if prefix_as_is:
             with torch.no_grad():
-                prefixes = frozen_prefixes(lm, targets)
+                prefixes = frozen_prefixes(lm, targets, len(targets[0].token_ids) - 1)
             last = self.inputs["input_ids"][:, -1:]
             self.inputs = {"input_ids": last, **lm.continuing(prefixes)}
             self.at = torch.zeros_like(self.at)
