@@ -6,12 +6,12 @@ What needs torch is imported when the progress is on the screen: that takes seco
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from atlas.datasets import choose, read_dataset
-from atlas.engine.settings import Integration
+from atlas.engine.settings import POSITIONS, Integration, require_one_of
 from atlas.errors import SettingsError
 from atlas.facts import Dataset
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from atlas.models.language_model import LanguageModel
 
 _GIB = 1 << 30
+BOTH = "both"  # positions, in place of one
 _INTEGRATION = ("rule", "points", "tolerance", "max_evaluations")
 
 
@@ -53,6 +54,7 @@ class IndexReport(OfSelection, rows="skipped"):
     relations: tuple[str, ...]  # ids of the relations asked for
     skipped: tuple[SkipReason, ...]
     default: DefaultSelection  # the atlas's now, and what was before
+    at_subject: "IndexReport | None" = None  # the second run, where both positions were asked for
 
 
 def index(
@@ -63,6 +65,7 @@ def index(
     relations: Sequence[str] = (),
     limit: int | None = None,
     memory_budget: float | None = None,
+    position: str = "answer",
     interactions: bool = False,
     progress: Progress = None,
     **settings: Any,
@@ -71,9 +74,11 @@ def index(
 
     data: a dataset or where one lies; None: the embedded one. relations: ids or labels; limit:
     facts of each, 0 and None: all. memory_budget: GiB that a pass may keep; changes no score.
-    interactions: also suppress every fact's neurons, each, in pairs and all. Further settings are
-    those of `Integration` (rule, points, tolerance, max_evaluations) and `IndexSettings` (method,
-    dtype, device, score_floor, thresholds).
+    position: where neurons are attributed, at the `answer` position or the `subject`'s last token;
+    `both` makes two runs, of which that at the answer is the default. interactions: also suppress
+    every fact's neurons, each, in pairs and all. Further settings are those of `Integration` (rule,
+    points, tolerance, max_evaluations) and `IndexSettings` (method, dtype, device, score_floor,
+    thresholds).
 
     The same call again continues where it was stopped and changes nothing once it is done. There
     is no new file before the model is loaded.
@@ -84,9 +89,13 @@ def index(
         data if isinstance(data, Dataset) else read_dataset(None if data is None else Path(data))
     )
     chosen = choose(dataset, relations, limit)
+    require_one_of((*POSITIONS, BOTH), "position", position)
+    if position != "answer":
+        _require_subjects(chosen)
     integration = Integration(**{n: settings.pop(n) for n in _INTEGRATION if n in settings})
     how = IndexSettings(
         model=str(model) if isinstance(model, Path) else model,
+        position="answer" if position == BOTH else position,
         integration=integration,
         memory_budget=None if memory_budget is None else int(memory_budget * _GIB),
         **settings,
@@ -99,11 +108,25 @@ def index(
         with indexing_on(Path(path), how) as (atlas, lm):
             with atlas.reading(COMMIT_WAIT) as connection:
                 before = default_selection(connection)
-            run_id = _measured(atlas, lm, dataset, chosen, how, labels, report)
-            selection_id = how.thresholds.selection_id(run_id)
-            if interactions:
-                _examined(atlas, lm, selection_id, list(labels), report)
-    return _report(atlas, run_id, selection_id, chosen, how.thresholds.min_prompts, before)
+            runs = [how] if position != BOTH else [how, replace(how, position="subject")]
+            reports = []
+            for number, run in enumerate(runs):
+                run_id = _measured(atlas, lm, dataset, chosen, run, labels, report, not number)
+                selection_id = run.thresholds.selection_id(run_id)
+                if interactions:
+                    _examined(atlas, lm, selection_id, list(labels), report)
+                reports.append(_report(atlas, run_id, selection_id, chosen, run, before))
+    return reports[0] if len(reports) == 1 else replace(reports[0], at_subject=reports[1])
+
+
+def _require_subjects(chosen: Dataset) -> None:
+    """SettingsError if no template of the chosen relations names its subject."""
+    if not any("[X]" in t.text for relation in chosen.relations for t in relation.templates):
+        raise SettingsError(
+            "no template of these relations has [X], so no prompt names its subject: measure at "
+            "the answer, or give templates with [X]",
+            parameters=["position"],
+        )
 
 
 def _measured(
@@ -114,22 +137,24 @@ def _measured(
     settings: IndexSettings,
     labels: Mapping[str, str],
     report: Reporter,
+    make_default: bool,
 ) -> str:
     """Measure and select; returns the run's id."""
     from atlas.indexing.indexer import measure
 
     run_id = ""
     # closing: if Ctrl-C comes while somebody draws, the indexer commits what it has
-    with contextlib.closing(measure(atlas, lm, dataset, chosen, settings)) as events:
+    work = measure(atlas, lm, dataset, chosen, settings, make_default=make_default)
+    with contextlib.closing(work) as events:
         for event in events:
             run_id = event.run_id
-            report(_advance(event, labels))
+            report(_advance(event, labels, settings.position))
     return run_id
 
 
-def _advance(event: "IndexProgress", labels: Mapping[str, str]) -> Advance:
+def _advance(event: "IndexProgress", labels: Mapping[str, str], position: str) -> Advance:
     return Advance(
-        "all relations",
+        "all relations" if position == "answer" else f"all relations at the {position}",
         event.done,
         event.total,
         event.computed,
@@ -161,9 +186,10 @@ def _report(
     run_id: str,
     selection_id: str,
     chosen: Dataset,
-    min_prompts: int,
+    settings: IndexSettings,
     before: ChosenSelection | None,
 ) -> IndexReport:
+    min_prompts = settings.thresholds.min_prompts
     with atlas.reading() as connection:
         run = run_summary(connection, run_id)
         skipped = skip_reasons(connection, run_id)

@@ -25,6 +25,7 @@ OPTIONS = {
     "neurons": "--neurons N",
     "neurons_per_layer": "--neurons-per-layer N",
     "path": "--db FILE or ATLAS_DB",
+    "position": "--at",
     "relation": "--relation RELATION",
     "run": "--run RUN",
     "scope": "--scope SCOPE",

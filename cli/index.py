@@ -8,7 +8,7 @@ import click
 
 from atlas.counted import counted
 from atlas.engine.quadrature import RULES
-from atlas.engine.settings import DTYPES, METHODS
+from atlas.engine.settings import DTYPES, METHODS, POSITIONS
 from atlas.selection.chosen import labelled
 
 from .dataset_option import dataset_option
@@ -25,6 +25,7 @@ Examples:
   atlas index
   atlas index --relation P36 --relation capital --limit 25
   atlas index --model ./SmolLM2.gguf --pararel ./pararel --relation P36
+  atlas index --at subject
 
 Without options: the embedded dataset on the embedded model, into ./atlas.duckdb.
 The same command again continues where it was stopped, and changes nothing once
@@ -47,6 +48,14 @@ it is done. Naming more relations or facts later extends the same run."""
 )
 @click.option(
     "--limit", type=click.IntRange(min=0), help="Facts per relation; 0 for all.  [default: all]"
+)
+@click.option(
+    "--at",
+    "position",
+    type=click.Choice((*POSITIONS, "both")),
+    default=POSITIONS[0],
+    show_default=True,
+    help="Where neurons are attributed: answer position, subject's last token; both: two runs.",
 )
 @click.option(
     "--method",
@@ -126,8 +135,18 @@ def index(
 
 
 def _summary(db: Path, found: "IndexReport") -> None:
+    _run(db, found)
+    if found.at_subject is not None:
+        _run(db, found.at_subject)
+    _advice(db, found)
+
+
+def _run(db: Path, found: "IndexReport") -> None:
+    """What one run measured, and what was selected of it."""
     run, selected = found.run, found.found
-    note(f"Run {run.run_id} of {run.model} in {db}: {counted(run.measured, 'prompt')} measured.")
+    measured = counted(run.measured, "prompt")
+    where = "" if run.position == "answer" else f" at the {run.position}"
+    note(f"Run {run.run_id} of {run.model} in {db}: {measured} measured{where}.")
     for skipped in found.skipped:
         note(f"  {skipped.prompts:,} skipped: {skipped.reason}")
     if run.over_tolerance:
@@ -137,6 +156,11 @@ def _summary(db: Path, found: "IndexReport") -> None:
             f"  {selected.mean_neurons:.2f} knowledge neurons a fact over "
             f"{counted(selected.facts, 'fact')}, {selected.distinct_neurons:,} distinct"
         )
+
+
+def _advice(db: Path, found: "IndexReport") -> None:
+    """What questions are about now, and what to ask next."""
+    selected = found.found
     note_default(found.default, db)
     if selected is not None and not selected.is_default:
         use = pasted(f"atlas selections use {selected.selection_id}", db)

@@ -111,7 +111,7 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
             "started": run.started_at,
             "finished": run.finished_at,
             "dataset": f"{run.dataset} ({run.dataset_digest})",
-            "method": run.method,
+            "method": f"{run.method} at the {run.position}",
             "settings": ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None),
             "made with": ", ".join(f"{k} {v}" for k, v in run.environment.items()),
             "measured": f"{counted(run.measured, 'prompt')}, "

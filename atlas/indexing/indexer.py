@@ -71,15 +71,22 @@ def indexing_on(path: Path, settings: IndexSettings) -> Iterator[tuple[AtlasFile
 
 
 def measure(
-    atlas: AtlasFile, lm: LanguageModel, dataset: Dataset, chosen: Dataset, settings: IndexSettings
+    atlas: AtlasFile,
+    lm: LanguageModel,
+    dataset: Dataset,
+    chosen: Dataset,
+    settings: IndexSettings,
+    *,
+    make_default: bool = True,
 ) -> Generator[IndexProgress, None, None]:
     """Measure the chosen part of a dataset and select its knowledge neurons.
 
     The run is identified by model, settings and the whole dataset, so that choosing more relations
     or facts later continues it. Yields before every relation, after every batch of it, and when it
-    is complete.
+    is complete. make_default: whether its selection becomes the default one.
     """
-    yield from _Job(atlas, lm, settings, _run_record(lm, dataset, settings)).measure(chosen)
+    run = _run_record(lm, dataset, settings)
+    yield from _Job(atlas, lm, settings, run, make_default).measure(chosen)
 
 
 def _run_record(lm: LanguageModel, dataset: Dataset, settings: IndexSettings) -> records.RunRecord:
@@ -154,12 +161,18 @@ class _Job:
     """One call of `index`: what is measured but not committed yet, and when it last committed."""
 
     def __init__(
-        self, atlas: AtlasFile, lm: LanguageModel, settings: IndexSettings, run: records.RunRecord
+        self,
+        atlas: AtlasFile,
+        lm: LanguageModel,
+        settings: IndexSettings,
+        run: records.RunRecord,
+        make_default: bool,
     ) -> None:
         self.atlas, self.lm, self.settings, self.run = atlas, lm, settings, run
         self.pending: list[records.PromptResults] = []
         self.committed_at = time.monotonic()
-        self.was_default = False  # once, so that others can be made the default meanwhile
+        # once made the default, it is not made so again: another may have been meanwhile
+        self.was_default = not make_default
 
     def measure(self, chosen: Dataset) -> Iterator[IndexProgress]:
         """Record what is asked, measure what is missing, select relation by relation."""

@@ -102,7 +102,10 @@ def examine_facts(
 
 
 def _encoded(lm: LanguageModel, fact: UnexaminedFact) -> list[list[Target]]:
-    return [lm.targets(text, fact.object) for text in fact.texts]
+    return [
+        lm.targets(text, fact.object, end)
+        for text, end in zip(fact.texts, fact.subject_ends, strict=True)
+    ]
 
 
 def _suppressed(

@@ -18,6 +18,7 @@ class UnexaminedFact:
     layers: list[int]  # of its knowledge neurons, ascending by layer and index
     neurons: list[int]
     texts: list[str]  # prompts with [Y], as measured, whose top answer it is
+    subject_ends: list[int | None]  # per text; None: neurons are measured at the answer
     asked: str  # digest of all that
 
     @property
@@ -88,9 +89,12 @@ def unexamined_facts(
         ),
         known AS (
             SELECT p.fact_id,
-                   list(p.text ORDER BY p.prompt_id) AS texts
+                   list(p.text ORDER BY p.prompt_id) AS texts,
+                   list(CASE WHEN r.position = 'subject' THEN p.subject_end END
+                        ORDER BY p.prompt_id) AS subject_ends
             FROM prompt_results AS m
             JOIN prompts AS p USING (prompt_id)
+            JOIN runs AS r USING (run_id)
             JOIN selections AS s USING (run_id)
             WHERE s.selection_id = $selection_id
               AND m.answer_rank = 1
@@ -102,13 +106,14 @@ def unexamined_facts(
                    o.layers,
                    o.neurons,
                    coalesce(k.texts, []) AS texts,
+                   coalesce(k.subject_ends, []) AS subject_ends,
                    sha256(o.layers::VARCHAR || o.neurons::VARCHAR
                           || coalesce(k.texts, [])::VARCHAR)[:12] AS asked
             FROM own AS o
             JOIN facts AS f USING (fact_id)
             LEFT JOIN known AS k USING (fact_id)
         )
-        SELECT w.fact_id, w.object, w.layers, w.neurons, w.texts, w.asked
+        SELECT w.fact_id, w.object, w.layers, w.neurons, w.texts, w.subject_ends, w.asked
         FROM wanted AS w
         LEFT JOIN fact_interactions AS i
           ON i.selection_id = $selection_id

@@ -1,6 +1,6 @@
 """Measured interference: a fact's neurons suppressed in the live model, other facts asked.
 
-Suppressing sets the activations of the fact's knowledge neurons to 0 at the answer position. It is
+Suppressing sets the activations of the fact's knowledge neurons to 0 at the run's position. It is
 measured on the fact itself, on the `count` facts with the highest predicted interference, and on as
 many controls: facts of which no stored score lies on those neurons. Each control is matched to one
 of the predicted facts: of the same relation if there is one left, then with the nearest mean
@@ -140,7 +140,9 @@ def _measured(
     lm: LanguageModel, neurons: Sequence[tuple[int, int]], chosen: Sequence[_Chosen]
 ) -> list[Measurement]:
     encoded = [
-        lm.targets(text, choice.fact.object) for choice in chosen for text in choice.fact.texts
+        lm.targets(text, choice.fact.object, end)
+        for choice in chosen
+        for text, end in zip(choice.fact.texts, choice.fact.subject_ends, strict=True)
     ]
     # Both ways in one pass: equal inputs stand side by side, and causal models share a prefix.
     factors = torch.ones(2, len(encoded), len(neurons))

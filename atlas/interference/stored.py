@@ -32,6 +32,7 @@ class MeasuredFact(FactColumns):
 
     mean_p_answer: float
     texts: list[str]  # the object still [Y], by prompt id
+    subject_ends: list[int | None]  # per text; None: neurons are measured at the answer
 
 
 def measured_facts(
@@ -48,8 +49,11 @@ def measured_facts(
                f.subject,
                f.object,
                avg(m.p_answer) AS mean_p_answer,
-               list(p.text ORDER BY p.prompt_id) AS texts
+               list(p.text ORDER BY p.prompt_id) AS texts,
+               list(CASE WHEN n.position = 'subject' THEN p.subject_end END ORDER BY p.prompt_id)
+                   AS subject_ends
         FROM prompt_results AS m
+        JOIN runs AS n USING (run_id)
         JOIN prompts AS p USING (prompt_id)
         JOIN facts AS f USING (fact_id)
         JOIN relations AS r USING (relation_id)

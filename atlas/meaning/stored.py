@@ -29,6 +29,7 @@ class AskedPrompt:
 
     text: str
     object: str
+    subject_end: int | None  # None: neurons are measured at the answer
 
 
 def stored_meaning(
@@ -44,6 +45,7 @@ def stored_meaning(
         JOIN runs AS r
           ON r.model_id = n.model_id
          AND r.model_identity IS NOT DISTINCT FROM n.model_identity
+         AND r.position = n.site
         WHERE r.run_id = ?
           AND n.layer = ?
           AND n.neuron = ?
@@ -68,7 +70,7 @@ def record_meaning(
     model = fetch_one(
         connection,
         """
-        SELECT any_value(model_id), any_value(model_identity)
+        SELECT any_value(model_id), any_value(position), any_value(model_identity)
         FROM runs
         WHERE run_id = ?
         """,
@@ -78,12 +80,13 @@ def record_meaning(
         """
         DELETE FROM neuron_meanings
         WHERE model_id = ?
+          AND site = ?
           AND layer = ?
           AND neuron = ?
         """,
-        [model[0], layer, neuron],
+        [model[0], model[1], layer, neuron],
     )
-    names = ["model_id", "model_identity", "layer", "neuron", "activation"]
+    names = ["model_id", "site", "model_identity", "layer", "neuron", "activation"]
     names += ["side", "position", "token", "logit"]
     rows = [
         [*model, layer, neuron, activation, t.side, t.position, t.token, t.logit] for t in tokens
@@ -160,10 +163,12 @@ def prompts_to_linearise_at(
         AskedPrompt,
         """
         WITH own AS (
-            SELECT p.text, f.object, a.activation, m.prompt_id
+            SELECT p.text, f.object, a.activation, m.prompt_id,
+                   CASE WHEN r.position = 'subject' THEN p.subject_end END AS subject_end
             FROM prompt_results AS m
             JOIN prompts AS p USING (prompt_id)
             JOIN facts AS f USING (fact_id)
+            JOIN runs AS r USING (run_id)
             LEFT JOIN attributions AS a
               ON a.run_id = m.run_id
              AND a.prompt_id = m.prompt_id
@@ -172,7 +177,7 @@ def prompts_to_linearise_at(
             WHERE m.run_id = $run_id
               AND m.skipped_because IS NULL
         )
-        SELECT text, object
+        SELECT text, object, subject_end
         FROM own
         QUALIFY row_number() OVER (
             PARTITION BY object

@@ -54,7 +54,7 @@ def store_meaning(
     check_neurons(lm, [(layer, neuron)])
     with atlas.reading() as connection:
         prompts = prompts_to_linearise_at(connection, selection.run_id, layer, neuron, PROMPTS)
-    encoded = [lm.targets(p.text, p.object) for p in prompts]
+    encoded = [lm.targets(p.text, p.object, p.subject_end) for p in prompts]
     written = written_tokens(lm, layer, neuron, encoded)
     with contextlib.suppress(ReadOnlyAtlas), atlas.writing() as connection:
         record_meaning(
@@ -72,7 +72,7 @@ def written_tokens(
 ) -> Written:
     """The `count` tokens that a positive activation raises most and those that it lowers most.
 
-    encoded: the prompts at whose answer positions the model is linearised; at least one. Raises
+    encoded: the prompts at whose sites the model is linearised; at least one. Raises
     SettingsError for a neuron outside the model.
     """
     added, activation = _asked(lm, layer, neuron, encoded)

@@ -35,6 +35,7 @@ class RunSummary:
     run_id: str
     model: str
     status: str  # running | interrupted | finished
+    position: str  # where neurons are attributed: answer | subject
     method: str
     rule: str | None
     points: int | None
@@ -154,6 +155,7 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
         SELECT r.run_id,
                m.name AS model,
                r.status,
+               r.position,
                r.method,
                r.rule,
                r.points,

@@ -25,6 +25,7 @@ class ChosenSelection(AboutSelection):
     min_prompts: int | None
     run_id: str
     run_status: str  # running | interrupted | finished
+    position: str  # where the run attributed neurons: answer | subject
     model_id: str
     model: str
     layers: int
@@ -35,6 +36,7 @@ class ChosenSelection(AboutSelection):
         return {
             "run_id": self.run_id,
             "status": self.run_status,
+            "position": self.position,
             "model_id": self.model_id,
             "model": self.model,
         }
@@ -185,6 +187,7 @@ def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
                s.min_prompts,
                r.run_id,
                r.status AS run_status,
+               r.position,
                m.model_id,
                m.name AS model,
                m.layers,

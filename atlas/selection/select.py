@@ -45,17 +45,19 @@ def select(
     default selection again changes no row. What was derived from neurons that a fact has no more
     goes. With `relations`, the others are left alone.
 
-    name: what to call it; without, a new selection is named after its thresholds. A selection
+    name: what to call it; without, a new selection is named after its thresholds, and after the
+    run's position if that is the subject. A selection
     without any neuron becomes the default only where there is none, and so does every selection
     without `make_default`.
 
     Errors: NotFound (no such run), SettingsError (ratio below what the run stored; a name that is
     taken in the run, or malformed).
     """
-    _require_scores(connection, run_id, thresholds)
+    position = _require_scores(connection, run_id, thresholds)
+    automatic = thresholds.name if position == "answer" else f"{thresholds.name}-at-{position}"
     selection_id = thresholds.selection_id(run_id)
     settings = thresholds.settings()
-    record_selection(connection, selection_id, run_id, settings, name, thresholds.name)
+    record_selection(connection, selection_id, run_id, settings, name, automatic)
     outdated = _outdated(connection, selection_id, run_id, relations)
     if outdated:
         _renew(connection, selection_id, run_id, thresholds, outdated)
@@ -85,10 +87,11 @@ def _renew(
 
 def _require_scores(
     connection: duckdb.DuckDBPyConnection, run_id: str, thresholds: Thresholds
-) -> None:
+) -> str:
+    """Refuse thresholds that the run's scores do not allow; returns the run's position."""
     row = connection.execute(
         """
-        SELECT score_floor
+        SELECT score_floor, position
         FROM runs
         WHERE run_id = $run_id
         """,
@@ -106,6 +109,7 @@ def _require_scores(
             f"ratio is {thresholds.ratio}, but run {run_id} stored only scores from {row[0]} of a "
             f"prompt's maximum: use {row[0]} or more, or index again with a lower floor"
         )
+    return str(row[1])
 
 
 def _outdated(

@@ -9,6 +9,7 @@ down_revision = "0006"
 
 POSITION = """
 ALTER TABLE runs ADD COLUMN position VARCHAR DEFAULT 'answer';
+ALTER TABLE neuron_meanings ADD COLUMN site VARCHAR DEFAULT 'answer';
 ALTER TABLE prompts ADD COLUMN subject_end INTEGER;
 UPDATE prompts AS p
 SET subject_end = instr(t.text, '[X]') - 1 + length(f.subject)
@@ -19,6 +20,7 @@ WHERE t.template_id = p.template_id
 """
 POSITION_COMMENTS = {
     "runs.position": "where neurons are attributed: answer | subject, its last token",
+    "neuron_meanings.site": "where the model was linearised: the run's position",
     "prompts.subject_end": "characters of text up to the end of the subject; NULL: it names none",
 }
 
