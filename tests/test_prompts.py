@@ -16,6 +16,7 @@ from atlas.prompts import (
     ends_in_object,
     fill,
     read_anew,
+    subject_end,
 )
 from atlas.scripts import blank_between, closes
 
@@ -524,3 +525,108 @@ def test_a_masked_cloze_keeps_what_follows_the_object():
 def test_a_causal_cloze_ends_in_the_last_word_before_the_object():
     prompt = cloze(filled("The capital of [X] is [Y]."), "Dublin", "causal")
     assert prompt == Prompt("The capital of Ireland is", "Dublin", " ")
+
+
+# --- where the subject ends
+
+
+def subject_tokens(template, subject, answer, tokenizer, objective):
+    """Per target, the token in which the subject ends."""
+    fact = Fact("f", "P36", subject, answer)
+    filled = Template("P36", template)
+    end = subject_end(filled, fact)
+    prompt = cloze(fill(filled, fact), answer, objective, end)
+    return [
+        tokenizer.convert_ids_to_tokens(target.token_ids[target.site])
+        for target in encode(prompt, tokenizer, objective, CONTEXT)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "subject", "last"),
+    [
+        ("The capital of [X] is [Y].", "France", "France"),
+        ("[X] has the capital [Y].", "Norway", "Norway"),  # at the start
+        ("[Y] is the capital of [X].", "France", "France"),  # behind the mask
+        ("In [X], the capital is [Y].", "Antananarivo", "##rivo"),  # of several tokens
+        ("The [X]rivo capital is [Y].", "Antana", "##na"),  # a suffix is glued on
+    ],
+)
+def test_a_subject_ends_in_its_last_word_piece(template, subject, last):
+    tokenizer = word_piece()
+    found = subject_tokens(template, subject, "Paris", tokenizer, "masked")
+    pieces = tokenizer.tokenize(subject)
+    assert found == [pieces[-1]] if last not in tokenizer.get_vocab() else found == [last]
+
+
+def test_the_masks_of_an_answer_of_several_tokens_move_a_subject_behind_them():
+    tokenizer = word_piece()
+    found = subject_tokens(
+        "[Y] is the capital of [X].", "France", "Antananarivo", tokenizer, "masked"
+    )
+    assert len(found) > 1
+    assert set(found) == {"France"}
+
+
+@pytest.mark.parametrize("tokens", [byte_level, metaspace])
+def test_a_causal_models_subject_ends_where_it_ends_in_the_text(tokens):
+    tokenizer = tokens()
+    for template in ("The capital of [X] is [Y].", "[X] has the capital [Y]"):
+        (found,) = subject_tokens(template, "France", "Paris", tokenizer, "causal")
+        assert found.strip("Ġ▁").endswith("e")  # the last character of France
+        assert tokenizer.convert_tokens_to_string([found]).strip() in "France"
+
+
+def test_a_character_split_into_bytes_ends_in_the_last_of_them():
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    text = "The capital of 京 is"
+    end = text.index("京") + 1
+    (target, *_) = encode(Prompt(text, "Paris", subject_end=end), tokenizer, "causal", 99)
+    assert target.site == len(text[:end].encode()) - 1
+
+
+def test_a_text_that_ends_in_its_subject_is_measured_at_the_answer_position():
+    prompt = cloze("Paris is in France [Y]", "Rome", "causal", len("Paris is in France"))
+    (target,) = encode(prompt, byte_level(), "causal", CONTEXT)
+    assert target.site == target.position
+
+
+def test_a_subject_that_no_token_holds_is_refused():
+    tokenizer = word_piece()
+    reason, message = refused(
+        Prompt("The capital of   is [MASK].", "Paris", subject_end=16), tokenizer, "masked"
+    )
+    assert reason == "subject has no token"
+    assert "no token of" in message
+
+
+def test_without_offsets_the_text_up_to_the_subject_is_tokenised_by_itself():
+    class Slow:
+        """A tokenizer that does not tell which characters a token holds."""
+
+        is_fast = False
+
+        def __init__(self, fast):
+            self.fast = fast
+
+        def __getattr__(self, name):
+            return getattr(self.fast, name)
+
+        def __call__(self, text, **options):
+            options.pop("return_offsets_mapping", None)
+            return self.fast(text, **options)
+
+    for tokens, objective in ((word_piece, "masked"), (byte_level, "causal")):
+        for template in ("The capital of [X] is [Y].", "[X] has the capital [Y]."):
+            asked = (template, "France", "Paris")
+            fast = subject_tokens(*asked, tokens(), objective)
+            assert subject_tokens(*asked, Slow(tokens()), objective) == fast
+
+
+def test_a_template_without_a_subject_has_no_end_of_it():
+    fact = Fact("f", "P36", "France", "Paris")
+    assert subject_end(Template("P36", "The capital is [Y]."), fact) is None
+    assert subject_end(Template("P36", "Of [X] it is [Y]."), fact) == len("Of France")

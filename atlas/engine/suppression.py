@@ -138,12 +138,16 @@ class _Wave:
             return
         row, index = self.suppressed[layer]
         row, index = row[row < moving], index[row < moving]
-        position = self.clean.site[self.target[row]]
+        site = self.clean.site[self.target[row]]
+        at_answer = site == self.clean.answer_at[self.target[row]]
 
         def leave_out(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             activations = args[0].clone()
             by_row = activations.view(moving, -1, activations.shape[-1])  # OPT flattens them
-            by_row[row, position if by_row.shape[1] > 1 else 0, index] = 0
+            if by_row.shape[1] > 1:
+                by_row[row, site, index] = 0
+            else:  # the answer position alone
+                by_row[row[at_answer], 0, index[at_answer]] = 0
             return (activations, *args[1:])
 
         projection = self.clean.lm.blocks[layer].value_projection
