@@ -1,6 +1,10 @@
 """How fast attribution is, side by side with its peers, in one run: prints a table a model.
 
     python tests/bench/attribution_speed.py [--gguf SmolLM2.gguf] [--pararel DIR] [--prompts 48]
+        [--at subject]
+
+At the subject, the same prompts at the answer are timed, too, and both positions one after the
+other, as `atlas index --at both` does.
 
 Peers (`pip install '.[bench]'`): EleutherAI's `knowledge-neurons` and captum's IntegratedGradients,
 both with 20 steps in one batch. All are warm, and take turns, so that a machine whose speed drifts
@@ -16,7 +20,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +33,12 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from atlas.datasets import read_dataset
 from atlas.engine.attribution import Attribution, attribute
+from atlas.engine.clean_pass import carried
+from atlas.engine.settings import POSITIONS
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.paths import EMBEDDED_MODEL
-from atlas.prompts import Prompt, UnusablePrompt, cloze, encode, fill
+from atlas.prompts import Prompt, UnusablePrompt, cloze, encode, fill, subject_end
 
 STEPS = 20
 
@@ -68,6 +74,7 @@ def main() -> None:
     parser.add_argument("--pararel", type=Path, help="ParaRel's directory; default: embedded")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--skip-bert", action="store_true")
+    parser.add_argument("--at", choices=POSITIONS, default="answer")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     console = Console(width=160)
@@ -83,7 +90,7 @@ def main() -> None:
 
 def bert(options: argparse.Namespace, console: Console) -> None:
     lm, low = bert_base(torch.float32), bert_base(torch.bfloat16)
-    prompts = choose_prompts(lm, options.pararel, options.prompts, shortest=8, longest=16)
+    prompts = choose_prompts(lm, options, shortest=8, longest=16)
     full, half = Ours("atlas float32", lm, prompts), Ours("atlas bfloat16", low, prompts)
     console.print(f"peak memory, ours: {peak_memory():.2f} GiB")
     error = np.abs(half.result.scores - full.result.scores).max((1, 2))
@@ -93,17 +100,26 @@ def bert(options: argparse.Namespace, console: Console) -> None:
     kn = Peer("knowledge-neurons", eleutherai(lm), sample, full.result)
     captum = Peer("captum", captum_per_layer(lm, "gausslegendre"), sample, full.result)
     title = "BERT-base shape (12 × 768 × 3072), seeded weights"
-    race(console, title, [full, half, kn, captum], options.peer_prompts)
+    race(console, title, [full, half, kn, captum, *elsewhere(lm, prompts)], options.peer_prompts)
 
 
 def smollm2(options: argparse.Namespace, console: Console) -> None:
     lm = load_model(str(options.gguf))
-    prompts = choose_prompts(lm, options.pararel, options.prompts, shortest=4, longest=40)
+    prompts = choose_prompts(lm, options, shortest=4, longest=40)
     ours = Ours("atlas float32", lm, prompts)
     console.print(f"peak memory, ours: {peak_memory():.2f} GiB")
     sample = Sample(prompts, options.peer_prompts)
     captum = Peer("captum", captum_per_layer(lm, "riemann_left"), sample, ours.result)
-    race(console, "SmolLM2-135M-Instruct", [ours, captum], options.peer_prompts)
+    runners = [ours, captum, *elsewhere(lm, prompts)]
+    race(console, f"SmolLM2-135M-Instruct, at the {options.at}", runners, options.peer_prompts)
+
+
+def elsewhere(lm: LanguageModel, prompts: Sequence[Prompt]) -> list["Ours | Both"]:
+    """For prompts at the subject: the same at the answer, and both."""
+    if prompts[0].subject_end is None:
+        return []
+    at_answer = [replace(prompt, subject_end=None) for prompt in prompts]
+    return [Ours("atlas float32, at the answer", lm, at_answer), Both(lm, prompts, at_answer)]
 
 
 def peak_memory() -> float:
@@ -126,27 +142,28 @@ def bert_base(dtype: torch.dtype) -> LanguageModel:
 
 
 def choose_prompts(
-    lm: LanguageModel, pararel: Path | None, count: int, *, shortest: int, longest: int
+    lm: LanguageModel, options: argparse.Namespace, *, shortest: int, longest: int
 ) -> list[Prompt]:
     """One-token prompts over all relations, spread evenly."""
     found: list[Prompt] = []
-    for relation in read_dataset(pararel).relations:
+    for relation in read_dataset(options.pararel).relations:
         for index, template in enumerate(relation.templates):
             fact = relation.facts[index % len(relation.facts)]
+            end = subject_end(template, fact) if options.at == "subject" else None
             try:
-                prompt = cloze(fill(template, fact), fact.object, lm.objective)
+                prompt = cloze(fill(template, fact), fact.object, lm.objective, end)
                 targets = encode(prompt, lm.tokenizer, lm.objective, lm.context)
             except UnusablePrompt:
                 continue
             if len(targets) == 1 and shortest <= len(targets[0].token_ids) <= longest:
                 found.append(prompt)
-    return found[:: max(1, len(found) // count)][:count]
+    return found[:: max(1, len(found) // options.prompts)][: options.prompts]
 
 
 class Ours:
     """The atlas on all prompts in one call."""
 
-    def __init__(self, name: str, lm: LanguageModel, prompts: list[Prompt]) -> None:
+    def __init__(self, name: str, lm: LanguageModel, prompts: Sequence[Prompt]) -> None:
         self.name, self.lm, self.prompts = name, lm, prompts
         self.result = attribute(lm, prompts)  # warm
         self.times: list[float] = []
@@ -168,6 +185,25 @@ class Ours:
             f"{rate / 1e9:.0f}"
         )
         return Timing(self.name, seconds, float(gaps.mean()), float(gaps.max()), note)
+
+
+class Both:
+    """The atlas at the subject and at the answer, one after the other."""
+
+    def __init__(
+        self, lm: LanguageModel, at_subject: Sequence[Prompt], at_answer: Sequence[Prompt]
+    ) -> None:
+        self.lm, self.prompts = lm, (at_subject, at_answer)
+        self.times: list[float] = []
+
+    def turn(self) -> None:
+        start = time.perf_counter()
+        for prompts in self.prompts:
+            attribute(self.lm, prompts)
+        self.times.append((time.perf_counter() - start) / len(self.prompts[0]))
+
+    def timing(self) -> Timing:
+        return Timing("atlas float32, both", statistics.median(self.times), np.nan, np.nan)
 
 
 class Peer:
@@ -199,7 +235,7 @@ class Peer:
         return Timing(self.name, mean(self.times), mean(self.gaps), max(self.gaps))
 
 
-def race(console: Console, title: str, runners: Sequence[Ours | Peer], rounds: int) -> None:
+def race(console: Console, title: str, runners: Sequence[Ours | Both | Peer], rounds: int) -> None:
     for _ in range(rounds):
         for runner in runners:
             runner.turn()
@@ -211,8 +247,8 @@ def useful_flops(lm: LanguageModel, prompts: Sequence[Prompt], result: Attributi
     block, head = block_weights(lm), head_weights(lm)
     total = 0.0
     for i, prompt in enumerate(prompts):
-        length = len(encode(prompt, lm.tokenizer, lm.objective, lm.context)[0].token_ids)
-        positions = length if lm.objective == "masked" else 1
+        (target,) = encode(prompt, lm.tokenizer, lm.objective, lm.context)
+        length, positions = len(target.token_ids), carried(lm, target)
         rows = result.evaluations[i] - 1  # the evaluation at alpha = 1 is the clean pass's
         blocks_after = lm.layers - 1 - np.arange(lm.layers)
         patched = (rows * (blocks_after * block * positions + head)).sum()
@@ -268,10 +304,10 @@ def captum_per_layer(lm: LanguageModel, method: str) -> Callable[[Prompt], np.nd
 
             def hook(module: Any, args: Any, replaced: Any = replaced, seen: Any = seen) -> Any:
                 if replaced[0] is None:
-                    seen.append(args[0][0, target.position].detach())
+                    seen.append(args[0][0, target.site].detach())
                     return None
                 x = args[0].clone()
-                x[:, target.position] = replaced[0]
+                x[:, target.site] = replaced[0]
                 return (x,)
 
             def forward(w: torch.Tensor, replaced: Any = replaced) -> torch.Tensor:

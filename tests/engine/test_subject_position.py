@@ -129,7 +129,7 @@ def test_suppressing_there_is_what_hooks_on_the_plain_model_do(family):
 def test_an_answer_of_several_tokens_has_its_subject_at_one_place():
     for family in ("bert", "llama", "gpt2"):
         lm = tiny_language_model(family)
-        several = "Antananarivo" if family == "bert" else "Romes"
+        several = "Romes" if family == "gpt2" else "Antananarivo"
         targets = at_subject(lm, "The capital of France is", "France", several)
         assert len(targets) > 1
         assert len({target.site for target in targets}) == 1
