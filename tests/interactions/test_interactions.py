@@ -272,7 +272,8 @@ def test_indexing_with_interactions_examines_every_fact_and_again_changes_no_row
 
 def test_facts_of_many_neurons_are_examined_in_smaller_batches() -> None:
     def fact(number: int, neurons: int) -> UnexaminedFact:
-        return UnexaminedFact(str(number), "o", [0] * neurons, list(range(neurons)), ["t"] * 10, "")
+        own = list(range(neurons))
+        return UnexaminedFact(str(number), "o", [0] * neurons, own, ["t"] * 10, [None] * 10, "")
 
     few = [fact(number, 5) for number in range(130)]
     assert [len(batch) for batch in side_by_side(few)] == [64, 64, 2]

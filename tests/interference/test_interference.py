@@ -19,7 +19,7 @@ from atlas.selection.chosen import choose_selection
 
 
 def fact(fact_id: str, relation: str, p: float) -> MeasuredFact:
-    return MeasuredFact(relation, relation, fact_id, "s", "o", p, [])
+    return MeasuredFact(relation, relation, fact_id, "s", "o", p, [], [])
 
 
 def test_a_control_is_of_the_same_relation_if_one_is_left_then_as_well_known() -> None:
