@@ -48,7 +48,7 @@ from atlas.edits.stored import (
     revert_edit,
     set_edit_state,
 )
-from atlas.errors import EditError, NoScores, NotFound, SettingsError
+from atlas.errors import EditError, NoScores, SettingsError
 from atlas.export.run_export import RunExport, export_run
 from atlas.indexing.run_model import RunModel, edit_model, selection_model
 from atlas.interactions.report import InteractionReport, interaction_report
@@ -70,6 +70,7 @@ from atlas.queries.facts import (
 )
 from atlas.queries.group_overlap import group_overlap
 from atlas.queries.info import AtlasInfo, atlas_info
+from atlas.queries.knowledge import no_neuron
 from atlas.queries.neurons import (
     HubOrder,
     HubsReport,
@@ -95,7 +96,6 @@ from atlas.selection.chosen import (
     choose_run,
     choose_selection,
     default_selection,
-    labelled,
 )
 from atlas.selection.selections import (
     DefaultSelection,
@@ -125,6 +125,8 @@ if TYPE_CHECKING:
     from atlas.side_effects.checks import ChecksReport
 
 ModelOrName: TypeAlias = Union["LanguageModel", str, Path, None]
+
+_OF_EITHER_PRESET = {"known_only", "templates"}  # naming these alone leaves the preset `paper`
 
 
 def open_atlas(path: Path | str = "atlas.duckdb", *, create: bool = False) -> "Atlas":
@@ -390,11 +392,8 @@ class Atlas(AtlasFile):
                 reported(examine_and_record(self, model, chosen.selection_id, missing), report)
         with self.reading() as connection:
             found = interaction_report(connection, chosen, named, shown)
-        if found is None:
-            raise NotFound(
-                f"{named.subject} {named.relation_id} has no knowledge neuron in selection "
-                f"{labelled(chosen)}: ask about another fact"
-            )
+            if found is None:
+                raise no_neuron(connection, chosen, named)
         return found.of(chosen)
 
     def meaning(
@@ -443,12 +442,13 @@ class Atlas(AtlasFile):
     ) -> MadeSelection:
         """Choose knowledge neurons anew from the stored scores; thresholds as for `Thresholds`.
 
-        Without any, the preset `paper`; with some and no `preset`, these as they are. The selection
-        becomes the default, unless that is not wanted or it has no neuron. A selection with equal
-        thresholds is the same one, and `name` renames it. Without `run`, the run of the default
-        selection is meant.
+        Without any, the preset `paper`; with some and no `preset`, these as they are. Of known
+        facts, unless `known_only` is False; with `templates`, by so many prompts of each fact. The
+        selection becomes the default, unless that is not wanted or it has no neuron. A selection
+        with equal thresholds is the same one, and `name` renames it. Without `run`, the run of the
+        default selection is meant.
         """
-        if thresholds and "preset" not in thresholds:
+        if thresholds.keys() - _OF_EITHER_PRESET and "preset" not in thresholds:
             thresholds["preset"] = "fixed"
         how = Thresholds(**thresholds)
         with self.writing() as connection:

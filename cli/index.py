@@ -12,8 +12,9 @@ from atlas.engine.settings import DTYPES, METHODS, POSITIONS
 from atlas.selection.chosen import labelled
 
 from .dataset_option import dataset_option
+from .query.scope import facts_of
 from .render import db_option, note, note_next, pasted, quiet, resumable
-from .selections import note_default
+from .selections import note_default, note_nothing_known
 
 if TYPE_CHECKING:
     from atlas.jobs import IndexReport
@@ -151,11 +152,15 @@ def _run(db: Path, found: "IndexReport") -> None:
         note(f"  {skipped.prompts:,} skipped: {skipped.reason}")
     if run.over_tolerance:
         note(f"  {run.over_tolerance:,} with a completeness gap over the tolerance")
+    about = found.selection
+    assert about is not None, "an index has a selection"
     if selected is not None and selected.mean_neurons is not None:
         note(
             f"  {selected.mean_neurons:.2f} knowledge neurons a fact over "
-            f"{counted(selected.facts, 'fact')}, {selected.distinct_neurons:,} distinct"
+            f"{facts_of(about)}, {selected.distinct_neurons:,} distinct"
         )
+    elif selected is not None and selected.measured_facts:
+        note_nothing_known(selected.measured_facts)
 
 
 def _advice(db: Path, found: "IndexReport") -> None:
@@ -167,8 +172,8 @@ def _advice(db: Path, found: "IndexReport") -> None:
         note(
             f"  {labelled(found.default.now)} is the default selection; `{use}` makes it this one."
         )
-    about = f"atlas query --relation {shlex.quote(found.relations[0])}"
-    note_next(db, "atlas query --hubs", about, "atlas info")
+    relation = f"atlas query --relation {shlex.quote(found.relations[0])}"
+    note_next(db, "atlas query --hubs", relation, "atlas info")
     if found.few_templates:  # a fact with fewer prompts can have no knowledge neuron
         note(
             f"  Of {', '.join(found.few_templates)} there are fewer than {found.min_prompts} "

@@ -116,6 +116,7 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
             "made with": ", ".join(f"{k} {v}" for k, v in run.environment.items()),
             "measured": f"{counted(run.measured, 'prompt')}, "
             f"{counted(run.attributions, 'score')} kept",
+            "known": f"{run.known_facts:,} of {counted(run.measured_facts, 'measured fact')}",
             "over tolerance": counted(run.over_tolerance, "prompt"),
             "skipped": counted(run.skipped, "prompt"),
         }

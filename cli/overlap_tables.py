@@ -10,7 +10,7 @@ from atlas.queries.overlap import (
 from atlas.selection.chosen import ChosenSelection, labelled
 
 from .heatmap import draw_heatmap
-from .query.scope import which
+from .query.scope import made_from, note_unlike_templates
 from .render import Format, emit, emit_json, note
 from .tables import draw_line, draw_table
 
@@ -30,6 +30,8 @@ def show_groups(report: OverlapReport, selection: ChosenSelection, format_: Form
         if report.by == "relation":
             _by_object(report)
         _groups(report)
+    if report.by == "relation":
+        note_unlike_templates(selection)
     able = report.groups if report.by == "relation" else report.within.group_pairs
     if len(report.shown) < able:
         noun = f"{report.by}s" + ("" if report.by == "relation" else " of two facts or more")
@@ -38,6 +40,7 @@ def show_groups(report: OverlapReport, selection: ChosenSelection, format_: Form
 
 def show_layers(report: LayerOverlapReport, selection: ChosenSelection, format_: Format) -> None:
     """Overlap by layer."""
+    note_unlike_templates(selection)
     if format_ == "json":
         emit_json(report)
     elif format_ == "csv":
@@ -76,7 +79,7 @@ def _summary(
             ]
             for row in (within, across)
         ],
-        f"Shared knowledge neurons in {selection.model} ({which(selection)})",
+        f"Shared knowledge neurons in {selection.model} ({made_from(selection)})",
         grouped=True,
     )
 

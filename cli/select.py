@@ -10,8 +10,9 @@ from atlas.counted import counted
 from atlas.selection.chosen import SelectedRelation, SelectionReport, labelled
 from atlas.selection.selections import MadeSelection
 
+from .query.scope import facts_of, note_unlike_templates
 from .render import Format, db_option, emit, emit_json, format_option, note, pasted
-from .selections import note_default
+from .selections import note_default, note_nothing_known
 
 
 @click.command(
@@ -21,10 +22,16 @@ Examples:
   atlas select --preset paper
   atlas select --preset paper --ratio 0.3 --comparison ">"
   atlas select --ratio 0.3 --name strict --keep-default
+  atlas select --all-facts
 
 Preset "paper" moves the sharing threshold of each relation until its facts
 have 2 to 5 neurons on average; "fixed" applies the thresholds as they are.
 Without --preset, naming any threshold means "fixed", naming none "paper".
+
+A fact is known if its object is the top answer in at least half of its measured
+prompts. Of facts that the model does not know, neurons say little: they are left
+out without --all-facts. Facts asked with fewer prompts have more neurons, so that
+relations of unlike numbers of templates are compared with --templates.
 
 Only SQL over stored scores: no model is loaded and no selection is deleted. This
 one becomes the default, what questions and edits are about (unless it is empty);
@@ -52,6 +59,17 @@ one becomes the default, what questions and edits are about (unless it is empty)
     help="The number of prompts in which it must reach that. [default: 3]",
 )
 @click.option(
+    "--known-only/--all-facts",
+    default=True,
+    help="Neurons of known facts, or of every measured fact. [default: known]",
+)
+@click.option(
+    "--templates",
+    type=int,
+    metavar="N",
+    help="Go by so many prompts of every fact. [default: all]",
+)
+@click.option(
     "--run", metavar="ID", help="The run whose scores to use. [default: the default selection's]"
 )
 @click.option("--name", help="What to call the selection. [default: after its thresholds]")
@@ -64,6 +82,8 @@ def select(
     sharing: float | None,
     comparison: str | None,
     min_prompts: int | None,
+    known_only: bool,
+    templates: int | None,
     run: str | None,
     name: str | None,
     keep_default: bool,
@@ -78,11 +98,13 @@ def select(
             ("sharing", sharing),
             ("comparison", comparison),
             ("min_prompts", min_prompts),
+            ("templates", templates),
         )
         if value is not None
     }
     if preset is not None:
         named["preset"] = preset
+    named["known_only"] = known_only
     made = open_atlas(db).select(run=run, name=name, make_default=not keep_default, **named)
     _show(made.selection, format_)
     if made.renamed is not None:
@@ -104,6 +126,8 @@ def _note_other_default(made: MadeSelection, db: Path) -> None:
 
 
 def _show(report: SelectionReport, format_: Format) -> None:
+    selection = report.selection
+    assert selection is not None, "a selection that was made is one that there is"
     if format_ == "json":
         emit_json(report)
     else:
@@ -118,12 +142,26 @@ def _show(report: SelectionReport, format_: Format) -> None:
                 "sharing": "sharing used",
             },
         )
-    if report.mean_neurons is None:
+    if not report.measured_facts:
         note(f"Run {report.run_id} has no measured prompt yet.")
+    elif report.mean_neurons is None:
+        note_nothing_known(report.measured_facts)
     else:
         note(
             f"Selection {report.name} ({report.preset}: ratio {report.ratio:g}, "
             f"sharing {report.sharing:g}, {report.comparison}, at least "
             f"{counted(report.min_prompts or 0, 'prompt')}): {report.mean_neurons:.2f} knowledge "
-            f"neurons a fact over {counted(report.facts, 'fact')}."
+            f"neurons a fact over {facts_of(selection)}{_target(report)}."
         )
+        note_unlike_templates(selection)
+
+
+def _target(report: SelectionReport) -> str:
+    """How often the target of the preset `paper` was missed, if it was."""
+    if not report.targets_missed:
+        return ""
+    aimed = sum(relation.target_met is not None for relation in report.relations)
+    return (
+        f"; target {report.target_low:g} to {report.target_high:g} missed in "
+        f"{report.targets_missed:,} of {counted(aimed, 'relation')}"
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from atlas.atlas import open_atlas
+from atlas.counted import counted
 from atlas.selection.chosen import labelled
 from atlas.selection.selections import DefaultSelection, SelectionSummary
 
@@ -52,6 +53,9 @@ HEADERS = {
     "run_id": "run",
     "comparison": "by",
     "min_prompts": "min",
+    "known_only": "known",
+    "measured_facts": "of",
+    "targets_missed": "missed",
     "mean_neurons": "a fact",
     "distinct_neurons": "neurons",
 }
@@ -97,6 +101,14 @@ def delete(name: str, run: str | None, db: Path) -> None:
     """
     gone = open_atlas(db).delete_selection(name, run=run)
     note(f"Deleted selection {labelled(gone)} of run {gone.run_id}.")
+
+
+def note_nothing_known(measured: int) -> None:
+    """Say what to do where a selection of known facts has none to be made from."""
+    note(
+        f"None of the {counted(measured, 'measured fact')} is known, so no neuron is selected: "
+        "`atlas select --all-facts` selects from all of them."
+    )
 
 
 def note_default(default: DefaultSelection, db: Path) -> None:

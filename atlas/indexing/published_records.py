@@ -30,7 +30,7 @@ def record_published(
     records.record_run(connection, run)
     selection_id = hashlib.sha256(f"{run.run_id}\0{PRESET}".encode()).hexdigest()[:12]
     settings = {"preset": PRESET}
-    if record_selection(connection, selection_id, run.run_id, settings, None, PRESET):
+    if record_selection(connection, selection_id, run.run_id, settings, None, [PRESET]):
         _add_relations(connection, selection_id, dataset, neurons)
         _add_neurons(connection, selection_id, neurons)
         refresh_overlaps(connection, selection_id)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 
 from atlas.engine.probe import probe
-from atlas.errors import NotFound
 from atlas.facts import FactColumns
 from atlas.interference.predicted import interference_report, predicted_interference
 from atlas.interference.stored import (
@@ -25,7 +24,8 @@ from atlas.interference.stored import (
 )
 from atlas.models.language_model import LanguageModel
 from atlas.queries.facts import NamedFact
-from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
+from atlas.queries.knowledge import no_neuron
+from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.statistics import separation, spearman
 from atlas.store.atlas_file import AtlasFile
 
@@ -78,10 +78,7 @@ def measure_interference(
     with atlas.reading() as connection:
         report = interference_report(connection, selection, wanted, count)
         if not report.neurons:
-            raise NotFound(
-                f"{report.fact.subject} {report.fact.relation_id} has no knowledge neuron in "
-                f"selection {labelled(selection)}: ask about another fact"
-            )
+            raise no_neuron(connection, selection, report.fact)
         everything = predicted_interference(
             connection, selection.run_id, report.neurons, zeros=True
         )

@@ -7,6 +7,7 @@ import duckdb
 from atlas.counted import counted
 from atlas.errors import AmbiguousFact, NotFound
 from atlas.facts import FactColumns, as_name
+from atlas.queries.knowledge import NOT_MEASURED, fact_knowledge
 from atlas.queries.near_misses import NearMiss, near_misses
 from atlas.queries.unindexed import fact_to_index
 from atlas.selection.chosen import ChosenSelection, OfSelection, measured_elsewhere
@@ -47,7 +48,7 @@ class FactNeuron:
 class FactReport(FactColumns, OfSelection, rows="neurons"):
     """A fact, what its run measured on its prompts, and the neurons that the selection chose."""
 
-    known: bool | None  # the object is the top answer in half of its measured prompts or more
+    known: bool | None  # the object is the top answer in at least half of its measured prompts
     right: int  # measured prompts whose top answer it is
     measured: int  # prompts; known is None where there is none
     skipped: int  # prompts that the model could not be asked
@@ -56,7 +57,7 @@ class FactReport(FactColumns, OfSelection, rows="neurons"):
     prompts: tuple[FactPrompt, ...]  # best known first, skipped ones last; at most the limit
     chosen: int  # knowledge neurons
     neurons: tuple[FactNeuron, ...]  # highest score first; at most the limit
-    near_miss: NearMiss | None  # of a fact without any
+    near_miss: NearMiss | None  # of a fact without any, though the selection considered it
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,6 @@ class NamedFact(FactColumns):
     """A fact that a name leads to."""
 
     prompts: int  # in the atlas, measured or not
-
-
-def is_known(right: int, measured: int) -> bool | None:
-    """Whether a fact's object is the top answer in half of its measured prompts or more.
-
-    None where none was measured.
-    """
-    return 2 * right >= measured if measured else None
 
 
 def one_fact(
@@ -126,14 +119,19 @@ def fact_reports(
         raise NotFound(_not_found(connection, wanted))
     ids = [fact.fact_id for fact in facts]
     prompts = _prompts(connection, selection.run_id, ids)
+    knowledge = fact_knowledge(connection, selection.run_id, ids)
     neurons = _neurons(connection, selection.selection_id, ids)
-    without = [fact_id for fact_id in ids if all(n.fact_id != fact_id for n in neurons)]
+    without = [
+        fact_id
+        for fact_id in ids
+        if all(n.fact_id != fact_id for n in neurons)
+        and not knowledge.get(fact_id, NOT_MEASURED).left_out_of(selection)
+    ]
     near = {miss.fact_id: miss for miss in near_misses(connection, selection, without)}
     reports = []
     for fact in facts:
         own = tuple(prompt for prompt in prompts if prompt.fact_id == fact.fact_id)
-        measured = sum(prompt.skipped_because is None for prompt in own)
-        right = sum(prompt.answer_rank == 1 for prompt in own)
+        knows = knowledge.get(fact.fact_id, NOT_MEASURED)
         found = tuple(n for n in neurons if n.fact_id == fact.fact_id)
         reports.append(
             FactReport(
@@ -142,10 +140,10 @@ def fact_reports(
                 relation=fact.relation,
                 subject=fact.subject,
                 object=fact.object,
-                known=is_known(right, measured),
-                right=right,
-                measured=measured,
-                skipped=len(own) - measured,
+                known=knows.known,
+                right=knows.right,
+                measured=knows.measured,
+                skipped=len(own) - knows.measured,
                 unmeasured=fact.prompts - len(own),
                 elsewhere=None if own else _elsewhere(connection, fact.fact_id, selection),
                 prompts=own[:limit],

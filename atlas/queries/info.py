@@ -40,6 +40,8 @@ class RunSummary:
     rule: str | None
     points: int | None
     tolerance: float | None
+    measured_facts: int  # with a measured prompt
+    known_facts: int  # of those
     measured: int  # prompts
     skipped: int  # prompts; SkipReason says why
     over_tolerance: int  # measured prompts whose completeness gap stayed over the tolerance
@@ -147,6 +149,13 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
             FROM prompt_results
             GROUP BY run_id
         ),
+        knowledge AS (
+            SELECT run_id,
+                   count(*) AS facts,
+                   count(*) FILTER (known) AS known
+            FROM all_fact_knowledge
+            GROUP BY run_id
+        ),
         scores AS (
             SELECT run_id, count(*) AS attributions
             FROM attributions
@@ -160,6 +169,8 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
                r.rule,
                r.points,
                r.tolerance,
+               coalesce(knowledge.facts, 0) AS measured_facts,
+               coalesce(knowledge.known, 0) AS known_facts,
                coalesce(results.measured, 0) AS measured,
                coalesce(results.skipped, 0) AS skipped,
                coalesce(results.over_tolerance, 0) AS over_tolerance,
@@ -180,6 +191,7 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
         FROM runs AS r
         JOIN models AS m USING (model_id)
         LEFT JOIN results USING (run_id)
+        LEFT JOIN knowledge USING (run_id)
         LEFT JOIN scores USING (run_id)
         ORDER BY r.started_at DESC, r.run_id
         """,

@@ -6,7 +6,7 @@ import duckdb
 
 from atlas.errors import NotFound
 from atlas.facts import FactColumns
-from atlas.queries.facts import is_known
+from atlas.queries.knowledge import NOT_MEASURED, fact_knowledge
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.near import near_matches
 
@@ -15,7 +15,7 @@ from atlas.store.near import near_matches
 class FactOfObject(FactColumns):
     """A fact with the object in question."""
 
-    known: bool | None  # top answer in half of its measured prompts or more; None: none measured
+    known: bool | None  # top answer in at least half of its measured prompts; None: none measured
     right: int  # measured prompts whose top answer it is
     measured: int
     neurons: int  # knowledge neurons
@@ -41,17 +41,6 @@ def object_report(
             JOIN relations AS r USING (relation_id)
             WHERE lower(nfc_normalize(f.object)) = lower(nfc_normalize($wanted))
         ),
-        asked AS (
-            SELECT p.fact_id,
-                   count(*) AS measured,
-                   count(*) FILTER (m.answer_rank = 1) AS on_top
-            FROM own
-            JOIN prompts AS p USING (fact_id)
-            JOIN prompt_results AS m USING (prompt_id)
-            WHERE m.run_id = $run_id
-              AND m.skipped_because IS NULL
-            GROUP BY p.fact_id
-        ),
         chosen AS (
             SELECT k.fact_id, count(*) AS neurons
             FROM knowledge_neurons AS k
@@ -64,17 +53,13 @@ def object_report(
                o.fact_id,
                o.subject,
                o.object,
-               coalesce(a.on_top, 0),
-               coalesce(a.measured, 0),
                coalesce(c.neurons, 0)
         FROM own AS o
-        LEFT JOIN asked AS a USING (fact_id)
         LEFT JOIN chosen AS c USING (fact_id)
         ORDER BY length(o.relation_id), o.relation_id, o.subject, o.fact_id
         """,
         {
             "wanted": wanted.strip(),
-            "run_id": selection.run_id,
             "selection_id": selection.selection_id,
         },
     ).fetchall()
@@ -82,18 +67,10 @@ def object_report(
         near = near_matches(connection, wanted, "SELECT DISTINCT object AS name FROM facts")
         hint = f"; near: {', '.join(near)}" if near else ""
         raise NotFound(f"no fact with the object '{wanted}'{hint}")
-    facts = [
-        FactOfObject(
-            relation_id,
-            relation,
-            fact_id,
-            subject,
-            object_,
-            is_known(right, measured),
-            right,
-            measured,
-            neurons,
-        )
-        for relation_id, relation, fact_id, subject, object_, right, measured, neurons in rows
-    ]
+    knowledge = fact_knowledge(connection, selection.run_id, [row[2] for row in rows])
+    facts = []
+    for relation_id, relation, fact_id, subject, object_, neurons in rows:
+        knows = knowledge.get(fact_id, NOT_MEASURED)
+        fact = (relation_id, relation, fact_id, subject, object_)
+        facts.append(FactOfObject(*fact, knows.known, knows.right, knows.measured, neurons))
     return ObjectReport(facts[0].object, tuple(facts))

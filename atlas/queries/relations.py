@@ -22,7 +22,7 @@ class RelationNeuron:
     layer: int
     neuron: int
     facts: int  # of the relation
-    fact_share: float  # of the relation's measured facts
+    fact_share: float  # of the relation's facts that the selection is made from
     mean_score: float | None  # over those facts
     relations: int  # that the neuron serves in this selection, this one included
 
@@ -52,14 +52,18 @@ class RelationReport(OfSelection, rows="neurons"):
     relation_id: str
     relation: str
     facts: int  # with at least one measured prompt
+    known_facts: int  # of those
+    selected_facts: int | None  # that the selection is made from; None: it is not there yet
+    templates: int  # with a measured prompt; a selection may go by fewer
     prompts: int  # measured
     mean_p_answer: float | None  # over measured prompts
     top1_share: float | None  # of measured prompts, those whose top answer is the fact's object
-    mean_neurons: float | None  # knowledge neurons per fact; None: the selection is not there yet
+    mean_neurons: float | None  # knowledge neurons per fact selected from; None: there is none
     ratio: float | None
     comparison: str | None  # >= | >
     sharing: float | None  # the threshold that the selection used here
     moves: int | None  # steps of the preset `paper` from where it started
+    target_met: bool | None  # by mean_neurons, the preset's; None: there is no target, or no fact
     min_prompts: int | None
     distinct_neurons: int
     neurons: tuple[RelationNeuron, ...]  # most facts first, at most the limit asked for
@@ -77,16 +81,21 @@ def relation_report(
     relation_id, label = one_relation(connection, wanted)
     selected = {s.relation_id: s for s in selected_relations(connection, selection.selection_id)}
     used = selected.get(relation_id)
-    facts, prompts, mean_p_answer, top1_share = fetch_one(
+    facts, known_facts, templates, prompts, mean_p_answer, top1_share = fetch_one(
         connection,
         """
         SELECT count(DISTINCT f.fact_id),
+               count(DISTINCT f.fact_id) FILTER (k.known),
+               count(DISTINCT p.template_id),
                count(*),
                avg(m.p_answer),
                avg(CASE WHEN m.answer_rank = 1 THEN 1.0 ELSE 0.0 END)
         FROM prompt_results AS m
         JOIN prompts AS p USING (prompt_id)
         JOIN facts AS f USING (fact_id)
+        JOIN all_fact_knowledge AS k
+          ON k.run_id = m.run_id
+         AND k.fact_id = f.fact_id
         WHERE m.run_id = ?
           AND f.relation_id = ?
           AND m.skipped_because IS NULL
@@ -108,6 +117,9 @@ def relation_report(
         relation_id=relation_id,
         relation=label,
         facts=facts,
+        known_facts=known_facts,
+        selected_facts=used.facts if used else None,
+        templates=templates,
         prompts=prompts,
         mean_p_answer=mean_p_answer,
         top1_share=top1_share,
@@ -116,6 +128,7 @@ def relation_report(
         comparison=selection.comparison,
         sharing=used.sharing if used else None,
         moves=used.moves if used else None,
+        target_met=used.target_met if used else None,
         min_prompts=selection.min_prompts,
         distinct_neurons=distinct,
         neurons=tuple(

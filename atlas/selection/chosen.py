@@ -8,7 +8,7 @@ import duckdb
 
 from atlas.answers import AboutSelection, Answer
 from atlas.errors import NotFound
-from atlas.store.rows import fetch
+from atlas.store.rows import fetch, fetch_one
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,12 @@ class ChosenSelection(AboutSelection):
     sharing: float | None  # where the preset starts; SelectedRelation has what a relation got
     comparison: str | None  # >= | >
     min_prompts: int | None
+    known_only: bool | None  # of known facts alone; None: published, none is known of
+    facts: int  # selected from
+    measured_facts: int | None  # with a measured prompt; None: published
+    known_facts: int | None  # of the measured ones
+    fewest_templates: int | None  # that it goes by in a relation; fewer find more neurons
+    most_templates: int | None
     run_id: str
     run_status: str  # running | interrupted | finished
     position: str  # where the run attributed neurons: answer | subject
@@ -52,6 +58,12 @@ class ChosenSelection(AboutSelection):
             "sharing": self.sharing,
             "comparison": self.comparison,
             "min_prompts": self.min_prompts,
+            "known_only": self.known_only,
+            "facts": self.facts,
+            "measured_facts": self.measured_facts,
+            "known_facts": self.known_facts,
+            "fewest_templates": self.fewest_templates,
+            "most_templates": self.most_templates,
         }
 
 
@@ -72,11 +84,15 @@ class SelectedRelation:
 
     relation_id: str
     relation: str
-    facts: int  # with at least one measured prompt
+    facts: int  # selected from: known ones, unless all were wanted
+    measured_facts: int | None  # with at least one measured prompt; None: published
+    known_facts: int | None  # of the measured ones
+    templates: int | None  # whose measured prompts it goes by
     prompts: int  # measured
-    mean_neurons: float  # knowledge neurons per fact
+    mean_neurons: float | None  # knowledge neurons per fact; None: no fact to select from
     sharing: float | None  # the threshold actually used; None for published neurons
     moves: int | None  # steps of the preset `paper` from where it started
+    target_met: bool | None  # the preset's; None: there is no target, or no fact
 
 
 @dataclass(frozen=True)
@@ -92,8 +108,14 @@ class SelectionReport(OfSelection, rows="relations"):
     sharing: float | None
     comparison: str | None
     min_prompts: int | None
-    facts: int  # with at least one measured prompt
-    mean_neurons: float | None  # knowledge neurons per fact
+    known_only: bool | None  # of known facts alone; None: published
+    facts: int  # selected from
+    measured_facts: int | None  # with at least one measured prompt; None: published
+    known_facts: int | None  # of the measured ones
+    mean_neurons: float | None  # knowledge neurons per fact; None: no fact to select from
+    target_low: float | None  # neurons per fact that the preset `paper` aims at; None: no target
+    target_high: float | None
+    targets_missed: int  # relations whose mean lies outside
     relations: tuple[SelectedRelation, ...]  # by relation id
 
 
@@ -176,7 +198,10 @@ def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
     return fetch(
         connection,
         ChosenSelection,
-        """
+        f"""
+        WITH reached AS (
+            {reached_facts()}
+        )
         SELECT s.selection_id,
                s.name,
                s.selection_id = (SELECT selection_id FROM default_selection) AS is_default,
@@ -185,6 +210,12 @@ def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
                s.sharing,
                s.comparison,
                s.min_prompts,
+               s.known_only,
+               coalesce(reached.facts, 0) AS facts,
+               reached.measured_facts,
+               reached.known_facts,
+               reached.fewest_templates,
+               reached.most_templates,
                r.run_id,
                r.status AS run_status,
                r.position,
@@ -195,9 +226,26 @@ def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
         FROM selections AS s
         JOIN runs AS r USING (run_id)
         JOIN models AS m USING (model_id)
+        LEFT JOIN reached USING (selection_id)
         ORDER BY s.asked_at DESC NULLS LAST, s.created_at DESC, s.selection_id
         """,
     )
+
+
+def reached_facts() -> str:
+    """A query for what every selection has reached so far, a row a selection."""
+    return """
+            SELECT selection_id,
+                   count(*) AS relations,
+                   sum(facts)::BIGINT AS facts,
+                   sum(measured_facts)::BIGINT AS measured_facts,
+                   sum(known_facts)::BIGINT AS known_facts,
+                   min(templates) AS fewest_templates,
+                   max(templates) AS most_templates,
+                   count(*) FILTER (NOT target_met) AS targets_missed
+            FROM selection_relations
+            GROUP BY selection_id
+            """
 
 
 def _named(selections: list[ChosenSelection], wanted: str, default_run: str) -> ChosenSelection:
@@ -249,10 +297,14 @@ def selected_relations(
         SELECT s.relation_id,
                r.label AS relation,
                s.facts,
+               s.measured_facts,
+               s.known_facts,
+               s.templates,
                s.prompts,
                s.mean_neurons,
                s.sharing,
-               s.moves
+               s.moves,
+               s.target_met
         FROM selection_relations AS s
         JOIN relations AS r USING (relation_id)
         WHERE s.selection_id = ?
@@ -267,7 +319,17 @@ def selection_report(connection: duckdb.DuckDBPyConnection, selection_id: str) -
     selection = choose_selection(connection, selection_id)
     relations = selected_relations(connection, selection.selection_id)
     facts = sum(relation.facts for relation in relations)
-    neurons = sum(relation.facts * relation.mean_neurons for relation in relations)
+    neurons = sum(r.facts * (r.mean_neurons or 0) for r in relations)
+    target_low, target_high = fetch_one(
+        connection,
+        """
+        SELECT (settings ->> 'target_low')::DOUBLE,
+               (settings ->> 'target_high')::DOUBLE
+        FROM selections
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection.selection_id},
+    )
     return SelectionReport(
         selection_id=selection.selection_id,
         name=selection.name,
@@ -278,8 +340,14 @@ def selection_report(connection: duckdb.DuckDBPyConnection, selection_id: str) -
         sharing=selection.sharing,
         comparison=selection.comparison,
         min_prompts=selection.min_prompts,
+        known_only=selection.known_only,
         facts=facts,
+        measured_facts=selection.measured_facts,
+        known_facts=selection.known_facts,
         mean_neurons=neurons / facts if facts else None,
+        target_low=target_low,
+        target_high=target_high,
+        targets_missed=sum(r.target_met is False for r in relations),
         relations=tuple(relations),
     )
 

@@ -1,8 +1,9 @@
 """The rows of `selections`: adding one under a name, and making it the default."""
 
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,13 +22,14 @@ def record_selection(
     run_id: str,
     settings: Mapping[str, Any],
     name: str | None,
-    automatic: str,
+    automatic: Sequence[str],
 ) -> bool:
     """Add the selection unless it is there; returns whether it is new. It is not the default yet.
 
     settings: `preset`, and the thresholds that it has. A new selection without a name gets the
-    automatic one, with a number behind if that is taken in the run; an old one that is given a
-    name is called so from now on. SettingsError for a name that is malformed or taken.
+    first of the automatic ones that is not taken in the run, else the last with a number behind; an
+    old one that is given a name is called so from now on. SettingsError for a name that is
+    malformed or taken.
     """
     others = _names(connection, run_id)
     known = others.pop(selection_id, None)
@@ -38,11 +40,11 @@ def record_selection(
             """
             INSERT INTO selections (
                 selection_id, run_id, name, preset, ratio, sharing, comparison, min_prompts,
-                created_at, settings, associated
+                known_only, created_at, settings, associated
             )
             VALUES (
                 $selection_id, $run_id, $name, $preset, $ratio, $sharing, $comparison, $min_prompts,
-                $created_at, $settings, FALSE
+                $known_only, $created_at, $settings, FALSE
             )
             """,
             {
@@ -54,6 +56,7 @@ def record_selection(
                 "sharing": settings.get("sharing"),
                 "comparison": settings.get("comparison"),
                 "min_prompts": settings.get("min_prompts"),
+                "known_only": settings.get("known_only", False) if "ratio" in settings else None,
                 "created_at": datetime.now(UTC).replace(tzinfo=None),
                 "settings": json.dumps(settings, sort_keys=True),
             },
@@ -135,9 +138,6 @@ def _require_free(name: str, run_id: str, others: Mapping[str, str]) -> None:
             )
 
 
-def _free(plain: str, taken: set[str]) -> str:
-    name, number = plain, 1
-    while name in taken:
-        number += 1
-        name = f"{plain}-{number}"
-    return name
+def _free(automatic: Sequence[str], taken: set[str]) -> str:
+    numbered = (f"{automatic[-1]}-{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain(automatic, numbered) if name not in taken)

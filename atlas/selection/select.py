@@ -2,7 +2,8 @@
 
 A neuron passes a prompt if its score is positive and `score >= ratio * max_score` (or `>`), both
 sides being the stored float32 values, compared in float64. A fact keeps the neurons that pass in
-at least `sharing` of its measured prompts, and in at least `min_prompts` of them.
+at least `sharing` of its measured prompts, and in at least `min_prompts` of them. Facts are those
+that the run's model knows (the view all_fact_knowledge), or all with a measured prompt.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,13 @@ class _Measured:
 
     relation_id: str
     facts: int
+    known: int  # of the facts
     prompts: int
+    templates: int
+
+    def selected_from(self, thresholds: Thresholds) -> int:
+        """How many facts these thresholds select from."""
+        return self.known if thresholds.known_only else self.facts
 
 
 def select(
@@ -54,7 +61,8 @@ def select(
     taken in the run, or malformed).
     """
     position = _require_scores(connection, run_id, thresholds)
-    automatic = thresholds.name if position == "answer" else f"{thresholds.name}-at-{position}"
+    at = "" if position == "answer" else f"-at-{position}"
+    automatic = [f"{plain}{at}" for plain in (thresholds.name, thresholds.longer_name)]
     selection_id = thresholds.selection_id(run_id)
     settings = thresholds.settings()
     record_selection(connection, selection_id, run_id, settings, name, automatic)
@@ -75,12 +83,13 @@ def _renew(
     refresh_masses(connection, run_id, {m.relation_id: m.prompts for m in outdated})
     _gather(connection, run_id, thresholds, [m.relation_id for m in outdated])
     shares = _neurons_by_share(connection)
-    _replace(
-        connection,
-        selection_id,
-        outdated,
-        [settle(shares.get(m.relation_id, {}), m.facts, thresholds) for m in outdated],
-    )
+    facts = [m.selected_from(thresholds) for m in outdated]
+    settled = [
+        settle(shares.get(m.relation_id, {}), n, thresholds)
+        for m, n in zip(outdated, facts, strict=True)
+    ]
+    templates = [min(m.templates, thresholds.templates or m.templates) for m in outdated]
+    _replace(connection, selection_id, outdated, facts, templates, settled)
     connection.execute("DROP TABLE passing")
     refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
 
@@ -126,15 +135,20 @@ def _outdated(
         WITH measured AS (
             SELECT f.relation_id,
                    count(DISTINCT f.fact_id) AS facts,
-                   count(*) AS prompts
+                   count(DISTINCT f.fact_id) FILTER (k.known) AS known,
+                   count(*) AS prompts,
+                   count(DISTINCT p.template_id) AS templates
             FROM prompt_results AS r
             JOIN prompts AS p USING (prompt_id)
             JOIN facts AS f USING (fact_id)
+            JOIN all_fact_knowledge AS k
+              ON k.run_id = r.run_id
+             AND k.fact_id = f.fact_id
             WHERE r.run_id = $run_id
               AND r.skipped_because IS NULL
             GROUP BY f.relation_id
         )
-        SELECT m.relation_id, m.facts, m.prompts
+        SELECT m.relation_id, m.facts, m.known, m.prompts, m.templates
         FROM measured AS m
         LEFT JOIN selection_relations AS s
           ON s.selection_id = $selection_id
@@ -167,13 +181,23 @@ def _gather(
                    p.fact_id,
                    f.relation_id,
                    $ratio * r.max_score::DOUBLE AS threshold,
-                   count(*) OVER (PARTITION BY p.fact_id) AS prompts
+                   -- least passes over a NULL
+                   least(count(*) OVER (PARTITION BY p.fact_id), $templates::BIGINT) AS prompts
             FROM prompt_results AS r
             JOIN prompts AS p USING (prompt_id)
             JOIN facts AS f USING (fact_id)
+            JOIN all_fact_knowledge AS k
+              ON k.run_id = r.run_id
+             AND k.fact_id = f.fact_id
             WHERE r.run_id = $run_id
               AND r.skipped_because IS NULL
               AND f.relation_id IN $relations
+              AND (k.known OR NOT $known_only)
+            QUALIFY $templates::BIGINT IS NULL
+                 OR row_number() OVER (
+                        PARTITION BY p.fact_id
+                        ORDER BY p.template_id, r.prompt_id
+                    ) <= $templates
         )
         SELECT m.relation_id,
                m.fact_id,
@@ -195,6 +219,8 @@ def _gather(
             "ratio": thresholds.ratio,
             "relations": list(relations),
             "min_prompts": thresholds.min_prompts,
+            "known_only": thresholds.known_only,
+            "templates": thresholds.templates,
         },
     )
 
@@ -218,6 +244,8 @@ def _replace(
     connection: duckdb.DuckDBPyConnection,
     selection_id: str,
     measured: Sequence[_Measured],
+    facts: Sequence[int],
+    templates: Sequence[int],
     settled: Sequence[Settled],
 ) -> None:
     """Put what was found in these relations in the place of what was there."""
@@ -240,7 +268,8 @@ def _replace(
     connection.execute(
         """
         INSERT INTO selection_relations (
-            selection_id, relation_id, sharing, moves, facts, prompts, mean_neurons
+            selection_id, relation_id, sharing, moves, facts, prompts, mean_neurons,
+            measured_facts, known_facts, templates, target_met
         )
         SELECT $selection_id,
                unnest($relations),
@@ -248,16 +277,24 @@ def _replace(
                unnest($moves),
                unnest($facts),
                unnest($prompts),
-               unnest($mean_neurons)
+               unnest($mean_neurons::DOUBLE[]),
+               unnest($measured_facts),
+               unnest($known_facts),
+               unnest($templates),
+               unnest($target_met::BOOLEAN[])
         """,
         {
             "selection_id": selection_id,
             "relations": relations,
             "sharing": [s.sharing / WHOLE for s in settled],
             "moves": [s.moves for s in settled],
-            "facts": [m.facts for m in measured],
+            "facts": list(facts),
             "prompts": [m.prompts for m in measured],
             "mean_neurons": [s.mean_neurons for s in settled],
+            "measured_facts": [m.facts for m in measured],
+            "known_facts": [m.known for m in measured],
+            "templates": list(templates),
+            "target_met": [s.target_met for s in settled],
         },
     )
     connection.execute(

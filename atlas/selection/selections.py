@@ -15,6 +15,7 @@ from atlas.selection.chosen import (
     find_selection,
     known_as,
     labelled,
+    reached_facts,
     selection_report,
 )
 from atlas.selection.derived import discard
@@ -38,9 +39,14 @@ class SelectionSummary:
     sharing: float | None  # where the preset starts
     comparison: str | None  # >= | >
     min_prompts: int | None
+    known_only: bool | None  # of known facts alone; None: published
     relations: int
-    facts: int  # with at least one measured prompt
+    facts: int  # selected from
+    measured_facts: int | None  # with at least one measured prompt; None: published
     mean_neurons: float | None  # knowledge neurons per fact
+    targets_missed: (
+        int | None
+    )  # relations outside the target of the preset `paper`; None: no target
     distinct_neurons: int
     created_at: datetime
     asked_at: datetime | None  # when it last became the default; None: it never was
@@ -79,13 +85,9 @@ def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
     return fetch(
         connection,
         SelectionSummary,
-        """
+        f"""
         WITH reached AS (
-            SELECT selection_id,
-                   count(*) AS relations,
-                   sum(facts) AS facts
-            FROM selection_relations
-            GROUP BY selection_id
+            {reached_facts()}
         ),
         chosen AS (
             SELECT selection_id,
@@ -104,9 +106,12 @@ def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
                s.sharing,
                s.comparison,
                s.min_prompts,
+               s.known_only,
                coalesce(reached.relations, 0) AS relations,
                coalesce(reached.facts, 0) AS facts,
-               coalesce(chosen.pairs, 0) / reached.facts AS mean_neurons,
+               reached.measured_facts,
+               coalesce(chosen.pairs, 0) / nullif(reached.facts, 0) AS mean_neurons,
+               CASE WHEN s.preset = 'paper' THEN reached.targets_missed END AS targets_missed,
                coalesce(chosen.distinct_neurons, 0) AS distinct_neurons,
                s.created_at,
                s.asked_at

@@ -22,7 +22,14 @@ class Thresholds:
     Preset "fixed" uses `sharing` as it is. Preset "paper" (Dai et al. 2022, section 4.1) starts
     there, and moves it for each relation by `step` until the relation's facts have between
     `target_low` and `target_high` neurons on average, `max_moves` times at most: down if they
-    have too few, up if too many. It stays above 0 and does not exceed 1.
+    have too few, up if too many. It stays above 0 and does not exceed 1. Where a step jumps over
+    the target, it comes to rest on the `nearer` side of it, of two equally near ones with fewer
+    neurons. (Up to version 0.1 it went back and forth until the moves were used up, and stayed on
+    the `last` side: `stops` names that for selections that were made so.)
+
+    known_only: select neurons of known facts alone, see the view `all_fact_knowledge`.
+    templates: go by so many prompts of a fact, the first by template id, or all that it has if
+    there are fewer: of facts asked with unlike numbers, those with fewer prompts have more neurons.
     """
 
     preset: Literal["paper", "fixed"] = "paper"
@@ -34,6 +41,9 @@ class Thresholds:
     target_high: float = 5.0
     step: float = 0.05
     max_moves: int = 6
+    known_only: bool = True
+    templates: int | None = None  # None: all
+    stops: Literal["nearer", "last"] = "nearer"
 
     def __post_init__(self) -> None:
         """SettingsError for a value outside its range."""
@@ -41,6 +51,8 @@ class Thresholds:
             raise SettingsError(f"preset is {self.preset!r}: use paper or fixed")
         if self.comparison not in (">=", ">"):
             raise SettingsError(f"comparison is {self.comparison!r}: use >= or >")
+        if self.stops not in ("nearer", "last"):
+            raise SettingsError(f"stops is {self.stops!r}: use nearer or last")
         for name in ("ratio", "sharing"):
             value = getattr(self, name)
             if not 0 < value <= 1:
@@ -48,6 +60,12 @@ class Thresholds:
             object.__setattr__(self, name, round(float(value), 6))
         if self.min_prompts < 1:
             raise SettingsError(f"min_prompts is {self.min_prompts}: use 1 or more")
+        if self.templates is not None and self.templates < self.min_prompts:
+            raise SettingsError(
+                f"templates is {self.templates}, fewer than the {self.min_prompts} prompts that a "
+                "neuron must pass in: use as many or more",
+                parameters=["templates", "min_prompts"],
+            )
         if not 0 <= self.target_low <= self.target_high:
             raise SettingsError(
                 f"the target is {self.target_low} to {self.target_high} neurons per fact: "
@@ -60,7 +78,11 @@ class Thresholds:
             )
 
     def settings(self) -> dict[str, Any]:
-        """The values that matter for the preset, by name."""
+        """The values that matter for the preset, by name.
+
+        What is as it was in version 0.1 is left out, so that a selection of that version keeps its
+        id: all facts, all templates, and moves that stop at the last one.
+        """
         decisive: dict[str, Any] = {
             "preset": self.preset,
             "ratio": self.ratio,
@@ -75,6 +97,12 @@ class Thresholds:
                 "step": float(self.step),
                 "max_moves": int(self.max_moves),
             }
+            if self.stops != "last":
+                decisive["stops"] = self.stops
+        if self.known_only:
+            decisive["known_only"] = True
+        if self.templates is not None:
+            decisive["templates"] = int(self.templates)
         return decisive
 
     @property
@@ -99,7 +127,21 @@ class Thresholds:
                 parts.append(f"target-{low:g}-{high:g}")
             if (self.max_moves, self.step) != (usual.max_moves, usual.step):
                 parts.append(f"moves-{self.max_moves}-{self.step:g}")
+            if self.stops != usual.stops:
+                parts.append(self.stops)
+        if self.templates is not None:
+            parts.append(f"templates-{self.templates}")
+        if not self.known_only:
+            parts.append("all-facts")
         return "-".join(parts)
+
+    @property
+    def longer_name(self) -> str:
+        """What it is called if its name is taken by another selection of the run.
+
+        In an atlas of version 0.1 that is one of all facts, which were not in the name then.
+        """
+        return f"{self.name}-known-facts" if self.known_only else self.name
 
     def selection_id(self, run_id: str) -> str:
         """Twelve hex digits of SHA-256 over run and settings; changing this changes every id."""
@@ -112,29 +154,51 @@ class Settled:
     """The sharing threshold that a relation ended up with, in millionths."""
 
     sharing: int
-    moves: int
-    mean_neurons: float
+    moves: int  # steps from where the preset starts
+    mean_neurons: float | None  # None: the relation has no fact to select from
+    target_met: bool | None  # None: there is no target, or no fact
 
 
 def settle(neurons_by_share: Mapping[int, int], facts: int, thresholds: Thresholds) -> Settled:
-    """Where the sharing threshold of a relation with `facts` measured facts comes to rest.
+    """Where the sharing threshold of a relation with `facts` facts to select from comes to rest.
 
     `neurons_by_share` counts (fact, neuron) pairs by the share of the fact's prompts in which
     they pass, in millionths.
     """
     sharing = round(thresholds.sharing * WHOLE)
-    step = round(thresholds.step * WHOLE)
+    if not facts:
+        return Settled(sharing, 0, None, None)
 
     def mean(threshold: int) -> float:
         return sum(n for share, n in neurons_by_share.items() if share >= threshold) / facts
 
+    if thresholds.preset != "paper":
+        return Settled(sharing, 0, mean(sharing), None)
+    step = round(thresholds.step * WHOLE)
     moves = 0
-    while thresholds.preset == "paper" and moves < thresholds.max_moves:
-        if mean(sharing) < thresholds.target_low and sharing - step > 0:
-            sharing -= step
-        elif mean(sharing) > thresholds.target_high and sharing + step <= WHOLE:
-            sharing += step
-        else:
+    while moves < thresholds.max_moves:
+        side = _side(mean(sharing), thresholds)
+        following = sharing + side * step
+        if not side or not 0 < following <= WHOLE:
             break
-        moves += 1
-    return Settled(sharing, moves, mean(sharing))
+        jumps = _side(mean(following), thresholds) == -side
+        if jumps and thresholds.stops == "nearer":
+            if _nearer(mean(following), mean(sharing), thresholds):
+                sharing, moves = following, moves + 1
+            break
+        sharing, moves = following, moves + 1
+    return Settled(sharing, moves, mean(sharing), _side(mean(sharing), thresholds) == 0)
+
+
+def _side(mean: float, thresholds: Thresholds) -> int:
+    """-1 for fewer neurons a fact than the target, 1 for more, 0 within it."""
+    return int(mean > thresholds.target_high) - int(mean < thresholds.target_low)
+
+
+def _nearer(mean: float, other: float, thresholds: Thresholds) -> bool:
+    """Whether a mean lies nearer to the target than one on its other side; if equal, the lower."""
+    return (_distance(mean, thresholds), mean) < (_distance(other, thresholds), other)
+
+
+def _distance(mean: float, thresholds: Thresholds) -> float:
+    return max(thresholds.target_low - mean, mean - thresholds.target_high, 0)

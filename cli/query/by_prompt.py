@@ -5,7 +5,7 @@ from atlas.queries.prompt_scores import PromptScore, PromptScoresReport
 
 from ..render import emit, emit_json, note
 from ..tables import draw_table
-from .scope import Scope, fact_name, which
+from .scope import Scope, fact_name, no_neuron, which
 
 _PASSES = "*"
 
@@ -27,7 +27,7 @@ def ask_by_prompt(scope: Scope, fact: str) -> None:
         grouped=True,
     )
     if not report.scores:
-        note(f"{fact_name(report.fact)} has no knowledge neuron in {which(selection)}.")
+        note(no_neuron(fact_name(report.fact), selection))
 
 
 def _matrix(report: PromptScoresReport) -> tuple[list[str], list[list[object]]]:

@@ -92,6 +92,12 @@ def _note_on_fact(report: FactReport, selection: ChosenSelection, db: Path) -> N
         )
     if report.unmeasured and not report.measured:
         _note_where(report, db)
+    elif report.known is False and selection.known_only:
+        note(
+            f"{name}: not known, right in {report.right} of {report.measured} prompts, and "
+            f"{which(selection)} is of known facts alone; "
+            f"`{pasted('atlas select --all-facts --keep-default', db)}` includes it."
+        )
     elif not report.chosen:
         note(f"{name}: no knowledge neuron in {which(selection)}.")
         if report.near_miss is not None:

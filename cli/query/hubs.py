@@ -4,7 +4,7 @@ from atlas.queries.neurons import Hub, HubOrder, HubsReport
 from atlas.selection.chosen import ChosenSelection, labelled
 
 from ..render import Format, emit, emit_json, note
-from .scope import Scope, say_cut, which
+from .scope import Scope, facts_of, made_from, say_cut
 
 _MOST: dict[HubOrder, str] = {
     "facts": "most facts",
@@ -21,7 +21,7 @@ def ask_hubs(scope: Scope, by: HubOrder) -> None:
 
 def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_: Format) -> None:
     if not report.neurons:
-        note(f"Selection {labelled(selection)} has no knowledge neuron.")
+        note(f"Selection {labelled(selection)} ({facts_of(selection)}) has no knowledge neuron.")
     if format_ == "json":
         emit_json(report)
     else:
@@ -29,7 +29,7 @@ def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_:
             report.hubs,
             format_,
             kind=Hub,
-            title=f"Neurons of {selection.model} that serve {_MOST[by]} ({which(selection)})",
+            title=f"Neurons of {selection.model} that serve {_MOST[by]} ({made_from(selection)})",
             headers={"top_relation_id": "id"},
         )
     say_cut(len(report.hubs), report.neurons, "neuron")

@@ -8,7 +8,7 @@ from atlas.interference.predicted import (
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import Format, emit, emit_json, note
-from .scope import Scope, fact_name, say_cut, which
+from .scope import Scope, fact_name, no_neuron, say_cut, which
 
 
 def ask_interference(scope: Scope, fact: str) -> None:
@@ -24,7 +24,7 @@ def _show(report: InterferenceReport, selection: ChosenSelection, format_: Forma
     if report.of_stored_mass:
         mass = "the stored mass of other facts' scores"
     if not report.neurons:
-        note(f"{name}: no knowledge neuron in {which(selection)}.")
+        note(no_neuron(name, selection))
     elif report.on_itself is not None:
         own = counted(len(report.neurons), "knowledge neuron")
         of = "the stored mass of its own scores" if report.of_stored_mass else "its own score mass"

@@ -5,7 +5,7 @@ from atlas.queries.sharing import Neighbour, NeighboursReport
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import Format, emit, emit_json, note
-from .scope import Scope, fact_name, say_cut, which
+from .scope import Scope, fact_name, no_neuron, say_cut, which
 
 
 def ask_neighbours(scope: Scope, fact: str) -> None:
@@ -17,7 +17,7 @@ def ask_neighbours(scope: Scope, fact: str) -> None:
 def _show(report: NeighboursReport, selection: ChosenSelection, format_: Format) -> None:
     name = fact_name(report.fact)
     if not report.neurons:
-        note(f"{name}: no knowledge neuron in {which(selection)}.")
+        note(no_neuron(name, selection))
     elif not report.facts:
         note(f"{name} shares no neuron in {which(selection)}.")
     if format_ == "json":

@@ -5,7 +5,7 @@ from atlas.queries.neurons import NeuronReport, ServedFact, parse_neuron
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import Format, emit, emit_json, neuron_id, note
-from .scope import Scope, say_cut, which
+from .scope import Scope, made_from, say_cut, which
 
 
 def ask_neuron(scope: Scope, neuron: str) -> None:
@@ -26,7 +26,7 @@ def _show(report: NeuronReport, selection: ChosenSelection, format_: Format) -> 
             format_,
             kind=ServedFact,
             title=f"Neuron {name} serves {counted(report.facts, 'fact')} "
-            f"in {counted(report.relations, 'relation')} ({which(selection)})",
+            f"in {counted(report.relations, 'relation')} ({made_from(selection)})",
             hide=("fact_id",),
             headers={"relation_id": "id"},
         )

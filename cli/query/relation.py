@@ -10,7 +10,7 @@ from atlas.selection.chosen import ChosenSelection, labelled
 
 from ..render import Format, emit, emit_json, note
 from ..tables import draw_bars, draw_line
-from .scope import Scope, say_cut, which
+from .scope import Scope, note_unlike_templates, say_cut, which
 
 
 def ask_relation(scope: Scope, relation: str, show: str | None) -> None:
@@ -22,8 +22,15 @@ def ask_relation(scope: Scope, relation: str, show: str | None) -> None:
 def _show(
     report: RelationReport, selection: ChosenSelection, show: str | None, format_: Format
 ) -> None:
-    if report.mean_neurons is None:
+    if report.selected_facts is None:
         note(f"Selection {labelled(selection)} has not reached {report.relation_id} yet.")
+    elif not report.selected_facts and report.facts:
+        note(
+            f"None of the {counted(report.facts, 'fact')} of {report.relation_id} is known, and "
+            f"{which(selection)} is of known facts alone; `atlas select --all-facts "
+            "--keep-default` includes them."
+        )
+    note_unlike_templates(selection)
     if format_ == "json":
         emit_json(report)
     elif format_ == "csv" and show == "layers":
@@ -75,12 +82,15 @@ def _summary(report: RelationReport, selection: ChosenSelection) -> None:
         )
     if selection.preset != "published":
         measured = counted(report.prompts, "measured prompt")
-        draw_line(f"  {counted(report.facts, 'fact')} with {measured}{known}")
+        facts = f"{counted(report.facts, 'fact')}, {report.known_facts:,} known"
+        draw_line(f"  {facts}, with {measured}{known}")
     for skipped in report.skipped:
         draw_line(f"  {counted(skipped.prompts, 'prompt')} skipped: {skipped.reason}")
     if report.mean_neurons is not None:
+        fact = "known fact" if selection.known_only else "fact"
+        missed = ", outside the preset's target" if report.target_met is False else ""
         draw_line(
-            f"  {report.mean_neurons:.2f} knowledge neurons a fact, "
+            f"  {report.mean_neurons:.2f} knowledge neurons a {fact}{missed}, "
             f"{counted(report.distinct_neurons, 'different one')}"
         )
     if selection.preset != "published" and report.mean_neurons is not None:

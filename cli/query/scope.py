@@ -60,6 +60,38 @@ def which(selection: ChosenSelection) -> str:
     return f"selection {labelled(selection)}"
 
 
+def made_from(selection: ChosenSelection) -> str:
+    """The selection and its facts in a title: `selection paper (…): 912 known facts of 1,000`."""
+    return f"{which(selection)}: {facts_of(selection)}"
+
+
+def facts_of(selection: ChosenSelection) -> str:
+    """The facts that a selection is made from: `912 known facts of 1,000`, `all 1,000 facts`."""
+    if selection.measured_facts is None or selection.known_facts is None:
+        return counted(selection.facts, "fact")
+    if selection.known_only:
+        return f"{counted(selection.facts, 'known fact')} of {selection.measured_facts:,}"
+    return f"all {counted(selection.facts, 'fact')}, {selection.known_facts:,} known"
+
+
+def no_neuron(name: str, selection: ChosenSelection) -> str:
+    """That a fact has none there; what is not known has none in a selection of known facts."""
+    among = ", which is of known facts alone" if selection.known_only else ""
+    return f"{name}: no knowledge neuron in {which(selection)}{among}."
+
+
+def note_unlike_templates(selection: ChosenSelection) -> None:
+    """A note if relations were asked with unlike numbers of templates."""
+    fewest, most = selection.fewest_templates, selection.most_templates
+    if fewest is None or most is None or fewest == most:
+        return
+    at_least = max(fewest, selection.min_prompts or 1)
+    note(
+        f"Relations were asked with {fewest} to {most} templates, and facts asked with fewer have "
+        f"more neurons: `atlas select --templates {at_least} --keep-default` goes by equal numbers."
+    )
+
+
 def fact_name(fact: FactColumns) -> str:
     """A fact in a line of text: `Ireland · capital (P36) · Dublin`."""
     return f"{fact.subject} · {fact.relation} ({fact.relation_id}) · {fact.object}"

@@ -1,5 +1,7 @@
 """Where neurons were attributed, and what is known of how far they can be trusted."""
 
+from collections.abc import Sequence
+
 from alembic import op
 
 revision = "0007"
@@ -68,6 +70,102 @@ MASSES_COMMENTS = {
     "token_attributions.score": "attribution of P(token) behind those before it, from the floor on",
 }
 
+KNOWN = """
+CREATE VIEW all_fact_knowledge AS
+    SELECT m.run_id,
+           p.fact_id,
+           count(*) AS prompts,
+           count(*) FILTER (m.answer_rank = 1) AS right_prompts,
+           2 * count(*) FILTER (m.answer_rank = 1) >= count(*) AS known
+    FROM prompt_results AS m
+    JOIN prompts AS p USING (prompt_id)
+    WHERE m.skipped_because IS NULL
+    GROUP BY m.run_id, p.fact_id;
+CREATE VIEW fact_knowledge AS
+    SELECT run_id, fact_id, prompts, right_prompts, known
+    FROM all_fact_knowledge
+    WHERE run_id = (SELECT run_id FROM default_selection);
+ALTER TABLE selections ADD COLUMN known_only BOOLEAN;
+UPDATE selections
+SET known_only = FALSE
+WHERE preset <> 'published';
+CREATE OR REPLACE VIEW default_selection AS
+    SELECT selection_id, run_id, preset, ratio, sharing, comparison, min_prompts,
+           created_at, asked_at, settings, name, associated, known_only
+    FROM selections
+    ORDER BY asked_at DESC NULLS LAST, created_at DESC, selection_id
+    LIMIT 1;
+CREATE OR REPLACE VIEW latest_selection AS
+    SELECT selection_id, run_id, preset, ratio, sharing, comparison, min_prompts,
+           created_at, asked_at, settings, name, associated, known_only
+    FROM default_selection;
+ALTER TABLE selection_relations ALTER COLUMN mean_neurons DROP NOT NULL;
+ALTER TABLE selection_relations ADD COLUMN measured_facts INTEGER;
+ALTER TABLE selection_relations ADD COLUMN known_facts INTEGER;
+ALTER TABLE selection_relations ADD COLUMN templates INTEGER;
+ALTER TABLE selection_relations ADD COLUMN target_met BOOLEAN;
+UPDATE selection_relations AS s
+SET measured_facts = m.facts,
+    known_facts = m.known_facts,
+    templates = m.templates,
+    target_met = CASE WHEN m.preset = 'paper'
+                      THEN s.mean_neurons BETWEEN m.target_low AND m.target_high END
+FROM (
+    SELECT s.selection_id,
+           f.relation_id,
+           any_value(s.preset) AS preset,
+           any_value((s.settings ->> 'target_low')::DOUBLE) AS target_low,
+           any_value((s.settings ->> 'target_high')::DOUBLE) AS target_high,
+           count(DISTINCT p.fact_id) AS facts,
+           count(DISTINCT p.fact_id) FILTER (k.known) AS known_facts,
+           count(DISTINCT p.template_id) AS templates
+    FROM selections AS s
+    JOIN prompt_results AS r USING (run_id)
+    JOIN prompts AS p USING (prompt_id)
+    JOIN facts AS f ON f.fact_id = p.fact_id
+    JOIN all_fact_knowledge AS k
+      ON k.run_id = r.run_id
+     AND k.fact_id = p.fact_id
+    WHERE r.skipped_because IS NULL
+    GROUP BY s.selection_id, f.relation_id
+) AS m
+WHERE m.selection_id = s.selection_id
+  AND m.relation_id = s.relation_id;
+"""
+SELECTION_VIEWS = ("default_selection", "latest_selection")
+_KNOWLEDGE_COMMENTS = {
+    "": "how well a run's model knows a fact, one row a fact with a measured prompt",
+    ".run_id": "the run",
+    ".fact_id": "the fact",
+    ".prompts": "measured prompts",
+    ".right_prompts": "of those, prompts whose top answer is the fact's object",
+    ".known": "the object is the top answer in at least half of the measured prompts",
+}
+KNOWN_COMMENTS = {
+    view + column: text + (which if not column else "")
+    for view, which in (
+        ("all_fact_knowledge", "; of every run"),
+        ("fact_knowledge", "; of the default selection's run"),
+    )
+    for column, text in _KNOWLEDGE_COMMENTS.items()
+} | {
+    "selections.known_only": "of known facts alone; NULL: of an import, which does not say",
+    "selection_relations.facts": (
+        "selected from: known ones or, without known_only, measured ones; of an import: listed"
+    ),
+    "selection_relations.prompts": "measured, of all facts of the relation",
+    "selection_relations.mean_neurons": "a fact selected from; NULL: there is none",
+    "selection_relations.measured_facts": "with a measured prompt; NULL: of an import",
+    "selection_relations.known_facts": "of the measured ones; NULL: of an import",
+    "selection_relations.templates": "whose measured prompts it goes by; NULL: of an import",
+    "selection_relations.target_met": (
+        "mean_neurons lies within the target of the preset paper; NULL: no target, or no fact"
+    ),
+}
+KNOWN_COMMENTS |= {
+    f"{view}.known_only": KNOWN_COMMENTS["selections.known_only"] for view in SELECTION_VIEWS
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
@@ -77,6 +175,9 @@ def upgrade() -> None:
     _comment(WITHIN_OBJECTS_COMMENTS)
     execute(MASSES)
     _comment(MASSES_COMMENTS)
+    said = _said_of(SELECTION_VIEWS)
+    execute(KNOWN)
+    _comment(said | KNOWN_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:
@@ -87,3 +188,21 @@ def _comment(comments: dict[str, str]) -> None:
         kind = "COLUMN" if "." in name else "VIEW" if name in views else "TABLE"
         quoted = text.replace("'", "''")
         execute(f"COMMENT ON {kind} {name} IS '{quoted}'")
+
+
+def _said_of(views: Sequence[str]) -> dict[str, str]:
+    """The comments on views and their columns, which go when a view is replaced."""
+    execute = op.get_bind().exec_driver_sql
+    return {
+        f"{view}.{column}" if column else view: text
+        for view, column, text in execute(
+            """
+            SELECT table_name, column_name, comment
+            FROM duckdb_columns()
+            UNION ALL
+            SELECT view_name, '', comment
+            FROM duckdb_views()
+            """
+        ).fetchall()
+        if view in views and text is not None
+    }

@@ -148,6 +148,8 @@ def make_relation_erase(
         raise NotFound(
             f"selection {labelled(selection)} has no knowledge neurons in relation "
             f"'{relation_id}': index that relation, or select otherwise"
+            + (", for example from all facts" if selection.known_only else ""),
+            parameters=["known_only"] if selection.known_only else [],
         )
     chosen = [(neuron.layer, neuron.neuron) for neuron in found]
     edit = Edit(

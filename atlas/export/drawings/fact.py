@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import numpy as np
 
-from atlas.errors import NoScores, NotFound
+from atlas.errors import NoScores
 from atlas.export.captions import number, source_of
 from atlas.export.drawings.drawing import Drawn, Request
 from atlas.export.figures import (
@@ -24,8 +24,9 @@ from atlas.export.figures import (
     write_cells,
 )
 from atlas.queries.facts import one_fact
+from atlas.queries.knowledge import no_neuron
 from atlas.queries.prompt_scores import neurons_in_prompts
-from atlas.selection.chosen import ChosenSelection, labelled
+from atlas.selection.chosen import ChosenSelection
 from atlas.store.rows import fetch
 
 if TYPE_CHECKING:
@@ -94,17 +95,13 @@ def draw(request: Request) -> Drawn:
     connection, selection = request.connection, request.selection
     assert request.fact is not None
     fact = one_fact(connection, request.fact, request.relation)
-    name = f"{fact.subject} ({fact.relation_id})"
     if selection.ratio is None:
         raise NoScores(
             f"run {selection.run_id} holds published neurons, which come without prompts and scores"
         )
     rows = prompt_scores(connection, selection, fact.fact_id)
     if not rows:
-        raise NotFound(
-            f"there is nothing to draw: {name} has no knowledge neuron in selection "
-            f"{labelled(selection)}"
-        )
+        raise no_neuron(connection, selection, fact)
     prompts = list(dict.fromkeys(row.prompt_id for row in rows))
     neurons = list(dict.fromkeys((row.layer, row.neuron) for row in rows))
     wide = request.size.width or PAGE
