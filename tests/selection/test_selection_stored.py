@@ -38,7 +38,7 @@ def test_the_synthetic_atlas_has_the_neurons_it_promises(tmp_path: Path) -> None
         for layer, neuron in neurons_of(made.dataset, r, f)
     }
     assert [row[1:] for row in content(made.atlas.path)["selection_relations"]] == [
-        (relation_id, 0.7, 0, 4, 12, 3.0) for relation_id in ("P30", "P36", "P37")
+        (relation_id, 0.7, 0, 4, 12, 3.0, 4, 4, 3, True) for relation_id in ("P30", "P36", "P37")
     ]
 
 
@@ -130,7 +130,9 @@ def test_a_relation_measured_further_is_selected_anew(tmp_path: Path) -> None:
     found = content(atlas.path)
     assert {row[1] for row in found["knowledge_neurons"]} == {"P36-0", "P36-1"}
     assert len(found["knowledge_neurons"]) == 6
-    assert [row[1:] for row in found["selection_relations"]] == [("P36", 0.7, 0, 2, 8, 3.0)]
+    assert [row[1:] for row in found["selection_relations"]] == [
+        ("P36", 0.7, 0, 2, 8, 3.0, 2, 2, 4, True)
+    ]
 
 
 def test_facts_without_neurons_are_counted_but_absent(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_facts_without_neurons_are_counted_but_absent(tmp_path: Path) -> None:
     selection_id = asked.selection_id(made.run_id)
     assert [row for row in found["knowledge_neurons"] if row[0] == selection_id] == []
     assert [row[1:] for row in found["selection_relations"] if row[0] == selection_id] == [
-        ("P36", 0.7, 0, 3, 9, 0.0)
+        ("P36", 0.7, 0, 3, 9, 0.0, 3, 3, 3, None)
     ]
 
 

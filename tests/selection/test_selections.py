@@ -49,6 +49,9 @@ def other_run(connection: duckdb.DuckDBPyConnection, own: Synthetic) -> str:
         ({"preset": "fixed", "min_prompts": 1}, "ratio-0.2-sharing-0.7-prompts-1"),
         ({"preset": "paper", "target_high": 3.0}, "paper-target-2-3"),
         ({"preset": "paper", "max_moves": 2}, "paper-moves-2-0.05"),
+        ({"known_only": False}, "paper-all-facts"),
+        ({"stops": "last", "known_only": False}, "paper-last-all-facts"),
+        ({"templates": 3}, "paper-templates-3"),
     ],
 )
 def test_a_selection_that_nobody_named_is_called_after_its_thresholds(
@@ -63,7 +66,7 @@ def test_a_taken_automatic_name_gets_a_number_behind(own: Synthetic) -> None:
     with own.atlas.writing() as connection:
         select(connection, own.run_id, EMPTY, name="ratio-0.9-sharing-0.7")
         for number, name in (
-            (3, "ratio-0.9-sharing-0.7-2"),
+            (3, "ratio-0.9-sharing-0.7-known-facts"),
             (2, "ratio-0.9-sharing-0.7-prompts-2"),
         ):
             made = select(

@@ -259,7 +259,8 @@ def test_an_atlas_of_every_past_revision_can_be_upgraded(tmp_path: Path, old: st
         table: len(after[table]) for table in before
     }
     assert len(after["knowledge_neurons"]) == 36
-    build(path)  # the same again, through today's code: nothing new to write
+    of_then = Thresholds(known_only=False, stops="last")
+    build(path, thresholds=of_then)  # the same again, through today's code: nothing new to write
     assert content(path) == after
 
 
@@ -269,9 +270,9 @@ def test_upgrading_names_every_selection_as_selecting_would(tmp_path: Path, old:
     shutil.copyfile(asset(old), path)
     run_id = rows(path, "SELECT run_id FROM runs")[0][0]
     made = [
-        Thresholds("fixed"),
-        Thresholds("fixed", ratio=0.3, comparison=">", min_prompts=1),
-        Thresholds("paper", ratio=0.3, target_high=7, step=0.1),
+        Thresholds("fixed", known_only=False),
+        Thresholds("fixed", ratio=0.3, comparison=">", min_prompts=1, known_only=False),
+        Thresholds("paper", ratio=0.3, target_high=7, step=0.1, known_only=False, stops="last"),
     ]
     with exclusive(path) as connection:
         for i, thresholds in enumerate([*made, made[0]]):
@@ -300,7 +301,13 @@ def test_upgrading_names_every_selection_as_selecting_would(tmp_path: Path, old:
     latest = rows(path, "SELECT selection_id FROM latest_selection")
     open_atlas(path)
     names = rows(path, "SELECT name FROM selections ORDER BY created_at, selection_id")
-    assert names == [("paper",), *((t.name,) for t in made), (f"{made[0].name}-2",)]
+    assert [name for (name,) in names] == [
+        "paper",
+        "ratio-0.2-sharing-0.7",
+        "ratio-0.3-sharing-0.7-above-prompts-1",
+        "paper-ratio-0.3-target-2-7-moves-6-0.1",
+        "ratio-0.2-sharing-0.7-2",
+    ]
     default = "SELECT selection_id, name, associated FROM default_selection"
     assert rows(path, default) == [(*latest[0], "paper", old != "0001")]
     assert rows(path, "SELECT selection_id FROM latest_selection") == latest

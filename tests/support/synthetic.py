@@ -47,7 +47,13 @@ class Synthetic:
         return self.run.run_id
 
 
-def build(path: Path, relations: int = 2, facts: int = 6, templates: int = 4) -> Synthetic:
+def build(
+    path: Path,
+    relations: int = 2,
+    facts: int = 6,
+    templates: int = 4,
+    thresholds: Thresholds | None = None,
+) -> Synthetic:
     """An atlas with one finished run and one selection (preset "paper"), and what is in it.
 
     At most 4 relations; `facts` and `templates` (one of them skipped) are per relation.
@@ -60,7 +66,7 @@ def build(path: Path, relations: int = 2, facts: int = 6, templates: int = 4) ->
         for number in range(relations):
             results = synthetic_results(dataset, number)
             records.record_results(connection, run.run_id, results)
-        selection_id = select(connection, run.run_id, Thresholds())
+        selection_id = select(connection, run.run_id, thresholds or Thresholds())
         records.finish_run(connection, run.run_id, "finished")
     return Synthetic(atlas, dataset, run, selection_id)
 

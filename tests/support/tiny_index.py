@@ -16,6 +16,7 @@ from atlas.engine.settings import Integration
 from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.indexing.indexer import IndexProgress, indexing_on, measure
 from atlas.indexing.settings import IndexSettings
+from atlas.selection.thresholds import Thresholds
 
 PLACES = ("Ireland", "France", "Italy", "Germany", "Spain", "Japan", "Egypt", "Norway", "Peru")
 CITIES = ("Dublin", "Paris", "Rome", "Berlin", "Madrid", "Tokyo", "Cairo", "Oslo", "Lima")
@@ -73,10 +74,12 @@ def write_jsonl(path: Path, dataset: Dataset) -> Path:
 
 
 def on(model: Path | str, **changes: Any) -> IndexSettings:
-    """Settings for a model; the adaptive rule and its tolerance unless changed."""
-    return IndexSettings(
-        **{"model": str(model), "device": "cpu", "memory_budget": BUDGET} | changes
-    )
+    """Settings for a model; the adaptive rule and its tolerance unless changed.
+
+    Neurons are those of all facts, since a random model knows none.
+    """
+    usual = {"device": "cpu", "memory_budget": BUDGET, "thresholds": Thresholds(known_only=False)}
+    return IndexSettings(**{"model": str(model)} | usual | changes)
 
 
 def indexed(
