@@ -24,7 +24,7 @@ Examples:
 
 A and B are selections, by name or id, or runs by id (of which the selection
 that was the default last is taken). Facts that are measured in both are
-compared."""
+compared, with a selection of known facts those that are known."""
 )
 @click.argument("a")
 @click.argument("b")
@@ -49,7 +49,7 @@ def _tables(found: SelectionDiff) -> None:
     if found.settings:
         emit(found.settings, "table", kind=SettingDifference, headers={"name": ""})
     if not found.compared:
-        note("No fact is measured in both.")
+        note("No fact is measured in both, or known where that is asked for.")
         return
     draw_line(
         f"  {counted(found.compared, 'fact')} {'is' if found.compared == 1 else 'are'} measured in "

@@ -38,7 +38,7 @@ class SelectionDiff(Answer, rows="facts"):
     a: ChosenSelection
     b: ChosenSelection
     settings: tuple[SettingDifference, ...]
-    compared: int  # facts measured in both
+    compared: int  # facts that both are made from
     same: int  # of those, the ones with equal sets, empty ones included
     neurons_a: float | None  # knowledge neurons a fact, over the facts compared
     neurons_b: float | None
@@ -60,22 +60,22 @@ def selection_diff(
         "b": second.selection_id,
         "run_a": first.run_id,
         "run_b": second.run_id,
+        "known_only_a": bool(first.known_only),
+        "known_only_b": bool(second.known_only),
     }
     connection.execute(
         """
         CREATE OR REPLACE TEMPORARY TABLE compared_facts AS
         WITH measured AS (
-            SELECT p.fact_id
-            FROM prompt_results AS r
-            JOIN prompts AS p USING (prompt_id)
-            WHERE r.run_id = $run_a
-              AND r.skipped_because IS NULL
+            SELECT fact_id
+            FROM all_fact_knowledge
+            WHERE run_id = $run_a
+              AND (known OR NOT $known_only_a)
             INTERSECT
-            SELECT p.fact_id
-            FROM prompt_results AS r
-            JOIN prompts AS p USING (prompt_id)
-            WHERE r.run_id = $run_b
-              AND r.skipped_because IS NULL
+            SELECT fact_id
+            FROM all_fact_knowledge
+            WHERE run_id = $run_b
+              AND (known OR NOT $known_only_b)
         ),
         chosen AS (
             SELECT fact_id,

@@ -8,9 +8,9 @@ from atlas.selection.chosen import ChosenSelection
 def cover(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> None:
     """Make the table covered_facts (fact_id, relation_id, subject, object), of this connection.
 
-    Facts count that have a measured prompt. A run without prompts (an imported one) tells no fact
-    without neurons by name, so of a relation that the atlas holds more facts of, only those with
-    neurons count here.
+    Facts count that have a measured prompt, in a selection of known facts those that are known. A
+    run without prompts (an imported one) tells no fact without neurons by name, so of a relation
+    that the atlas holds more facts of, only those with neurons count here.
     """
     parameters = {"selection_id": selection.selection_id}
     # Of most relations every fact counts, which spares a look at the run's prompts.
@@ -48,11 +48,10 @@ def cover(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> 
             FROM facts AS f
             WHERE list_contains($partial, f.relation_id)
               AND (f.fact_id IN (
-                       SELECT p.fact_id
-                       FROM prompt_results AS r
-                       JOIN prompts AS p USING (prompt_id)
-                       WHERE r.run_id = $run_id
-                         AND r.skipped_because IS NULL
+                       SELECT fact_id
+                       FROM all_fact_knowledge
+                       WHERE run_id = $run_id
+                         AND (known OR NOT $known_only)
                    )
                    OR f.fact_id IN (
                        SELECT fact_id
@@ -60,5 +59,10 @@ def cover(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> 
                        WHERE selection_id = $selection_id
                    ))
             """,
-            {**parameters, "partial": partial, "run_id": selection.run_id},
+            {
+                **parameters,
+                "partial": partial,
+                "run_id": selection.run_id,
+                "known_only": bool(selection.known_only),
+            },
         )

@@ -40,7 +40,8 @@ class Indexed:
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Indexed:
     directory = tmp_path_factory.mktemp("made")
     model = save_tiny("bert", directory / "bert")
-    settings = on(model, integration=CHEAP, thresholds=Thresholds("fixed", sharing=0.5, known_only=False))
+    thresholds = Thresholds("fixed", sharing=0.5, known_only=False)
+    settings = on(model, integration=CHEAP, thresholds=thresholds)
     indexed(directory / "atlas.duckdb", settings, tiny_dataset(relations=2, facts=6))
     return Indexed(load_model(str(model), device="cpu"), directory / "atlas.duckdb")
 
