@@ -9,7 +9,16 @@ from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, choose_selection
 from atlas.store.rows import fetch, fetch_one
 
-_COMPARED = ("model", "run_id", "preset", "ratio", "sharing", "comparison", "min_prompts")
+_COMPARED = (
+    "model",
+    "run_id",
+    "preset",
+    "ratio",
+    "sharing",
+    "comparison",
+    "min_prompts",
+    "known_only",
+)
 
 
 @dataclass(frozen=True)
