@@ -135,9 +135,11 @@ def _show(report: SelectionReport, format_: Format) -> None:
             report.relations,
             format_,
             kind=SelectedRelation,
+            hide=("measured_facts", "known_facts", "templates"),
             title=f"Selection {report.name} ({report.selection_id}) of run {report.run_id}",
             headers={
                 "relation_id": "id",
+                "target_met": "on target",
                 "mean_neurons": "neurons a fact",
                 "sharing": "sharing used",
             },

@@ -22,7 +22,7 @@ def test_a_neuron_is_answered_with_the_facts_it_serves(asked: Synthetic) -> None
     result = run("query", "--neuron", f"{LAST}:1", "--limit", "2", on=asked)
     assert result.stdout == (
         f"Neuron 3:1 of synthetic serves 6 facts in 1 relation "
-        f"(selection paper ({asked.selection_id}))\n"
+        f"(selection paper ({asked.selection_id}): 12 known facts of 12)\n"
         "id   relation  subject  object  mean score  prompt share\n"
         "────────────────────────────────────────────────────────\n"
         "P36  capital   Land 0   Town 0       0.250         1.000\n"
@@ -189,9 +189,10 @@ def test_a_relation_is_answered_with_summary_neurons_and_histogram(asked: Synthe
     result = run("query", "--relation", "Capital", "--limit", "3", on=asked)
     assert result.stdout == (
         f"capital (P36) in synthetic, selection paper ({asked.selection_id})\n"
-        "  6 facts with 18 measured prompts; mean P(answer) 0.800, top answer right in 100.0%\n"
+        "  6 facts, 6 known, with 18 measured prompts; mean P(answer) 0.800, "
+        "top answer right in 100.0%\n"
         "  6 prompts skipped: template does not end in [Y]\n"
-        "  3.00 knowledge neurons a fact, 8 different ones\n"
+        "  3.00 knowledge neurons a known fact, 8 different ones\n"
         "  thresholds: score >= 0.2 of the prompt's largest, in 0.7 of the prompts, "
         "at least 3 of them\n"
         "\n"
@@ -229,7 +230,8 @@ def test_a_relation_as_json_is_one_object_and_as_csv_one_table(asked: Synthetic)
 def test_hubs_are_the_neurons_that_serve_most(asked: Synthetic) -> None:
     result = run("query", "--hubs", "--limit", "2", on=asked)
     assert result.stdout == (
-        f"Neurons of synthetic that serve most facts (selection paper ({asked.selection_id}))\n"
+        f"Neurons of synthetic that serve most facts (selection paper ({asked.selection_id}): "
+        "12 known facts of 12)\n"
         "neuron  facts  relations  mean score  id   top relation       top share  entropy\n"
         "────────────────────────────────────────────────────────────────────────────────\n"
         "   3:0     12          2       0.300  P37  official language      0.500    1.000\n"

@@ -13,14 +13,14 @@ def test_the_summary_has_a_row_a_relation(own: Synthetic) -> None:
     result = run("select", on=own)
     assert result.stdout == (
         f"Selection paper ({own.selection_id}) of run {own.run_id}\n"
-        "id   relation           facts  prompts  neurons a fact  sharing used  moves\n"
-        "───────────────────────────────────────────────────────────────────────────\n"
-        "P36  capital                6       18           3.000         0.700      0\n"
-        "P37  official language      6       18           3.000         0.700      0\n"
+        "id   relation           facts  prompts  neurons a fact  sharing used  moves  on target\n"
+        "──────────────────────────────────────────────────────────────────────────────────────\n"
+        "P36  capital                6       18           3.000         0.700      0  yes\n"
+        "P37  official language      6       18           3.000         0.700      0  yes\n"
     )
     assert result.stderr == (
         "Selection paper (paper: ratio 0.2, sharing 0.7, >=, at least 3 prompts): "
-        "3.00 knowledge neurons a fact over 12 facts.\n"
+        "3.00 knowledge neurons a fact over 12 known facts of 12.\n"
     )
     assert result.exit_code == 0
 
@@ -60,9 +60,10 @@ def test_the_same_thresholds_give_the_same_selection_again(own: Synthetic) -> No
 
 def test_a_selection_as_csv_is_its_relations(own: Synthetic) -> None:
     assert run("select", "--format", "csv", on=own).stdout == (
-        "relation_id,relation,facts,prompts,mean_neurons,sharing,moves\n"
-        "P36,capital,6,18,3.0,0.7,0\n"
-        "P37,official language,6,18,3.0,0.7,0\n"
+        "relation_id,relation,facts,measured_facts,known_facts,templates,prompts,mean_neurons,"
+        "sharing,moves,target_met\n"
+        "P36,capital,6,6,6,3,18,3.0,0.7,0,true\n"
+        "P37,official language,6,6,6,3,18,3.0,0.7,0,true\n"
     )
 
 
@@ -118,7 +119,7 @@ def test_the_indexs_selection_stays_in_reach_by_its_name(own: Synthetic) -> None
     assert "serves no fact" in run("query", "--neuron", "3:1", on=own).stderr
     by_name = run("query", "--neuron", "3:1", "--selection", "paper", on=own)
     assert "serves 6 facts" in by_name.stdout
-    assert f"(selection paper ({own.selection_id}))" in by_name.stdout
+    assert f"(selection paper ({own.selection_id}): 12 known facts of 12)" in by_name.stdout
 
 
 def test_keep_default_leaves_it_and_tells_how_to_use_the_new_one(own: Synthetic) -> None:

@@ -211,7 +211,9 @@ def derive(connection: duckdb.DuckDBPyConnection, selection_id: str, run_id: str
     )
     connection.execute(
         """
-        INSERT INTO neuron_associations
+        INSERT INTO neuron_associations (
+            selection_id, layer, neuron, aspect, value, facts, expected, p_value, q_value
+        )
         VALUES ($selection_id, 0, 0, 'relation', 'P36', 1, 0.5, 0.01, 0.01)
         """,
         {"selection_id": selection_id},
