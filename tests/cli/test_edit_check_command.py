@@ -58,7 +58,7 @@ def test_check_shows_groups_worst_facts_correlation_and_what_is_implied(edited: 
     assert implied[3].split()[:2] == ["inverse", "P1376"]
     said = " ".join(" ".join(implied).split())
     assert "P1376 is capital of: 3 of 3 facts of P1376 are also in the edited relation" in said
-    assert lines[-1].startswith(f"Measured on {edited.directory.name}, selection paper (")
+    assert lines[-1].startswith(f"Measured on {edited.directory.name}, selection paper-all-facts (")
     assert max(map(len, lines)) <= 80
 
 

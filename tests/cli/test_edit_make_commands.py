@@ -85,7 +85,7 @@ def test_update_says_what_it_changed_how_strongly_with_what_outcome_and_what_nex
     assert max(map(len, lines)) <= 80
     assert lines[2].endswith(": chosen by 5 prompts alone")
     assert f"strength (norm of all changes) {edit.norm:.3g}, " in lines[3]
-    assert lines[4] == f"  selection paper ({edit.selection_id}), run {edit.run_id}"
+    assert lines[4] == f"  selection paper-all-facts ({edit.selection_id}), run {edit.run_id}"
     assert lines[5].split()[:3] == ["prompts", "P(Dublin)", "after"]
     assert [line.split()[:2] for line in lines[7:]] == [["made", "from"], ["held", "out"]]
     assert result.stderr.endswith("Next: `atlas edit check 1`, `atlas edit apply 1`\n")

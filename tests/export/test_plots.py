@@ -229,7 +229,7 @@ def test_an_empty_selection_is_one_line_and_no_file(tmp_path: Path) -> None:
             """
             INSERT INTO selections
             VALUES ('empty', $run_id, 'paper', 0.2, 0.7, '>=', 3, now()::TIMESTAMP,
-                    now()::TIMESTAMP, '{}', 'paper', FALSE)
+                    now()::TIMESTAMP, '{}', 'paper', FALSE, TRUE)
             """,
             {"run_id": run_id},
         )
