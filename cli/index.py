@@ -160,7 +160,7 @@ def _run(db: Path, found: "IndexReport") -> None:
             f"{facts_of(about)}, {selected.distinct_neurons:,} distinct"
         )
     elif selected is not None and selected.measured_facts:
-        note_nothing_known(selected.measured_facts)
+        note_nothing_known(selected.measured_facts, db)
 
 
 def _advice(db: Path, found: "IndexReport") -> None:

@@ -106,7 +106,7 @@ def select(
         named["preset"] = preset
     named["known_only"] = known_only
     made = open_atlas(db).select(run=run, name=name, make_default=not keep_default, **named)
-    _show(made.selection, format_)
+    _show(made.selection, format_, db)
     if made.renamed is not None:
         note(
             f"It was called {made.renamed} until now: a run's equal thresholds are one selection, "
@@ -125,7 +125,7 @@ def _note_other_default(made: MadeSelection, db: Path) -> None:
     note(f"{because}{labelled(made.default.now)} stays the default; `{use}` makes it this one.")
 
 
-def _show(report: SelectionReport, format_: Format) -> None:
+def _show(report: SelectionReport, format_: Format, db: Path) -> None:
     selection = report.selection
     assert selection is not None, "a selection that was made is one that there is"
     if format_ == "json":
@@ -147,7 +147,7 @@ def _show(report: SelectionReport, format_: Format) -> None:
     if not report.measured_facts:
         note(f"Run {report.run_id} has no measured prompt yet.")
     elif report.mean_neurons is None:
-        note_nothing_known(report.measured_facts)
+        note_nothing_known(report.measured_facts, db)
     else:
         note(
             f"Selection {report.name} ({report.preset}: ratio {report.ratio:g}, "

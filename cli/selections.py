@@ -103,11 +103,11 @@ def delete(name: str, run: str | None, db: Path) -> None:
     note(f"Deleted selection {labelled(gone)} of run {gone.run_id}.")
 
 
-def note_nothing_known(measured: int) -> None:
+def note_nothing_known(measured: int, db: Path) -> None:
     """Say what to do where a selection of known facts has none to be made from."""
     note(
         f"None of the {counted(measured, 'measured fact')} is known, so no neuron is selected: "
-        "`atlas select --all-facts` selects from all of them."
+        f"`{pasted('atlas select --all-facts', db)}` selects from all of them."
     )
 
 

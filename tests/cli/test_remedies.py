@@ -123,7 +123,7 @@ def test_what_is_piped_follows_columns(own: Synthetic, monkeypatch: pytest.Monke
 
 def test_one_of_a_thing_is_said_in_the_singular(tmp_path: Path) -> None:
     own = build(tmp_path / "atlas.duckdb", relations=1, facts=1)
-    assert "over 1 fact.\n" in run("select", on=own).stderr
+    assert "over 1 known fact of 1.\n" in run("select", on=own).stderr
     assert "known: top answer in 3 of 3 prompts" in run("query", "--fact", "Land 0", on=own).stdout
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from atlas.jobs import index
 from atlas.models.load import load_model
 from atlas.prompts import cloze, encode
 from atlas.selection.chosen import choose_selection
+from atlas.selection.thresholds import Thresholds
 
 Toy = Callable[[int, Subset], Reply]
 
@@ -254,7 +256,8 @@ def test_indexing_with_interactions_examines_every_fact_and_again_changes_no_row
     path = tmp_path / "atlas.duckdb"
     indexed(path, on(saved_bert, integration=CHEAP), tiny_dataset())
     assert rows(path, "SELECT count(*) FROM fact_interactions") == [(0,)]
-    how = {"rule": "gauss-legendre", "points": 2, "device": "cpu", "interactions": True}
+    how: dict[str, Any] = {"rule": "gauss-legendre", "points": 2, "device": "cpu"}
+    how |= {"interactions": True, "thresholds": Thresholds(known_only=False)}
     events: list[object] = []
     index(path, str(saved_bert), tiny_dataset(), progress=events.append, **how)
     assert any(getattr(event, "unit", None) == "facts" for event in events)
