@@ -18,6 +18,7 @@ class Fact:
     relation_id: str
     subject: str
     object: str
+    null_of: str | None = None  # the fact whose object was replaced by a false one; None: real
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from atlas.datasets import choose, read_dataset
 from atlas.engine.settings import POSITIONS, Integration, require_one_of
 from atlas.errors import SettingsError
 from atlas.facts import Dataset
+from atlas.indexing.null_facts import Shuffled, shuffled
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.interactions.stored import unexamined_facts
 from atlas.progress import Advance, Loading, Progress, Reporter
@@ -25,7 +26,9 @@ from atlas.selection.chosen import (
     OfSelection,
     choose_selection,
     default_selection,
+    selection_ids,
 )
+from atlas.selection.select import null_selection_id
 from atlas.selection.selections import (
     DefaultSelection,
     SelectionSummary,
@@ -54,6 +57,8 @@ class IndexReport(OfSelection, rows="skipped"):
     relations: tuple[str, ...]  # ids of the relations asked for
     skipped: tuple[SkipReason, ...]
     default: DefaultSelection  # the atlas's now, and what was before
+    computed: int  # prompts that this call has measured, or found that the model cannot be asked
+    null_left_out: tuple[str, ...]  # of a null: relations whose facts cannot all be made false
     at_subject: "IndexReport | None" = None  # the second run, where both positions were asked for
 
 
@@ -67,6 +72,8 @@ def index(
     memory_budget: float | None = None,
     position: str = "answer",
     interactions: bool = False,
+    null: bool = False,
+    seed: int = 0,
     progress: Progress = None,
     **settings: Any,
 ) -> IndexReport:
@@ -76,7 +83,9 @@ def index(
     facts of each, 0 and None: all. memory_budget: GiB that a pass may keep; changes no score.
     position: where neurons are attributed, at the `answer` position or the `subject`'s last token;
     `both` makes two runs, of which that at the answer is the default. interactions: also suppress
-    every fact's neurons, each, in pairs and all. Further settings are those of `Integration` (rule,
+    every fact's neurons, each, in pairs and all. null: measure, of the facts that the same call
+    without it has measured, the null: their objects shuffled within their relation by `seed`; the
+    selections of the real run look at it, too. Further settings are those of `Integration` (rule,
     points, tolerance, max_evaluations) and `IndexSettings` (method, dtype, device, score_floor,
     thresholds).
 
@@ -85,6 +94,11 @@ def index(
     """
     if memory_budget is not None and not (math.isfinite(memory_budget) and memory_budget > 0):
         raise SettingsError(f"memory budget is {memory_budget}: give GiB, for example 0.5")
+    if null and interactions:
+        raise SettingsError(
+            "interactions are of the real run: leave out the null or the interactions",
+            parameters=["null", "interactions"],
+        )
     dataset = (
         data if isinstance(data, Dataset) else read_dataset(None if data is None else Path(data))
     )
@@ -100,6 +114,7 @@ def index(
         memory_budget=None if memory_budget is None else int(memory_budget * _GIB),
         **settings,
     )
+    null_facts = shuffled(dataset, seed) if null else None
     labels = {relation.relation_id: relation.label for relation in chosen.relations}
     with reporting(progress) as report:
         report(Loading(how.name))
@@ -111,11 +126,13 @@ def index(
             runs = [how] if position != BOTH else [how, replace(how, position="subject")]
             reports = []
             for number, run in enumerate(runs):
-                run_id = _measured(atlas, lm, dataset, chosen, run, labels, report, not number)
-                selection_id = run.thresholds.selection_id(run_id)
+                run_id, computed = _measured(
+                    atlas, lm, dataset, chosen, run, labels, report, not number, null_facts
+                )
                 if interactions:
+                    selection_id = run.thresholds.selection_id(run_id)
                     _examined(atlas, lm, selection_id, list(labels), report)
-                reports.append(_report(atlas, run_id, selection_id, chosen, run, before))
+                reports.append(_report(atlas, run_id, chosen, run, before, computed, null_facts))
     return reports[0] if len(reports) == 1 else replace(reports[0], at_subject=reports[1])
 
 
@@ -138,18 +155,19 @@ def _measured(
     labels: Mapping[str, str],
     report: Reporter,
     make_default: bool,
-) -> str:
-    """Measure and select; returns the run's id."""
+    null: Shuffled | None,
+) -> tuple[str, int]:
+    """Measure and select; returns the run's id, and how many prompts it has handled."""
     from atlas.indexing.indexer import measure
 
-    run_id = ""
+    run_id, computed = "", 0
     # closing: if Ctrl-C comes while somebody draws, the indexer commits what it has
-    work = measure(atlas, lm, dataset, chosen, settings, make_default=make_default)
+    work = measure(atlas, lm, dataset, chosen, settings, make_default=make_default, null=null)
     with contextlib.closing(work) as events:
         for event in events:
-            run_id = event.run_id
+            run_id, computed = event.run_id, event.computed
             report(_advance(event, labels, settings.position))
-    return run_id
+    return run_id, computed
 
 
 def _advance(event: "IndexProgress", labels: Mapping[str, str], position: str) -> Advance:
@@ -184,14 +202,20 @@ def _examined(
 def _report(
     atlas: AtlasFile,
     run_id: str,
-    selection_id: str,
     chosen: Dataset,
     settings: IndexSettings,
     before: ChosenSelection | None,
+    computed: int,
+    null: Shuffled | None,
 ) -> IndexReport:
-    min_prompts = settings.thresholds.min_prompts
+    thresholds = settings.thresholds
+    selection_id = thresholds.selection_id(run_id)
     with atlas.reading() as connection:
         run = run_summary(connection, run_id)
+        if run.null_of is not None:  # by these thresholds if the real run has such a selection
+            there = selection_ids(connection, run_id)
+            same = null_selection_id(thresholds.selection_id(run.null_of), run_id)
+            selection_id = same if same in there else there[0]
         skipped = skip_reasons(connection, run_id)
         found = next((s for s in selections(connection) if s.selection_id == selection_id), None)
         selection = choose_selection(connection, selection_id, run_id)
@@ -200,11 +224,13 @@ def _report(
         run=run,
         found=found,
         few_templates=tuple(
-            r.relation_id for r in chosen.relations if len(r.templates) < min_prompts
+            r.relation_id for r in chosen.relations if len(r.templates) < thresholds.min_prompts
         ),
-        min_prompts=min_prompts,
+        min_prompts=thresholds.min_prompts,
         relations=tuple(r.relation_id for r in chosen.relations),
         skipped=tuple(skipped),
         default=default,
+        computed=computed,
+        null_left_out=() if null is None else null.left_out,
         selection=selection,
     )

@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 Examples:
   atlas index
   atlas index --relation P36 --relation capital --limit 25
+  atlas index --null
   atlas index --model ./SmolLM2.gguf --pararel ./pararel --relation P36
   atlas index --at subject
 
 Without options: the embedded dataset on the embedded model, into ./atlas.duckdb.
 The same command again continues where it was stopped, and changes nothing once
-it is done. Naming more relations or facts later extends the same run."""
+it is done. Naming more relations or facts later extends the same run.
+
+With --null, the facts that the same command without it has measured are
+measured once more, with objects shuffled within their relation so that every
+one is false: what neurons per fact or overlap are worth shows beside it."""
 )
 @click.option(
     "--model",
@@ -110,6 +115,11 @@ it is done. Naming more relations or facts later extends the same run."""
     is_flag=True,
     help="Also suppress every fact's neurons, each, in pairs and all (atlas query --interactions).",
 )
+@click.option(
+    "--null",
+    is_flag=True,
+    help="Measure the null beside the real run: the same facts with shuffled objects.",
+)
 @db_option
 def index(
     model: str,
@@ -139,12 +149,18 @@ def _summary(db: Path, found: "IndexReport") -> None:
     _run(db, found)
     if found.at_subject is not None:
         _run(db, found.at_subject)
-    _advice(db, found)
+    if found.run.null_of is None:
+        _advice(db, found)
+    elif found.computed:
+        note_next(db, "atlas overlap", "atlas selections list", "atlas info")
 
 
 def _run(db: Path, found: "IndexReport") -> None:
     """What one run measured, and what was selected of it."""
     run, selected = found.run, found.found
+    if run.null_of is not None:
+        _null_summary(db, found)
+        return
     measured = counted(run.measured, "prompt")
     where = "" if run.position == "answer" else f" at the {run.position}"
     note(f"Run {run.run_id} of {run.model} in {db}: {measured} measured{where}.")
@@ -179,4 +195,30 @@ def _advice(db: Path, found: "IndexReport") -> None:
             f"  Of {', '.join(found.few_templates)} there are fewer than {found.min_prompts} "
             "templates, so its facts have no knowledge neurons: add templates, or "
             "`atlas select --min-prompts 1`"
+        )
+
+
+def _null_summary(db: Path, found: "IndexReport") -> None:
+    run, selected = found.run, found.found
+    if not found.computed:
+        note(
+            f"The null of run {run.null_of} is measured already (run {run.run_id}, "
+            f"{run.measured:,} prompts)."
+        )
+        return
+    note(
+        f"Run {run.run_id} in {db} is the null of run {run.null_of}: {run.measured:,} prompts of "
+        "facts with shuffled objects measured."
+    )
+    for skipped in found.skipped:
+        note(f"  {skipped.prompts:,} skipped: {skipped.reason}")
+    if found.null_left_out:
+        note(
+            f"  {', '.join(found.null_left_out)} left out: no shuffling of their objects makes "
+            "every fact false"
+        )
+    if selected is not None and selected.mean_neurons is not None:
+        note(
+            f"  {selected.mean_neurons:.2f} knowledge neurons a fact over "
+            f"{selected.facts:,} facts, {selected.with_neurons:.0%} of them with any"
         )

@@ -16,7 +16,7 @@ from atlas.queries.relations import SkipReason
 from atlas.selection.selections import SelectionSummary
 
 from .render import Format, db_option, emit, emit_json, format_option, note
-from .selections import HEADERS
+from .selections import HEADERS, hidden
 from .tables import draw_line, draw_pairs
 
 _PARTS = {
@@ -87,7 +87,12 @@ def _tables(found: AtlasInfo) -> None:
             found.selections,
             "table",
             title="Selections",
-            hide=("created_at", "asked_at", *(["run_id", "model"] if len(found.runs) == 1 else [])),
+            hide=(
+                "created_at",
+                "asked_at",
+                *hidden(found.selections),
+                *(["run_id", "model"] if len(found.runs) == 1 else []),
+            ),
             headers=HEADERS,
         )
     if not found.runs:
@@ -121,5 +126,6 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
             "skipped": counted(run.skipped, "prompt"),
         }
         | {f"  {reason.prompts:,}": reason.reason for reason in skipped},
-        title=f"Run {run.run_id} of {run.model}",
+        title=f"Run {run.run_id} of {run.model}"
+        + (f", the null of run {run.null_of}" if run.null_of is not None else ""),
     )

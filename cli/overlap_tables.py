@@ -86,8 +86,16 @@ def _summary(
 
 def _by_object(report: OverlapReport) -> None:
     draw_line()
+    null = any(row.null_fact_pairs is not None for row in report.by_object)
     draw_table(
-        ["pairs of facts", "object", "number", "shared neurons", "mean"],
+        [
+            "pairs of facts",
+            "object",
+            "number",
+            "shared neurons",
+            "mean",
+            *(["null pairs", "null mean"] if null else []),
+        ],
         [
             [
                 f"{row.pairs} relations",
@@ -95,10 +103,12 @@ def _by_object(report: OverlapReport) -> None:
                 row.fact_pairs,
                 row.shared_by_fact_pairs,
                 row.mean_shared_neurons,
+                *([row.null_fact_pairs, row.null_mean_shared_neurons] if null else []),
             ]
             for row in report.by_object
         ],
-        "The same pairs, by whether both facts have the same object",
+        "The same pairs, by whether both facts have the same object"
+        + (", and pairs of facts with shuffled objects" if null else ""),
         grouped=True,
     )
 

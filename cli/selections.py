@@ -1,6 +1,7 @@
 """`atlas selections list|use|delete`: which selections there are, and which is the default."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ def list_(format_: Format, db: Path) -> None:
             format_,
             kind=SelectionSummary,
             title="Selections",
-            hide=("created_at", "asked_at", "relations"),
+            hide=("created_at", "asked_at", "relations", *hidden(rows)),
             headers=HEADERS,
         )
     if not rows:
@@ -58,7 +59,17 @@ HEADERS = {
     "targets_missed": "missed",
     "mean_neurons": "a fact",
     "distinct_neurons": "neurons",
+    "with_neurons": "with any",
+    "null_mean_neurons": "null a fact",
+    "null_with_neurons": "null with any",
 }
+_OF_NULLS = ("null_of", "null_mean_neurons", "null_with_neurons")
+
+
+def hidden(rows: Sequence[SelectionSummary]) -> tuple[str, ...]:
+    """The columns that tables do without where no selection is of a null."""
+    return () if any(row.null_of is not None for row in rows) else _OF_NULLS
+
 
 _run_option = click.option("--run", metavar="ID", help="The run that the selection is of.")
 

@@ -24,12 +24,14 @@ from atlas.facts import Dataset, Relation, Template
 from atlas.indexing import records
 from atlas.indexing.batches import AskedPrompt, relation_batches
 from atlas.indexing.index_lock import indexing
+from atlas.indexing.null_facts import Shuffled
+from atlas.indexing.null_run import null_facts, null_run
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import UnusablePrompt, fill, read_anew
-from atlas.selection.chosen import choose_selection
-from atlas.selection.select import select
+from atlas.selection.chosen import choose_selection, selection_ids
+from atlas.selection.select import select, select_null
 from atlas.store.atlas_file import AtlasFile, open_file
 
 COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost
@@ -78,14 +80,23 @@ def measure(
     settings: IndexSettings,
     *,
     make_default: bool = True,
+    null: Shuffled | None = None,
 ) -> Generator[IndexProgress, None, None]:
     """Measure the chosen part of a dataset and select its knowledge neurons.
 
     The run is identified by model, settings and the whole dataset, so that choosing more relations
     or facts later continues it. Yields before every relation, after every batch of it, and when it
     is complete. make_default: whether its selection becomes the default one.
+
+    null: the dataset with shuffled objects: measure these beside the real run, as many facts of it
+    as that has measured, and look at them with all its selections. NotFound if it has measured
+    none.
     """
     run = _run_record(lm, dataset, settings)
+    if null is not None:
+        with atlas.reading(COMMIT_WAIT) as connection:
+            chosen = null_facts(connection, run, chosen, null)
+        run = null_run(run, null)
     yield from _Job(atlas, lm, settings, run, make_default).measure(chosen)
 
 
@@ -223,7 +234,10 @@ class _Job:
 
     def _commit(self, complete_relation: str | None = None) -> None:
         with self._writing_pending() as connection:
-            if complete_relation is not None:
+            if complete_relation is not None and self.run.null_of is not None:
+                for selection_id in selection_ids(connection, self.run.null_of):
+                    select_null(connection, selection_id, self.run.run_id)
+            elif complete_relation is not None:
                 selection_id = select(
                     connection,
                     self.run.run_id,

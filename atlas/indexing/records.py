@@ -23,7 +23,7 @@ from atlas.store import bulk
 
 _RELATION = ("relation_id", "label")
 _TEMPLATE = ("template_id", "relation_id", "text")
-_FACT = ("fact_id", "relation_id", "subject", "object")
+_FACT = ("fact_id", "relation_id", "subject", "object", "null_of")
 _PROMPT = ("prompt_id", "fact_id", "template_id", "text", "subject_end")
 
 
@@ -76,6 +76,7 @@ class RunRecord:
     position: str = "answer"
     baseline: str | None = "zero"
     seed: int | None = None
+    null_of: str | None = None  # the run whose facts it measures with shuffled objects
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -92,6 +93,8 @@ class RunRecord:
             del decisive["model_identity"]
         if self.position == "answer":  # as before there was another
             del decisive["position"]
+        if self.null_of is None:  # a real run's id is older than nulls
+            del decisive["null_of"]
         text = json.dumps(decisive, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -177,7 +180,7 @@ def record_dataset(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> N
         for t in r.templates
     }
     facts = {
-        f.fact_id: (f.fact_id, f.relation_id, f.subject, f.object)
+        f.fact_id: (f.fact_id, f.relation_id, f.subject, f.object, f.null_of)
         for r in dataset.relations
         for f in r.facts
     }

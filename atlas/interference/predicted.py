@@ -18,7 +18,7 @@ import duckdb
 from atlas.errors import NoScores
 from atlas.facts import FactColumns
 from atlas.queries.facts import NamedFact, one_fact
-from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection, null_selection
 from atlas.selection.masses import of_stored_mass
 from atlas.store.rows import fetch, fetch_one
 
@@ -39,6 +39,8 @@ class InterferenceReport(OfSelection, rows="affected"):
     neurons: tuple[tuple[int, int], ...]  # (layer, index) of the fact's knowledge neurons
     on_itself: float | None  # share of its own mass that they hold; None: it has no mass
     facts: int  # other facts with mass on them
+    null_on_itself: float | None  # the same of this fact with a shuffled object; None: no null
+    null_facts: int | None
     affected: tuple[Interference, ...]  # those, most affected first; at most the limit
     of_stored_mass: bool  # shares are of the stored mass: the run kept no totals when it measured
 
@@ -55,24 +57,49 @@ def interference_report(
     """
     require_scores(connection, selection.run_id)
     fact = one_fact(connection, wanted)
-    neurons = [
-        (int(layer), int(neuron))
-        for layer, neuron in connection.execute(
-            """
-            SELECT layer, neuron
-            FROM knowledge_neurons
-            WHERE selection_id = $selection_id
-              AND fact_id = $fact_id
-            ORDER BY mean_score DESC, layer, neuron
-            """,
-            {"selection_id": selection.selection_id, "fact_id": fact.fact_id},
-        ).fetchall()
-    ]
+    neurons = _neurons_of(connection, selection.selection_id, fact.fact_id)
     # One row more, for the fact itself may be among the first.
     found = predicted_interference(
         connection, selection.run_id, neurons, limit=None if limit is None else limit + 1
     )
     others = [row for row in found if row.fact_id != fact.fact_id]
+    facts, on_itself = _reach(connection, selection.run_id, fact.fact_id, neurons)
+    null_facts, null_on_itself = _null_reach(connection, selection, fact.fact_id)
+    return InterferenceReport(
+        fact=fact,
+        neurons=tuple(neurons),
+        on_itself=on_itself,
+        facts=facts,
+        null_on_itself=null_on_itself,
+        null_facts=null_facts,
+        affected=tuple(others[:limit]),
+        of_stored_mass=of_stored_mass(connection, selection.run_id),
+    )
+
+
+def _neurons_of(
+    connection: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
+) -> list[tuple[int, int]]:
+    rows = connection.execute(
+        """
+        SELECT layer, neuron
+        FROM knowledge_neurons
+        WHERE selection_id = $selection_id
+          AND fact_id = $fact_id
+        ORDER BY mean_score DESC, layer, neuron
+        """,
+        {"selection_id": selection_id, "fact_id": fact_id},
+    ).fetchall()
+    return [(int(layer), int(neuron)) for layer, neuron in rows]
+
+
+def _reach(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    fact_id: str,
+    neurons: Sequence[tuple[int, int]],
+) -> tuple[int, float | None]:
+    """How many other facts have mass on the neurons, and the share of the fact's own mass there."""
     facts, on_itself, has_mass = fetch_one(
         connection,
         """
@@ -87,16 +114,33 @@ def interference_report(
         JOIN asked USING (layer, neuron)
         WHERE run_id = $run_id
         """,
-        {"run_id": selection.run_id, "fact_id": fact.fact_id, **_lists(neurons)},
+        {"run_id": run_id, "fact_id": fact_id, **_lists(neurons)},
     )
-    return InterferenceReport(
-        fact=fact,
-        neurons=tuple(neurons),
-        on_itself=on_itself if has_mass else None,
-        facts=facts,
-        affected=tuple(others[:limit]),
-        of_stored_mass=of_stored_mass(connection, selection.run_id),
-    )
+    return facts, on_itself if has_mass else None
+
+
+def _null_reach(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_id: str
+) -> tuple[int | None, float | None]:
+    """`_reach` of the same subject with a shuffled object among the null's facts."""
+    null = null_selection(connection, selection.selection_id)
+    if null is None:
+        return None, None
+    found = connection.execute(
+        """
+        SELECT f.fact_id
+        FROM facts AS f
+        SEMI JOIN fact_masses AS m
+          ON m.fact_id = f.fact_id
+         AND m.run_id = $run_id
+        WHERE f.null_of = $fact_id
+        """,
+        {"run_id": null.run_id, "fact_id": fact_id},
+    ).fetchone()
+    if found is None:
+        return None, None
+    neurons = _neurons_of(connection, null.selection_id, found[0])
+    return _reach(connection, null.run_id, found[0], neurons)
 
 
 def predicted_interference(

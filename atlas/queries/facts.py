@@ -206,13 +206,14 @@ def _named(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact
                (SELECT count(*) FROM prompts AS p WHERE p.fact_id = f.fact_id) AS prompts
         FROM facts AS f
         JOIN relations AS r USING (relation_id)
-        WHERE lower(f.fact_id) = lower($wanted)
-           OR lower(nfc_normalize(f.subject)) = lower(nfc_normalize($wanted))
-           OR (lower(nfc_normalize(f.subject)) = lower(nfc_normalize($subject))
-               AND lower(nfc_normalize($relation)) IN (
-                   lower(nfc_normalize(f.relation_id)),
-                   lower(nfc_normalize(r.label))
-               ))
+        WHERE f.null_of IS NULL
+          AND (lower(f.fact_id) = lower($wanted)
+               OR lower(nfc_normalize(f.subject)) = lower(nfc_normalize($wanted))
+               OR (lower(nfc_normalize(f.subject)) = lower(nfc_normalize($subject))
+                   AND lower(nfc_normalize($relation)) IN (
+                       lower(nfc_normalize(f.relation_id)),
+                       lower(nfc_normalize(r.label))
+                   )))
         ORDER BY length(f.relation_id), f.relation_id, f.subject, f.object, f.fact_id
         """,
         {"wanted": wanted.strip(), "subject": subject, "relation": relation},
@@ -281,9 +282,11 @@ def require_known_name(connection: duckdb.DuckDBPyConnection, name: str) -> None
     names = """
             SELECT subject AS name
             FROM facts
+            WHERE null_of IS NULL
             UNION
             SELECT object
             FROM facts
+            WHERE null_of IS NULL
             """
     (known,) = fetch_one(
         connection,

@@ -59,6 +59,7 @@ class RunSummary:
     finished_at: datetime | None
     settings: Any  # everything, as the run stored it
     environment: Any  # versions of what computed the numbers
+    null_of: str | None  # the run whose facts it measures with shuffled objects; None: a real run
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class AtlasInfo(Answer, rows="runs"):
 
     totals: AtlasTotals
     models: tuple[ModelSummary, ...]  # by name
-    runs: tuple[RunSummary, ...]  # latest first
+    runs: tuple[RunSummary, ...]  # latest first, each before its null
     skipped: tuple[SkipReason, ...]  # by run, most prompts first
     selections: tuple[SelectionSummary, ...]  # the default first
 
@@ -103,8 +104,10 @@ def _totals(connection: duckdb.DuckDBPyConnection, path: Path) -> AtlasTotals:
         SELECT (SELECT max(version_num) FROM alembic_version),
                (SELECT count(*) FROM relations),
                (SELECT count(*) FROM templates),
-               (SELECT count(*) FROM facts),
-               (SELECT count(*) FROM prompts)
+               (SELECT count(*) FROM facts WHERE null_of IS NULL),
+               (SELECT count(*)
+                FROM prompts
+                SEMI JOIN (FROM facts WHERE null_of IS NULL) USING (fact_id))
         """,
     )
     return AtlasTotals(
@@ -187,13 +190,18 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
                r.started_at,
                r.finished_at,
                r.settings,
-               r.environment
+               r.environment,
+               r.null_of
         FROM runs AS r
         JOIN models AS m USING (model_id)
         LEFT JOIN results USING (run_id)
         LEFT JOIN knowledge USING (run_id)
         LEFT JOIN scores USING (run_id)
-        ORDER BY r.started_at DESC, r.run_id
+        LEFT JOIN runs AS o ON o.run_id = r.null_of
+        ORDER BY coalesce(o.started_at, r.started_at) DESC,
+                 coalesce(r.null_of, r.run_id),
+                 r.null_of IS NOT NULL,
+                 r.run_id
         """,
     )
     return [_with_settings(row) for row in rows]

@@ -9,7 +9,7 @@ import duckdb
 
 from atlas.errors import NotFound, SettingsError
 from atlas.facts import FactColumns
-from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.chosen import ChosenSelection, OfSelection, null_selection
 from atlas.selection.degrees import relation_degrees
 from atlas.store.rows import fetch, fetch_one
 
@@ -49,6 +49,8 @@ class Hub:
     top_relation: str
     top_share: float  # of those facts, the share that lies in that relation
     entropy: float  # bits, of those facts' distribution over relations; 0: all in one
+    fact_share: float  # of the selection's facts
+    null_share: float | None  # of the null's facts, whose objects are shuffled; None: no null
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def hubs_report(
     by: HubOrder = "facts",
 ) -> HubsReport:
     """The neurons that serve most facts, facts of most relations, or relations most evenly."""
+    null = null_selection(connection, selection.selection_id)
     (neurons,) = fetch_one(
         connection,
         """
@@ -173,6 +176,17 @@ def hubs_report(
                    round(log2(sum(facts)) - sum(facts * log2(facts)) / sum(facts), 9) AS entropy
             FROM degrees
             GROUP BY layer, neuron
+        ),
+        facts AS (
+            SELECT sum(facts) FILTER (selection_id = $selection_id) AS facts,
+                   sum(facts) FILTER (selection_id = $null_id) AS null_facts
+            FROM selection_relations
+        ),
+        null_degrees AS (
+            SELECT layer, neuron, count(*) AS facts
+            FROM knowledge_neurons
+            WHERE selection_id = $null_id
+            GROUP BY layer, neuron
         )
         SELECT h.layer,
                h.neuron,
@@ -182,8 +196,13 @@ def hubs_report(
                h.top_relation_id,
                r.label AS top_relation,
                h.top_share,
-               h.entropy
+               h.entropy,
+               h.facts / f.facts AS fact_share,
+               CASE WHEN f.null_facts > 0 THEN coalesce(n.facts, 0) / f.null_facts END
+                   AS null_share
         FROM hubs AS h
+        CROSS JOIN facts AS f
+        LEFT JOIN null_degrees AS n ON n.layer = h.layer AND n.neuron = h.neuron
         JOIN relations AS r ON r.relation_id = h.top_relation_id
         ORDER BY CASE $by
                      WHEN 'relations' THEN h.relations
@@ -196,6 +215,11 @@ def hubs_report(
                  h.neuron
         LIMIT $limit
         """,
-        {"selection_id": selection.selection_id, "by": by, "limit": limit},
+        {
+            "selection_id": selection.selection_id,
+            "null_id": None if null is None else null.selection_id,
+            "by": by,
+            "limit": limit,
+        },
     )
     return HubsReport(neurons, tuple(hubs))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from atlas.selection.chosen import ChosenSelection
+from atlas.selection.chosen import ChosenSelection, null_selection
 from atlas.selection.covered import cover
 from atlas.store.rows import fetch_one
 
@@ -31,6 +31,8 @@ class ObjectOverlap:
     fact_pairs: int
     shared_by_fact_pairs: int  # neurons in common, summed over those pairs
     mean_shared_neurons: float | None  # None: there is no pair
+    null_fact_pairs: int | None  # such pairs of the facts with shuffled objects; None: no null
+    null_mean_shared_neurons: float | None
 
 
 # GROUPING's bits: which of relation (2) and object (1) a set does not tell apart.
@@ -46,6 +48,26 @@ def object_overlap(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection
 ) -> tuple[ObjectOverlap, ...]:
     """Four rows: within relations and across them, each with the same object and with another."""
+    pairs, shared = _figures(connection, selection)
+    null = null_selection(connection, selection.selection_id)
+    null_pairs, null_shared = ({}, {}) if null is None else _figures(connection, null)
+    return tuple(
+        ObjectOverlap(
+            *where,
+            pairs[where],
+            shared[where],
+            _mean(shared[where], pairs[where]),
+            null_pairs.get(where),
+            _mean(null_shared.get(where, 0), null_pairs.get(where, 0)),
+        )
+        for where in pairs
+    )
+
+
+def _figures(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection
+) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """Pairs of facts, and the neurons that they share, by where the pairs are."""
     cover(connection, selection)
     pairs = _split(
         *fetch_one(
@@ -85,10 +107,7 @@ def object_overlap(
             {"selection_id": selection.selection_id},
         )
     )
-    return tuple(
-        ObjectOverlap(*where, pairs[where], shared[where], _mean(shared[where], pairs[where]))
-        for where in pairs
-    )
+    return pairs, shared
 
 
 def _split(both: int, relation: int, object: int, everything: int) -> dict[tuple[str, str], int]:

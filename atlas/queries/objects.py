@@ -40,6 +40,7 @@ def object_report(
             FROM facts AS f
             JOIN relations AS r USING (relation_id)
             WHERE lower(nfc_normalize(f.object)) = lower(nfc_normalize($wanted))
+              AND f.null_of IS NULL
         ),
         chosen AS (
             SELECT k.fact_id, count(*) AS neurons

@@ -7,7 +7,12 @@ import duckdb
 from atlas.errors import NotFound
 from atlas.facts import as_name
 from atlas.queries.unindexed import relation_to_index
-from atlas.selection.chosen import ChosenSelection, OfSelection, selected_relations
+from atlas.selection.chosen import (
+    ChosenSelection,
+    OfSelection,
+    null_selection,
+    selected_relations,
+)
 from atlas.selection.degrees import neuron_degrees
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
@@ -66,6 +71,9 @@ class RelationReport(OfSelection, rows="neurons"):
     target_met: bool | None  # by mean_neurons, the preset's; None: there is no target, or no fact
     min_prompts: int | None
     distinct_neurons: int
+    with_neurons: float | None  # share of the facts that have any; None as for mean_neurons
+    null_mean_neurons: float | None  # of facts with shuffled objects; None: no null of it
+    null_with_neurons: float | None
     neurons: tuple[RelationNeuron, ...]  # most facts first, at most the limit asked for
     layers: tuple[LayerCount, ...]  # every layer of the model
     skipped: tuple[SkipReason, ...]  # most prompts first
@@ -113,6 +121,10 @@ def relation_report(
         """,
         [selection.selection_id, relation_id],
     )
+    null = null_selection(connection, selection.selection_id)
+    null_found: tuple[float | None, float | None] = (None, None)
+    if null is not None:
+        null_found = _neurons_per_fact(connection, null.selection_id, relation_id)
     return RelationReport(
         relation_id=relation_id,
         relation=label,
@@ -131,6 +143,9 @@ def relation_report(
         target_met=used.target_met if used else None,
         min_prompts=selection.min_prompts,
         distinct_neurons=distinct,
+        with_neurons=_neurons_per_fact(connection, selection.selection_id, relation_id)[1],
+        null_mean_neurons=null_found[0],
+        null_with_neurons=null_found[1],
         neurons=tuple(
             _neurons(connection, selection, relation_id, used.facts if used else 0, limit)
         ),
@@ -161,6 +176,30 @@ def skip_reasons(
         """,
         {"run_id": run_id, "relation_id": relation_id},
     )
+
+
+def _neurons_per_fact(
+    connection: duckdb.DuckDBPyConnection, selection_id: str, relation_id: str
+) -> tuple[float | None, float | None]:
+    """Mean number of a fact's knowledge neurons, and the share of facts that have any."""
+    mean_neurons, with_neurons = fetch_one(
+        connection,
+        """
+        SELECT any_value(s.mean_neurons),
+               count(DISTINCT k.fact_id) / nullif(any_value(s.facts), 0)
+        FROM selection_relations AS s
+        LEFT JOIN (
+            SELECT k.fact_id, f.relation_id
+            FROM knowledge_neurons AS k
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+        ) AS k USING (relation_id)
+        WHERE s.selection_id = $selection_id
+          AND s.relation_id = $relation_id
+        """,
+        {"selection_id": selection_id, "relation_id": relation_id},
+    )
+    return mean_neurons, with_neurons
 
 
 def _neurons(

@@ -36,6 +36,7 @@ class ChosenSelection(AboutSelection):
     model: str
     layers: int
     neurons_per_layer: int
+    null_of: str | None  # the selection with whose thresholds it looks at a null; None: real
 
     def about_run(self) -> Mapping[str, Any]:
         """The run and its model, by name."""
@@ -64,6 +65,7 @@ class ChosenSelection(AboutSelection):
             "known_facts": self.known_facts,
             "fewest_templates": self.fewest_templates,
             "most_templates": self.most_templates,
+            "null_of": self.null_of,
         }
 
 
@@ -173,6 +175,19 @@ def measured_elsewhere(
     return next((s for s in _selections(connection) if s.run_id in runs), None)
 
 
+def null_selection(
+    connection: duckdb.DuckDBPyConnection, selection_id: str
+) -> ChosenSelection | None:
+    """What the selection's thresholds found in its run's null, the latest; None without one."""
+    nulls = (s for s in _selections(connection) if s.null_of is not None)
+    return next((s for s in nulls if s.null_of == selection_id), None)
+
+
+def selection_ids(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    """The selections of the run with this very id, as `choose_selection` prefers them."""
+    return [s.selection_id for s in _selections(connection) if s.run_id == run_id]
+
+
 def default_selection(connection: duckdb.DuckDBPyConnection) -> ChosenSelection | None:
     """What questions are about unless another selection is named; None without any selection."""
     return next(iter(_selections(connection)), None)
@@ -194,7 +209,7 @@ def labelled(selection: ChosenSelection) -> str:
 
 
 def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
-    """All of them, the default first, then those that were the default last."""
+    """The default first, then those that were the default last, those of nulls at the end."""
     return fetch(
         connection,
         ChosenSelection,
@@ -222,12 +237,16 @@ def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
                m.model_id,
                m.name AS model,
                m.layers,
-               m.neurons_per_layer
+               m.neurons_per_layer,
+               s.null_of
         FROM selections AS s
         JOIN runs AS r USING (run_id)
         JOIN models AS m USING (model_id)
         LEFT JOIN reached USING (selection_id)
-        ORDER BY s.asked_at DESC NULLS LAST, s.created_at DESC, s.selection_id
+        ORDER BY s.null_of IS NOT NULL,
+                 s.asked_at DESC NULLS LAST,
+                 s.created_at DESC,
+                 s.selection_id
         """,
     )
 
@@ -269,7 +288,7 @@ def _named(selections: list[ChosenSelection], wanted: str, default_run: str) -> 
 
 
 def choose_run(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> str:
-    """The id of the run named (an unambiguous beginning will do), or of the latest run.
+    """The id of the run named (an unambiguous beginning will do), or of the latest real run.
 
     Raises NotFound, with what there is instead.
     """
@@ -277,7 +296,7 @@ def choose_run(connection: duckdb.DuckDBPyConnection, run_id: str | None = None)
         """
         SELECT run_id
         FROM runs
-        ORDER BY started_at DESC, run_id
+        ORDER BY null_of IS NOT NULL, started_at DESC, run_id
         """
     ).fetchall()
     ids = [str(row[0]) for row in found]

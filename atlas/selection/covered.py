@@ -12,7 +12,10 @@ def cover(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> 
     run without prompts (an imported one) tells no fact without neurons by name, so of a relation
     that the atlas holds more facts of, only those with neurons count here.
     """
-    parameters = {"selection_id": selection.selection_id}
+    parameters = {
+        "selection_id": selection.selection_id,
+        "null": selection.null_of is not None,
+    }
     # Of most relations every fact counts, which spares a look at the run's prompts.
     partial = [
         relation_id
@@ -22,6 +25,7 @@ def cover(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> 
             FROM selection_relations AS s
             JOIN facts AS f USING (relation_id)
             WHERE s.selection_id = $selection_id
+              AND (f.null_of IS NOT NULL) = $null
             GROUP BY s.relation_id, s.facts
             HAVING count(*) <> s.facts
             """,
@@ -37,6 +41,7 @@ def cover(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> 
           ON s.selection_id = $selection_id
          AND s.relation_id = f.relation_id
         WHERE NOT list_contains($partial, f.relation_id)
+          AND (f.null_of IS NOT NULL) = $null
         """,
         {**parameters, "partial": partial},
     )
@@ -60,7 +65,7 @@ def cover(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> 
                    ))
             """,
             {
-                **parameters,
+                "selection_id": selection.selection_id,
                 "partial": partial,
                 "run_id": selection.run_id,
                 "known_only": bool(selection.known_only),

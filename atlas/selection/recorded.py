@@ -73,6 +73,41 @@ def record_selection(
     return known is None
 
 
+def record_null_selection(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    run_id: str,
+    null_of: str,
+    name: str,
+) -> None:
+    """Add what the selection `null_of` finds in a null, with its thresholds, unless it is there.
+
+    It is never the default by itself: `asked_at` stays empty, and the default is a real one.
+    """
+    others = _names(connection, run_id)
+    if selection_id in others:
+        return
+    connection.execute(
+        """
+        INSERT INTO selections (
+            selection_id, run_id, name, preset, ratio, sharing, comparison, min_prompts,
+            known_only, created_at, settings, associated, null_of
+        )
+        SELECT $selection_id, $run_id, $name, preset, ratio, sharing, comparison, min_prompts,
+               FALSE, $created_at, settings, FALSE, selection_id
+        FROM selections
+        WHERE selection_id = $null_of
+        """,
+        {
+            "selection_id": selection_id,
+            "run_id": run_id,
+            "name": _free([name], set(others.values())),
+            "created_at": datetime.now(UTC).replace(tzinfo=None),
+            "null_of": null_of,
+        },
+    )
+
+
 def offer_default(
     connection: duckdb.DuckDBPyConnection, selection_id: str, wanted: bool = True
 ) -> None:

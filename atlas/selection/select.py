@@ -6,8 +6,10 @@ at least `sharing` of its measured prompts, and in at least `min_prompts` of the
 that the run's model knows (the view all_fact_knowledge), or all with a measured prompt.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -15,9 +17,9 @@ from atlas.errors import NotFound, SettingsError
 from atlas.selection.derived import discard_outdated
 from atlas.selection.masses import refresh_masses
 from atlas.selection.overlaps import refresh_overlaps
-from atlas.selection.recorded import offer_default, record_selection
+from atlas.selection.recorded import offer_default, record_null_selection, record_selection
 from atlas.selection.thresholds import WHOLE, Settled, Thresholds, settle
-from atlas.store.rows import fetch
+from atlas.store.rows import fetch, fetch_one
 
 __all__ = ["Thresholds", "select"]
 
@@ -70,7 +72,103 @@ def select(
     if outdated:
         _renew(connection, selection_id, run_id, thresholds, outdated)
     offer_default(connection, selection_id, make_default)
+    for null_run in connection.execute(
+        """
+        SELECT run_id
+        FROM runs
+        WHERE null_of = $run_id
+        ORDER BY run_id
+        """,
+        {"run_id": run_id},
+    ).fetchall():
+        select_null(connection, selection_id, str(null_run[0]))
     return selection_id
+
+
+def null_selection_id(selection_id: str, null_run: str) -> str:
+    """The id of what a selection's thresholds find in a null; changing this changes every id."""
+    text = json.dumps(["null", selection_id, null_run])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def select_null(connection: duckdb.DuckDBPyConnection, selection_id: str, null_run: str) -> str:
+    """Look at a null with the thresholds of a selection of its real run; returns the new one's id.
+
+    In each relation the null gets the sharing threshold at which the real facts came to rest: were
+    it moved for the null, too, both would have as many neurons by construction. All null facts
+    count, for none is known. Relations that neither has measured since are left as they are.
+    """
+    name, ratio, comparison, min_prompts, templates = fetch_one(
+        connection,
+        """
+        SELECT name, ratio, comparison, min_prompts, (settings ->> 'templates')::INTEGER
+        FROM selections
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    thresholds = Thresholds(
+        preset="fixed",
+        ratio=ratio,
+        comparison=comparison,
+        min_prompts=min_prompts,
+        known_only=False,
+        templates=templates,
+    )
+    null_id = null_selection_id(selection_id, null_run)
+    record_null_selection(connection, null_id, null_run, selection_id, f"{name}-null")
+    outdated = _outdated_null(connection, null_id, null_run, selection_id)
+    if outdated:
+        sharing = {o.relation_id: o.sharing for o in outdated}
+        _renew(connection, null_id, null_run, thresholds, outdated, sharing)
+    return null_id
+
+
+@dataclass(frozen=True)
+class _OutdatedNull(_Measured):
+    """A relation of a null, and where the sharing threshold of its real facts came to rest."""
+
+    sharing: float
+
+
+def _outdated_null(
+    connection: duckdb.DuckDBPyConnection, null_id: str, null_run: str, selection_id: str
+) -> list[_OutdatedNull]:
+    """The relations measured or selected otherwise than when the null was looked at."""
+    return fetch(
+        connection,
+        _OutdatedNull,
+        """
+        WITH measured AS (
+            SELECT f.relation_id,
+                   count(DISTINCT f.fact_id) AS facts,
+                   count(DISTINCT f.fact_id) FILTER (k.known) AS known,
+                   count(*) AS prompts,
+                   count(DISTINCT p.template_id) AS templates
+            FROM prompt_results AS r
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id)
+            JOIN all_fact_knowledge AS k
+              ON k.run_id = r.run_id
+             AND k.fact_id = f.fact_id
+            WHERE r.run_id = $null_run
+              AND r.skipped_because IS NULL
+            GROUP BY f.relation_id
+        )
+        SELECT m.relation_id, m.facts, m.known, m.prompts, m.templates, o.sharing
+        FROM measured AS m
+        JOIN selection_relations AS o
+          ON o.selection_id = $selection_id
+         AND o.relation_id = m.relation_id
+        LEFT JOIN selection_relations AS n
+          ON n.selection_id = $null_id
+         AND n.relation_id = m.relation_id
+        WHERE n.prompts IS DISTINCT FROM m.prompts
+           OR n.sharing IS DISTINCT FROM o.sharing
+        ORDER BY m.relation_id
+        """,
+        {"null_id": null_id, "null_run": null_run, "selection_id": selection_id},
+    )
 
 
 def _renew(
@@ -79,13 +177,15 @@ def _renew(
     run_id: str,
     thresholds: Thresholds,
     outdated: Sequence[_Measured],
+    sharing: Mapping[str, float] | None = None,
 ) -> None:
+    """Select these relations anew; sharing: where it rests in each, None: as the thresholds say."""
     refresh_masses(connection, run_id, {m.relation_id: m.prompts for m in outdated})
     _gather(connection, run_id, thresholds, [m.relation_id for m in outdated])
     shares = _neurons_by_share(connection)
     facts = [m.selected_from(thresholds) for m in outdated]
     settled = [
-        settle(shares.get(m.relation_id, {}), n, thresholds)
+        settle(shares.get(m.relation_id, {}), n, _resting(thresholds, sharing, m.relation_id))
         for m, n in zip(outdated, facts, strict=True)
     ]
     templates = [min(m.templates, thresholds.templates or m.templates) for m in outdated]
@@ -94,13 +194,20 @@ def _renew(
     refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
 
 
+def _resting(
+    thresholds: Thresholds, sharing: Mapping[str, float] | None, relation_id: str
+) -> Thresholds:
+    """The thresholds of a relation in which the sharing threshold rests, if it does."""
+    return thresholds if sharing is None else replace(thresholds, sharing=sharing[relation_id])
+
+
 def _require_scores(
     connection: duckdb.DuckDBPyConnection, run_id: str, thresholds: Thresholds
 ) -> str:
     """Refuse thresholds that the run's scores do not allow; returns the run's position."""
     row = connection.execute(
         """
-        SELECT score_floor, position
+        SELECT score_floor, position, null_of
         FROM runs
         WHERE run_id = $run_id
         """,
@@ -112,6 +219,12 @@ def _require_scores(
         raise SettingsError(
             f"run {run_id} is of published neurons, whose scores are not available: "
             "index the model to choose neurons by thresholds"
+        )
+    if row[2] is not None:
+        raise SettingsError(
+            f"run {run_id} is a null: select in run {row[2]}, whose facts it measures with "
+            "shuffled objects, and the null follows",
+            parameters=["run"],
         )
     if thresholds.ratio < row[0] - 1 / WHOLE:
         raise SettingsError(

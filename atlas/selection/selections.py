@@ -50,6 +50,10 @@ class SelectionSummary:
     distinct_neurons: int
     created_at: datetime
     asked_at: datetime | None  # when it last became the default; None: it never was
+    with_neurons: float | None  # share of its facts that have any
+    null_of: str | None  # the selection with whose thresholds it looks at a null; None: a real one
+    null_mean_neurons: float | None  # of its own null, facts with shuffled objects; None: no null
+    null_with_neurons: float | None
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,34 @@ def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
         chosen AS (
             SELECT selection_id,
                    count(*) AS pairs,
-                   count(DISTINCT (layer, neuron)) AS distinct_neurons
+                   count(DISTINCT (layer, neuron)) AS distinct_neurons,
+                   count(DISTINCT fact_id) AS facts
             FROM knowledge_neurons
             GROUP BY selection_id
+        ),
+        found AS (
+            SELECT s.selection_id,
+                   s.null_of,
+                   coalesce(r.relations, 0) AS relations,
+                   coalesce(r.facts, 0) AS facts,
+                   coalesce(c.distinct_neurons, 0) AS distinct_neurons,
+                   r.measured_facts,
+                   r.targets_missed,
+                   coalesce(c.pairs, 0) / nullif(r.facts, 0) AS mean_neurons,
+                   coalesce(c.facts, 0) / nullif(r.facts, 0) AS with_neurons
+            FROM selections AS s
+            LEFT JOIN reached AS r USING (selection_id)
+            LEFT JOIN chosen AS c USING (selection_id)
+        ),
+        nulls AS (
+            SELECT n.null_of AS selection_id,
+                   arg_max(n.mean_neurons, s.created_at) AS mean_neurons,
+                   arg_max(n.with_neurons, s.created_at) AS with_neurons
+            FROM found AS n
+            JOIN selections AS s USING (selection_id)
+            WHERE n.null_of IS NOT NULL
+              AND n.facts > 0
+            GROUP BY n.null_of
         )
         SELECT s.name,
                s.selection_id = (SELECT selection_id FROM default_selection) AS is_default,
@@ -107,20 +136,28 @@ def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
                s.comparison,
                s.min_prompts,
                s.known_only,
-               coalesce(reached.relations, 0) AS relations,
-               coalesce(reached.facts, 0) AS facts,
-               reached.measured_facts,
-               coalesce(chosen.pairs, 0) / nullif(reached.facts, 0) AS mean_neurons,
-               CASE WHEN s.preset = 'paper' THEN reached.targets_missed END AS targets_missed,
-               coalesce(chosen.distinct_neurons, 0) AS distinct_neurons,
+               f.relations,
+               f.facts,
+               f.measured_facts,
+               f.mean_neurons,
+               CASE WHEN s.preset = 'paper' AND s.null_of IS NULL THEN f.targets_missed END
+                   AS targets_missed,
+               f.distinct_neurons,
                s.created_at,
-               s.asked_at
+               s.asked_at,
+               f.with_neurons,
+               s.null_of,
+               n.mean_neurons AS null_mean_neurons,
+               n.with_neurons AS null_with_neurons
         FROM selections AS s
         JOIN runs AS r USING (run_id)
         JOIN models AS m USING (model_id)
-        LEFT JOIN reached USING (selection_id)
-        LEFT JOIN chosen USING (selection_id)
-        ORDER BY s.asked_at DESC NULLS LAST, s.created_at DESC, s.selection_id
+        JOIN found AS f ON f.selection_id = s.selection_id
+        LEFT JOIN nulls AS n ON n.selection_id = s.selection_id
+        ORDER BY s.null_of IS NOT NULL,
+                 s.asked_at DESC NULLS LAST,
+                 s.created_at DESC,
+                 s.selection_id
         """,
     )
 
@@ -150,7 +187,13 @@ def use_selection(
 ) -> DefaultSelection:
     """Make the selection the default, also an empty one; found as `choose_selection` finds it."""
     before = default_selection(connection)
-    make_default(connection, choose_selection(connection, wanted, run_id).selection_id)
+    chosen = choose_selection(connection, wanted, run_id)
+    if chosen.null_of is not None:
+        raise SettingsError(
+            f"selection {labelled(chosen)} is of a null, facts with shuffled objects: it cannot be "
+            "the default; name it where you ask about it"
+        )
+    make_default(connection, chosen.selection_id)
     return default_since(connection, before)
 
 
@@ -159,24 +202,33 @@ def delete_selection(
 ) -> ChosenSelection:
     """Delete the selection with all that is derived from it; returns what it was.
 
-    Edits that were made from it stay, and so does what they did. Raises NotFound, and SettingsError
+    Edits that were made from it stay, and so does what they did; what its thresholds found in a
+    null goes. Raises NotFound, and SettingsError
     for the default selection.
     """
     selection = choose_selection(connection, wanted, run_id)
     if selection.is_default:
-        others = [s.selection_id for s in selections(connection) if not s.is_default]
+        others = [
+            s.selection_id for s in selections(connection) if not s.is_default and s.null_of is None
+        ]
         raise SettingsError(
             f"selection {labelled(selection)} is the default: make another the default first, "
             + _way_out(connection, others)
         )
-    discard(connection, selection.selection_id)
-    connection.execute(
-        """
-        DELETE FROM selections
-        WHERE selection_id = $selection_id
-        """,
-        {"selection_id": selection.selection_id},
-    )
+    nulls = [
+        s.selection_id
+        for s in selections(connection)
+        if s.null_of is not None and s.null_of == selection.selection_id
+    ]
+    for gone in (*nulls, selection.selection_id):
+        discard(connection, gone)
+        connection.execute(
+            """
+            DELETE FROM selections
+            WHERE selection_id = $selection_id
+            """,
+            {"selection_id": gone},
+        )
     return selection
 
 

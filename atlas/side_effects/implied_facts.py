@@ -70,16 +70,21 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
               AND subject IS NOT NULL
               AND old_object IS NOT NULL
         ),
+        -- not those whose objects are shuffled
+        real AS (
+            FROM facts
+            WHERE null_of IS NULL
+        ),
         found AS (
             SELECT 'inverse' AS way, f.*
-            FROM facts AS f
+            FROM real AS f
             JOIN edited AS e
               ON lower(nfc_normalize(f.subject)) = e.object
              AND lower(nfc_normalize(f.object)) = e.subject
             WHERE e.subject <> e.object
             UNION ALL
             SELECT 'synonym' AS way, f.*
-            FROM facts AS f
+            FROM real AS f
             JOIN edited AS e
               ON lower(nfc_normalize(f.subject)) = e.subject
              AND lower(nfc_normalize(f.object)) = e.object
@@ -91,9 +96,9 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
                    count(DISTINCT f.fact_id) AS relation_facts,
                    count(DISTINCT g.fact_id) AS mirrored
             FROM (SELECT DISTINCT way, relation_id FROM found) AS n
-            JOIN facts AS f USING (relation_id)
+            JOIN real AS f USING (relation_id)
             CROSS JOIN edited AS e
-            LEFT JOIN facts AS g
+            LEFT JOIN real AS g
               ON g.relation_id = e.relation_id
              AND (
                  (n.way = 'inverse'

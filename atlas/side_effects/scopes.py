@@ -169,6 +169,7 @@ def checked_by(connection: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy
                OR e.model_identity IS NULL
                OR r.model_identity IS NULL)
         ORDER BY coalesce(r.run_id = e.run_id, FALSE) DESC,
+                 r.null_of IS NOT NULL,
                  coalesce(s.selection_id = e.selection_id, FALSE) DESC,
                  coalesce(r.model_identity = e.model_identity, FALSE) DESC,
                  r.started_at DESC,

@@ -30,6 +30,7 @@ def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_:
             format_,
             kind=Hub,
             title=f"Neurons of {selection.model} that serve {_MOST[by]} ({made_from(selection)})",
-            headers={"top_relation_id": "id"},
+            headers={"top_relation_id": "id", "null_share": "of null facts"},
+            hide=() if any(hub.null_share is not None for hub in report.hubs) else ("null_share",),
         )
     say_cut(len(report.hubs), report.neurons, "neuron")

@@ -29,6 +29,11 @@ def _show(report: InterferenceReport, selection: ChosenSelection, format_: Forma
         own = counted(len(report.neurons), "knowledge neuron")
         of = "the stored mass of its own scores" if report.of_stored_mass else "its own score mass"
         note(f"{name}: its {own} hold {report.on_itself:.1%} of {of}.")
+        if report.null_on_itself is not None:
+            note(
+                f"  With a shuffled object: {report.null_on_itself:.1%}, and "
+                f"{report.null_facts:,} facts with mass on them where it has {report.facts:,}."
+            )
     if format_ == "json":
         emit_json(report)
     elif report.affected or format_ == "csv":

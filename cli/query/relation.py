@@ -93,6 +93,12 @@ def _summary(report: RelationReport, selection: ChosenSelection) -> None:
             f"  {report.mean_neurons:.2f} knowledge neurons a {fact}{missed}, "
             f"{counted(report.distinct_neurons, 'different one')}"
         )
+    if report.null_mean_neurons is not None and report.null_with_neurons is not None:
+        draw_line(
+            f"  with shuffled objects: {report.null_mean_neurons:.2f} a fact; "
+            f"{report.null_with_neurons:.0%} of the facts have any "
+            f"(with their own: {report.with_neurons:.0%})"
+        )
     if selection.preset != "published" and report.mean_neurons is not None:
         moved = ""
         if report.moves:

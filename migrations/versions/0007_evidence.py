@@ -166,6 +166,24 @@ KNOWN_COMMENTS |= {
     f"{view}.known_only": KNOWN_COMMENTS["selections.known_only"] for view in SELECTION_VIEWS
 }
 
+NULL = """
+ALTER TABLE runs ADD COLUMN null_of VARCHAR;
+ALTER TABLE facts ADD COLUMN null_of VARCHAR;
+ALTER TABLE selections ADD COLUMN null_of VARCHAR;
+CREATE OR REPLACE VIEW default_selection AS
+    SELECT selection_id, run_id, preset, ratio, sharing, comparison, min_prompts,
+           created_at, asked_at, settings, name, associated, known_only
+    FROM selections
+    WHERE null_of IS NULL
+    ORDER BY asked_at DESC NULLS LAST, created_at DESC, selection_id
+    LIMIT 1;
+"""
+NULL_COMMENTS = {
+    "runs.null_of": "the run whose facts it measures with shuffled objects; NULL: a real run",
+    "facts.null_of": "the fact whose object was replaced by a false one; NULL: a fact of the world",
+    "selections.null_of": "the selection with whose thresholds it looks at a null; NULL: real",
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
@@ -178,6 +196,9 @@ def upgrade() -> None:
     said = _said_of(SELECTION_VIEWS)
     execute(KNOWN)
     _comment(said | KNOWN_COMMENTS)
+    said = _said_of(("default_selection",))
+    execute(NULL)
+    _comment(said | NULL_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:

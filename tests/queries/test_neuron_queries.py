@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import duckdb
 import pytest
+from store_of_neurons import empty_atlas
 from synthetic import (
     HUB,
     SCORES,
@@ -79,22 +80,23 @@ def test_hubs_are_ordered_by_facts_then_relations(
         (3, 2, 6, 1),
         (0, 0, 1, 1),
     ]
-    assert report.hubs[1] == Hub(3, 1, 6, 1, pytest.approx(0.25), "P36", "capital", 1.0, 0.0)
+    assert report.hubs[1] == Hub(
+        3, 1, 6, 1, pytest.approx(0.25), "P36", "capital", 1.0, 0.0, 0.5, None
+    )
 
 
 def test_hubs_can_be_ordered_by_relations_and_by_their_entropy(connection: Connection) -> None:
     """Neuron 1 serves six facts of one relation, 2 one of each of two, 3 three and one of two."""
-    with duckdb.connect() as memory:
+    with empty_atlas() as memory:
         memory.execute("""
-            CREATE TABLE relations AS
+            INSERT INTO relations (relation_id, label)
                 SELECT 'P' || range AS relation_id, 'label' AS label
                 FROM range(2);
-            CREATE TABLE facts AS
-                SELECT 'F' || range AS fact_id, 'P' || range // 6 AS relation_id
+            INSERT INTO facts (fact_id, relation_id, subject, object)
+                SELECT 'F' || range, 'P' || range // 6, 'subject', 'object'
                 FROM range(12);
-            CREATE TABLE knowledge_neurons AS
-                SELECT 's' AS selection_id, 0 AS layer, neuron, 'F' || f AS fact_id,
-                       1.0 AS mean_score
+            INSERT INTO knowledge_neurons (selection_id, layer, neuron, fact_id, mean_score)
+                SELECT 's', 0, neuron, 'F' || f, 1.0
                 FROM (VALUES (1, [0, 1, 2, 3, 4, 5]), (2, [0, 6]), (3, [0, 1, 2, 6]))
                     AS served (neuron, numbers),
                      unnest(numbers) AS n (f)
