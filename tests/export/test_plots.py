@@ -227,7 +227,9 @@ def test_an_empty_selection_is_one_line_and_no_file(tmp_path: Path) -> None:
         run_id = begin(connection, synthetic_dataset())
         connection.execute(
             """
-            INSERT INTO selections
+            INSERT INTO selections (selection_id, run_id, preset, ratio, sharing, comparison,
+                                    min_prompts, created_at, asked_at, settings, name,
+                                    associated, known_only)
             VALUES ('empty', $run_id, 'paper', 0.2, 0.7, '>=', 3, now()::TIMESTAMP,
                     now()::TIMESTAMP, '{}', 'paper', FALSE, TRUE)
             """,

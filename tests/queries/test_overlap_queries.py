@@ -260,7 +260,12 @@ def test_facts_that_were_not_measured_do_not_count(empty: duckdb.DuckDBPyConnect
     same = frozenset({(0, 0)})
     facts = [Known(str(i), "P1", "Ireland", "Dublin", same) for i in range(3)]
     with stored(empty, facts):
-        empty.execute("INSERT INTO facts VALUES ('unmeasured', 'P1', 'Ireland', 'Dublin')")
+        empty.execute(
+            """
+            INSERT INTO facts (fact_id, relation_id, subject, object)
+            VALUES ('unmeasured', 'P1', 'Ireland', 'Dublin')
+            """
+        )
         found = group_overlap(empty, choose_selection(empty), "subject")
     assert found.within == PooledOverlap("within", 3, 3, 1.0, 1, 1.0)
 

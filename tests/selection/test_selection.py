@@ -289,7 +289,7 @@ def test_a_full_atlas_is_selected_by_few_statements(tmp_path: Path) -> None:
         records.record_run(connection, run)
         connection.execute(
             """
-            INSERT INTO facts
+            INSERT INTO facts (fact_id, relation_id, subject, object)
             SELECT 'F' || range, 'P' || range // 63, 'subject', 'object'
             FROM range(2500)
             """
