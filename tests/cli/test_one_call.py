@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import atlas_cli.data
+import atlas_cli.import_
+import atlas_cli.model
 import pytest
+from atlas_cli.edit.group import edit
 from atlas_cli.query.command import query
 from invocation import run
+from published_files import write_dataset, write_dump
 from stored_edits import Edited
 from stored_edits import build as build_edited
 
@@ -116,6 +121,7 @@ COMMANDS = (
     "edit erase --relation P36 --neurons 2 --model {model}",
     "edit erase P36-1 --neurons 2 --model {model}",
     "edit suppress P36-1 --neurons 2 --factor 2 --model {model}",
+    "edit amplify P36-1 --neurons 2 --model {model}",
     "edit update P36-1 --to Dublin --method paper --neurons 2 --model {model}",
     "edit export 1 --delta {out}/edit.safetensors",
     "edit import {out}/edit.safetensors",
@@ -123,7 +129,19 @@ COMMANDS = (
     "edit revert 1 --undo",
     "export run --to {out}/run {run}",
     "plot layers --to {out}/layers.svg",
+    "edit live 1 --model {model}",
     "edit delete 1",
+    "index --model {model} --data {data} --limit 1",
+    "import {out}/dump.json --model bert-base-uncased --data {data}",
+)
+# These ask no atlas.
+OF_NO_ATLAS = ("data check {data}", "data check {data} --model {model}", "model check {model}")
+# What the calls that are no method of an atlas are, and where commands find them.
+FUNCTIONS = (
+    (atlas.jobs, "index"),
+    (atlas_cli.import_, "import_published"),
+    (atlas_cli.data, "check_data"),
+    (atlas_cli.model, "check_model"),
 )
 
 
@@ -163,17 +181,19 @@ def test_every_command_makes_one_library_call(
     for name, method in vars(Atlas).items():
         if callable(method) and not name.startswith("_"):
             monkeypatch.setattr(Atlas, name, counted(name, method))
+    for module, name in FUNCTIONS:
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     places = {"model": ready.directory, "out": tmp_path, "run": row[0]}
-    for command in COMMANDS:
+    places["data"] = write_dataset(tmp_path / "data.jsonl")
+    write_dump(tmp_path / "dump.json")
+    for command in COMMANDS + OF_NO_ATLAS:
         calls.clear()
         words = [word.format(**places) for word in command.split()]
-        result = run(*words, "--db", str(path))
+        if command in COMMANDS:
+            words += ["--db", str(path)]
+        result = run(*words, input=":quit\n")
         assert result.exit_code == 0, f"{command}\n{result.output}"
         assert len(calls) == 1, f"{command}: {calls}"
-    assert {command.split()[0] for command in COMMANDS} | {
-        "index",
-        "import",
-        "data",
-        "model",
-    } == set(sys.modules["atlas_cli.main"].SUBCOMMANDS)
-    assert callable(atlas.jobs.index)
+    walked = {command.split()[0] for command in COMMANDS + OF_NO_ATLAS}
+    assert walked == set(sys.modules["atlas_cli.main"].SUBCOMMANDS)
+    assert {c.split()[1] for c in COMMANDS if c.startswith("edit")} == set(edit.commands)

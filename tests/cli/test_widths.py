@@ -6,6 +6,7 @@ import pytest
 from atlas_cli import tables
 from invocation import run
 from rich.cells import cell_len
+from stored_edits import Edited, build
 from synthetic import Synthetic
 
 COMMANDS = (
@@ -44,3 +45,37 @@ def test_no_line_is_wider_than_the_terminal(
     assert result.exit_code == 0, result.stderr
     for line in result.stdout.splitlines():
         assert cell_len(line) <= width, line
+
+
+OF_EDITS = (
+    "edit list",
+    "edit show 1",
+    "edit diff 1 1",
+    "edit check 1 --model {model}",
+    "edit apply 1 --ask Dublin_is_[MASK]. --model {model}",
+    "export run {run} --to {out}/run",
+)
+
+
+@pytest.fixture(scope="module")
+def edited(saved_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Edited:
+    """An atlas of the tiny BERT with an edit in it."""
+    found = build(tmp_path_factory.mktemp("widths"), saved_bert)
+    found.store()
+    return found
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_line_about_an_edit_is_wider_than_the_terminal(
+    edited: Edited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(tables, "available", lambda: width)
+    with edited.atlas.reading() as connection:
+        row = connection.execute("SELECT run_id FROM runs").fetchone()
+    assert row
+    for command in OF_EDITS:
+        words = command.format(model=edited.directory, run=row[0], out=tmp_path)
+        result = run(*words.split(), "--db", str(edited.atlas.path))
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+        for line in result.stdout.splitlines():
+            assert cell_len(line) <= width, f"{command}: {line}"
