@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from atlas.counted import counted
 from atlas.engine.quadrature import RULES
@@ -130,6 +131,7 @@ def index(
     **settings: Any,
 ) -> None:
     """Measure facts on a model and select their knowledge neurons."""
+    _refuse_ignored(settings["method"], settings["rule"])
     from atlas.jobs import index as index_facts
 
     with resumable(db):
@@ -143,6 +145,25 @@ def index(
             **settings,
         )
     _summary(db, found)
+
+
+def _refuse_ignored(method: str, rule: str) -> None:
+    """UsageError for an option of the integral that this method or rule does not use."""
+    context = click.get_current_context()
+    given = {
+        name
+        for name in ("rule", "points", "tolerance", "max_evaluations")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if method != METHODS[0]:
+        unused, why = given, f"method {method} takes no integral"
+    elif rule == RULES[0]:
+        unused, why = given & {"points"}, f"rule {rule} chooses its points itself"
+    else:
+        unused, why = given & {"max_evaluations"}, f"rule {rule} has as many as --points says"
+    if unused:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unused))
+        raise click.UsageError(f"{options} would be ignored, for {why}: leave it out.")
 
 
 def _summary(db: Path, found: "IndexReport") -> None:

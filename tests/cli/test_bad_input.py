@@ -22,7 +22,7 @@ from atlas.engine.settings import DTYPES, METHODS
         (["--relation", "capitol"], "did you mean P36 (capital)?"),
         (["--relation", "zzz"], "no relation 'zzz' in mine: it has P36"),
         (["--data", "none.jsonl"], "no dataset at none.jsonl"),
-        (["--points", "0"], "points must be at least 1, got 0"),
+        (["--rule", "gauss-legendre", "--points", "0"], "points must be at least 1, got 0"),
         (["--tolerance", "2"], "tolerance must lie between 0 and 1, got 2.0"),
         (["--tolerance", "nan"], "tolerance must lie between 0 and 1, got nan"),
         (["--max-evaluations", "1"], "max evaluations must be"),
@@ -48,6 +48,9 @@ def test_an_option_that_cannot_be_used_is_one_line_and_leaves_no_file(
         ["--limit", "-1"],
         ["--limit", "all"],
         ["--points", "many"],
+        ["--points", "8"],  # the adaptive rule chooses them
+        ["--rule", "gauss-legendre", "--max-evaluations", "50"],
+        ["--method", "activation", "--tolerance", "0.1"],
         ["--memory-budget", "0"],
         ["--db", "."],
         ["--neuron", "3:117"],
@@ -170,7 +173,7 @@ def test_a_model_named_wrongly_leaves_an_empty_directory_empty(
 
 
 def test_the_interpreter_prints_nothing_of_its_own(place: Place) -> None:
-    done = processes.run(MAIN, *index(place, "--points", "0"))
+    done = processes.run(MAIN, *index(place, "--rule", "riemann-left", "--points", "0"))
     assert done.stderr == "Error: points must be at least 1, got 0\n"
     assert (done.stdout, done.returncode) == ("", 1)
 
