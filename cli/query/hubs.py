@@ -22,6 +22,7 @@ def ask_hubs(scope: Scope, by: HubOrder) -> None:
 def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_: Format) -> None:
     if not report.neurons:
         note(f"Selection {labelled(selection)} ({facts_of(selection)}) has no knowledge neuron.")
+    null = any(hub.null_share is not None for hub in report.hubs)
     if format_ == "json":
         emit_json(report)
     else:
@@ -31,6 +32,6 @@ def _show(report: HubsReport, selection: ChosenSelection, by: HubOrder, format_:
             kind=Hub,
             title=f"Neurons of {selection.model} that serve {_MOST[by]} ({made_from(selection)})",
             headers={"top_relation_id": "id", "null_share": "of null facts"},
-            hide=() if any(hub.null_share is not None for hub in report.hubs) else ("null_share",),
+            hide=() if null else ("fact_share", "null_share"),
         )
     say_cut(len(report.hubs), report.neurons, "neuron")

@@ -39,7 +39,7 @@ def test_every_option_that_is_named_belongs_to_a_command() -> None:
 
 def _options(command: click.Command) -> Iterator[str]:
     for parameter in command.params:
-        yield from parameter.opts
+        yield from (*parameter.opts, *parameter.secondary_opts)
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):

@@ -14,7 +14,8 @@ from synthetic import Synthetic
 def test_overlap_by_relation_is_a_summary_and_a_heatmap(asked: Synthetic) -> None:
     result = run("overlap", on=asked)
     assert result.stdout == (
-        f"Shared knowledge neurons in synthetic (selection paper ({asked.selection_id}))\n"
+        f"Shared knowledge neurons in synthetic (selection paper ({asked.selection_id}): "
+        "12 known facts of 12)\n"
         "pairs of facts    number  shared neurons   mean  mean over relations\n"
         "────────────────────────────────────────────────────────────────────\n"
         "within relations      30              60  2.000                2.000\n"

@@ -71,7 +71,7 @@ def test_a_dataset_is_recorded_whole(atlas: Atlas) -> None:
     assert found["relations"] == [("P36", "capital"), ("P37", "official language")]
     assert len(found["templates"]) == 4
     assert len(found["facts"]) == 6
-    assert ("P36-0", "P36", "Land 0", "Town 0") in found["facts"]
+    assert ("P36-0", "P36", "Land 0", "Town 0", None) in found["facts"]
     template = dataset.relations[0].templates[1]
     assert len(found["prompts"]) == 12
     assert (
@@ -108,7 +108,7 @@ def test_what_a_dataset_holds_twice_is_recorded_once(atlas: Atlas) -> None:
         records.record_dataset(connection, Dataset("twice", (relation, relation)))
     found = content(atlas.path)
     assert found["relations"] == [("P36", "capital")]
-    assert found["facts"] == [("f", "P36", "Ireland", "Dublin")]
+    assert found["facts"] == [("f", "P36", "Ireland", "Dublin", None)]
     assert [row[3] for row in found["prompts"]] == ["The capital of Ireland is [Y]."]
 
 
