@@ -342,9 +342,10 @@ class Atlas(AtlasFile):
         """What a fact's neurons are to the other facts: predicted from scores, or measured.
 
         measure: a model, its name, or True for the run's: suppress the neurons in it, ask the
-        `facts` predicted to suffer most and as many controls, and store what comes out. Statistics
-        are over all that were asked; `limit` is how many are shown of those that suffer or are
-        predicted to.
+        `facts` predicted to suffer most, as many controls, and twice as many drawn from all other
+        facts, and store what comes out. How well it was predicted is told of the first two
+        together and of the random ones apart; `limit` is how many are shown of those that are
+        predicted to suffer.
         """
         with self._opened(selection, run) as (connection, chosen):
             if measure is None or measure is False:

@@ -11,12 +11,13 @@ itself is the share of its mass that its own knowledge neurons hold.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from atlas.errors import NoScores
 from atlas.facts import FactColumns
+from atlas.interference.changes import predicted_changes
 from atlas.queries.facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection, null_selection
 from atlas.selection.masses import of_stored_mass
@@ -29,6 +30,7 @@ class Interference(FactColumns):
 
     predicted: float  # share of the fact's score mass on those neurons, 0 to 1
     neurons: int  # of those neurons, the ones that carry mass of the fact
+    predicted_change: float | None = None  # of log P(answer), see changes.py; None: not asked for
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def interference_report(
     others = [row for row in found if row.fact_id != fact.fact_id]
     facts, on_itself = _reach(connection, selection.run_id, fact.fact_id, neurons)
     null_facts, null_on_itself = _null_reach(connection, selection, fact.fact_id)
+    affected = _with_changes(connection, selection.run_id, neurons, others[:limit])
     return InterferenceReport(
         fact=fact,
         neurons=tuple(neurons),
@@ -72,7 +75,7 @@ def interference_report(
         facts=facts,
         null_on_itself=null_on_itself,
         null_facts=null_facts,
-        affected=tuple(others[:limit]),
+        affected=tuple(affected),
         of_stored_mass=of_stored_mass(connection, selection.run_id),
     )
 
@@ -207,6 +210,16 @@ def predicted_interference(
             "limit": limit,
         },
     )
+
+
+def _with_changes(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    neurons: Sequence[tuple[int, int]],
+    facts: Sequence[Interference],
+) -> list[Interference]:
+    changes = predicted_changes(connection, run_id, neurons, [fact.fact_id for fact in facts])
+    return [replace(fact, predicted_change=changes[fact.fact_id]) for fact in facts]
 
 
 def require_scores(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:

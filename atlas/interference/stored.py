@@ -18,8 +18,9 @@ class InterferenceMeasurement:
     selection_id: str
     source_fact: str
     fact_id: str
-    role: str  # self | predicted | control
+    role: str  # self | predicted | control | random
     predicted: float
+    predicted_change: float
     prompts: int
     delta_log_p: float
     flips: int

@@ -1,7 +1,7 @@
 """What an edit did to the prompts that it was checked on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -46,28 +46,47 @@ _EFFECTS = f"""
 # The groups that a fact is in, by place in the report; none is NULL.
 _GROUPS = """
     list_filter([
-        CASE WHEN own THEN {'place': 0, 'name': 'own'} END,
-        CASE WHEN NOT own AND shares_neuron THEN {'place': 1, 'name': 'neighbours'} END,
-        CASE WHEN NOT own AND same_relation THEN {'place': 2, 'name': 'same relation'} END,
-        CASE WHEN NOT own AND NOT same_relation THEN {'place': 3, 'name': 'other relations'} END,
-        CASE WHEN NOT own AND kept THEN {'place': 4, 'name': 'told to keep'} END,
-        CASE WHEN NOT own THEN {'place': 5, 'name': 'all but own'} END
+        CASE WHEN own THEN {'place': 0, 'kind': 'own'} END,
+        CASE WHEN NOT own AND shares_neuron THEN {'place': 1, 'kind': 'neighbours'} END,
+        CASE WHEN NOT own AND same_relation THEN {'place': 2, 'kind': 'same relation'} END,
+        CASE WHEN NOT own AND NOT same_relation THEN {'place': 3, 'kind': 'other relations'} END,
+        CASE WHEN NOT own AND kept THEN {'place': 4, 'kind': 'told to keep'} END,
+        CASE WHEN NOT own THEN {'place': 5, 'kind': 'all but own'} END
     ], lambda member: member IS NOT NULL)
 """
+
+# What a group is called of which a check has measured those of a scope alone, by kind and
+# `checked`. A kind of which all were measured goes by its own name.
+_NAMES = {
+    ("neighbours", "same relation"): "neighbours, same relation",
+    ("neighbours", "other relations"): "neighbours, other relations",
+    ("same relation", "neighbours"): "neighbours, same relation",
+    ("other relations", "neighbours"): "neighbours, other relations",
+    ("told to keep", "neighbours"): "neighbours, told to keep",
+    ("told to keep", "same relation"): "same relation, told to keep",
+    ("told to keep", "other relations"): "other relations, told to keep",
+    ("all but own", "neighbours"): "all neighbours",
+    ("all but own", "same relation"): "all of the same relation",
+    ("all but own", "other relations"): "all of other relations",
+}
 
 
 @dataclass(frozen=True)
 class GroupEffect:
     """An edit's effect on a group of checked prompts. Groups overlap; only `own` has the own ones.
 
-    `told to keep` are the facts that making the edit was to leave in place, so it knew them.
+    A group is named after what was measured of it: a check of neighbours does not tell how a whole
+    relation fared, and has "neighbours, same relation". `told to keep` are the facts that making
+    the edit was to leave in place, so it knew them.
 
     Perplexity is the paper's: exp of the mean over prompts of −log P(answer).
     """
 
-    group: str  # own | neighbours | same relation | other relations | told to keep | all but own
+    group: str  # what was measured: the kind itself, the part of it in `checked`, or "…, in part"
+    kind: str  # own | neighbours | same relation | other relations | told to keep | all but own
+    checked: str  # of that kind: all | neighbours | same relation | other relations | part
     facts: int  # looked at
-    of_facts: int  # that the group has in the index
+    of_facts: int  # that the kind has in the index
     prompts: int
     of_prompts: int
     mean_delta_log_p: float
@@ -109,9 +128,9 @@ class SideEffectReport:
     facts: int  # not own, with a checked prompt: what the correlation is over
     correlation: float | None  # Spearman, of interference with |delta log P| per fact
 
-    def group(self, name: str) -> GroupEffect | None:
-        """A group by name; None if no prompt of it was checked."""
-        return next((group for group in self.groups if group.group == name), None)
+    def group(self, kind: str) -> GroupEffect | None:
+        """What was measured of a kind; None if no prompt of it was checked."""
+        return next((group for group in self.groups if group.kind == kind), None)
 
 
 def side_effect_report(
@@ -136,7 +155,7 @@ def side_effect_report(
         edit_id=by.edit_id,
         run_id=by.run_id,
         selection_id=by.selection_id,
-        prompts=sum(g.prompts for g in groups if g.group in ("own", "all but own")),
+        prompts=sum(g.prompts for g in groups if g.kind in ("own", "all but own")),
         groups=tuple(groups),
         worst=tuple(fact for fact in facts[:worst] if fact.delta_log_p < 0),
         facts=len(facts),
@@ -146,24 +165,33 @@ def side_effect_report(
     )
 
 
+def group_name(kind: str, checked: str) -> str:
+    """What a group is called; the arguments are those of GroupEffect."""
+    if checked == "all":
+        return kind
+    return _NAMES.get((kind, checked), f"{kind}, in part")
+
+
 def _groups(
     connection: duckdb.DuckDBPyConnection, bound: Mapping[str, object]
 ) -> list[GroupEffect]:
-    return fetch(
+    rows = fetch(
         connection,
         GroupEffect,
         f"""
         WITH {_EFFECTS},
         sizes AS (
             SELECT unnest({_GROUPS}) AS member,
-                   fact_id,
-                   prompts
+                   *
             FROM facts_and_the_edit
         ),
         in_the_index AS (
             SELECT member.place AS place,
                    count(*) AS facts,
-                   sum(prompts)::BIGINT AS prompts
+                   sum(prompts)::BIGINT AS prompts,
+                   sum(prompts) FILTER (shares_neuron) AS of_neighbours,
+                   sum(prompts) FILTER (same_relation) AS of_relation,
+                   sum(prompts) FILTER (NOT same_relation) AS of_others
             FROM sizes
             GROUP BY member.place
         ),
@@ -172,7 +200,19 @@ def _groups(
                    *
             FROM effects
         )
-        SELECT m.member.name AS group,
+        SELECT m.member.kind AS group,
+               m.member.kind AS kind,
+               -- Everything of a part and nothing else: such was the scope.
+               CASE
+                   WHEN count(*) = any_value(i.prompts) THEN 'all'
+                   WHEN bool_and(m.shares_neuron) AND count(*) = any_value(i.of_neighbours)
+                       THEN 'neighbours'
+                   WHEN bool_and(m.same_relation) AND count(*) = any_value(i.of_relation)
+                       THEN 'same relation'
+                   WHEN bool_and(NOT m.same_relation) AND count(*) = any_value(i.of_others)
+                       THEN 'other relations'
+                   ELSE 'part'
+               END AS checked,
                count(DISTINCT m.fact_id) AS facts,
                any_value(i.facts) AS of_facts,
                count(*) AS prompts,
@@ -188,11 +228,12 @@ def _groups(
                exp(avg(m.log_before - m.log_after)) - 1 AS perplexity_change
         FROM members AS m
         JOIN in_the_index AS i ON i.place = m.member.place
-        GROUP BY m.member.name, m.member.place
+        GROUP BY m.member.kind, m.member.place
         ORDER BY m.member.place
         """,
         bound,
     )
+    return [replace(row, group=group_name(row.kind, row.checked)) for row in rows]
 
 
 def _facts(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list[FactEffect]:

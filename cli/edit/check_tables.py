@@ -45,7 +45,7 @@ def _draw(checked: "CheckedEdit") -> None:
         )
     if not report.prompts:
         note(f"Edit {report.edit_id}: no prompt of this scope is in the index.")
-    facts = sum(g.facts for g in report.groups if g.group in ("own", "all but own"))
+    facts = sum(g.facts for g in report.groups if g.kind in ("own", "all but own"))
     _draw_groups(
         report.groups,
         f"Edit {report.edit_id}: side effects on {counted(report.prompts, 'prompt')} of "

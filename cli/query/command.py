@@ -92,7 +92,8 @@ neurons unless --show says otherwise."""
 @click.option(
     "--facts",
     type=click.IntRange(min=1),
-    help="With --measure: ask so many facts, and as many controls.  [default: 20]",
+    help="With --measure: ask so many facts, as many controls, twice as many random ones.  "
+    "[default: 20]",
 )
 @click.option(
     "--meaning",

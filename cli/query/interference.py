@@ -43,6 +43,10 @@ def _show(report: InterferenceReport, selection: ChosenSelection, format_: Forma
             kind=Interference,
             title=f"Share of {mass} on the neurons of {name} ({which(selection)})",
             hide=("fact_id",),
-            headers={"relation_id": "id", "predicted": "predicted interference"},
+            headers={
+                "relation_id": "id",
+                "predicted": "predicted interference",
+                "predicted_change": "predicted Δ log P",
+            },
         )
     say_cut(len(report.affected), report.facts, "fact")

@@ -8,7 +8,7 @@ from ..render import emit, emit_json, note, quiet
 from .scope import Scope, fact_name, which
 
 if TYPE_CHECKING:
-    from atlas.interference.measure import MeasuredInterference
+    from atlas.interference.measure import MeasuredInterference, Validation
     from atlas.selection.chosen import ChosenSelection
 
 
@@ -38,19 +38,33 @@ def _show(measured: "MeasuredInterference", selection: "ChosenSelection", scope:
             title=f"With the {counted(len(measured.neurons), 'neuron')} of "
             f"{fact_name(measured.fact)} suppressed ({which(selection)})",
             hide=("fact_id", "relation"),
-            headers={"relation_id": "id", "delta_log_p": "Δ log P"},
+            headers={
+                "relation_id": "id",
+                "predicted": "share",
+                "predicted_change": "predicted",
+                "delta_log_p": "Δ log P",
+            },
+            drop=("prompts", "flips"),
         )
-    said = [
-        "undefined" if value is None else f"{value:.2f}"
-        for value in (measured.spearman, measured.auc)
-    ]
+    held = measured.extremes
+    controls = counted(held.facts - held.touched, "control")
+    note(f"Extremes, {held.touched:,} predicted and {controls}: {_held(held)}.")
+    held = measured.random
     note(
-        f"Predicted against |Δ log P| of {counted(measured.spearman_facts, 'other fact')}: "
-        f"Spearman {said[0]}; {measured.auc_facts[0]:,} predicted against "
-        f"{counted(measured.auc_facts[1], 'control')}: AUC {said[1]}."
+        f"Random, {counted(held.facts, 'other fact')}, {held.touched:,} with mass on the neurons: "
+        f"{_held(held)}."
     )
     rate = measured.prompts / max(measured.seconds, 1e-9)
     note(
         f"{counted(measured.prompts, 'prompt')} measured in {measured.seconds:.1f} s "
         f"({rate:,.0f} a second)."
     )
+
+
+def _held(validation: "Validation") -> str:
+    """How well the prediction held: `predicted Δ log P 0.93, share against |Δ log P| 0.74, …`."""
+    change, share, auc = (
+        "undefined" if value is None else f"{value:.2f}"
+        for value in (validation.spearman_change, validation.spearman, validation.auc)
+    )
+    return f"Spearman of Δ log P {change}, of the share with |Δ log P| {share}; AUC {auc}"

@@ -184,6 +184,17 @@ NULL_COMMENTS = {
     "selections.null_of": "the selection with whose thresholds it looks at a null; NULL: real",
 }
 
+INTERFERENCE = """
+ALTER TABLE interference_measurements ADD COLUMN predicted_change DOUBLE;
+"""
+INTERFERENCE_COMMENTS = {
+    "interference_measurements.role": "self | predicted | control | random, of all other facts",
+    "interference_measurements.predicted_change": "of delta_log_p, from the signed scores; NULL: "
+    "not kept when it was measured",
+    "edit_summary.other_prompts": "of those, of other facts (of other relations, if it is of one); "
+    "which ones is up to the scopes of the checks, by default neighbours alone",
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
@@ -199,6 +210,8 @@ def upgrade() -> None:
     said = _said_of(("default_selection",))
     execute(NULL)
     _comment(said | NULL_COMMENTS)
+    execute(INTERFERENCE)
+    _comment(INTERFERENCE_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:

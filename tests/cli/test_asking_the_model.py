@@ -60,8 +60,12 @@ def test_interference_is_measured_and_compared(db: Path, saved_bert: Path) -> No
     result = run(*question, "--model", str(saved_bert))
     assert result.exit_code == 0, result.output
     assert "self" in result.stdout
-    assert "Spearman" in result.stderr
-    assert "AUC" in result.stderr
+    extremes, random = result.stderr.splitlines()[-3:-1]
+    assert extremes.startswith("Extremes, ")
+    assert random.startswith("Random, ")
+    for line in (extremes, random):
+        assert "Spearman of Δ log P" in line
+        assert "AUC" in line
 
 
 def test_a_model_that_is_not_at_hand_is_one_line_that_names_the_option(

@@ -219,7 +219,7 @@ def test_a_group_says_how_much_of_it_was_looked_at(edited: Edited) -> None:
             """,
         )
     )
-    same, others = groups["same relation"], groups["all but own"]
+    same, others = groups["same relation"], groups["all of the same relation"]
     assert (same["facts"], same["of_facts"]) == (per_relation[True] - 1, per_relation[True] - 1)
     assert others["facts"] == same["facts"]
     assert others["of_facts"] == sum(per_relation.values()) - 1

@@ -212,6 +212,7 @@ def test_an_edit_is_drawn_with_what_there_is_of_it(made: Synthetic, tmp_path: Pa
         assert [
             (row["relation_id"], row["right_to_wrong"], row["right_before"]) for row in damage
         ] == [("P37", "3", "18"), ("P30", "0", "18"), ("P36", "0", "15")]
+        assert "Checked were" not in drawn.caption
         with pytest.raises(NotFound, match="no edit 2"):
             plot(connection, chosen, "edit", tmp_path / "f.svg", edit_id=2)
     with own.atlas.writing() as connection:

@@ -203,7 +203,7 @@ def derive(connection: duckdb.DuckDBPyConnection, selection_id: str, run_id: str
     connection.execute(
         """
         INSERT INTO interference_measurements
-        SELECT DISTINCT $run_id, selection_id, fact_id, fact_id, 'self', 1, 3, 0, 0, 0
+        SELECT DISTINCT $run_id, selection_id, fact_id, fact_id, 'self', 1, 3, 0, 0, 0, 0
         FROM interactions
         WHERE selection_id = $selection_id
         """,

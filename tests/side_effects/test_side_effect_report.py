@@ -139,6 +139,67 @@ def test_a_check_of_one_scope_reports_that_scope_alone(
     assert (report.prompts, report.facts, report.worst, report.correlation) == (6, 0, (), None)
 
 
+@pytest.mark.parametrize(
+    ("scope", "named"),
+    [
+        (
+            "neighbours",
+            {
+                "neighbours": "neighbours",
+                "same relation": "neighbours, same relation",
+                "other relations": "neighbours, other relations",
+                "told to keep": "neighbours, told to keep",
+                "all but own": "all neighbours",
+            },
+        ),
+        (
+            "relation",
+            {
+                "neighbours": "neighbours, same relation",
+                "same relation": "same relation",
+                "told to keep": "same relation, told to keep",
+                "all but own": "all of the same relation",
+            },
+        ),
+        (
+            "others",
+            {
+                "neighbours": "neighbours, other relations",
+                "other relations": "other relations",
+                "told to keep": "other relations, told to keep",
+                "all but own": "all of other relations",
+            },
+        ),
+        (
+            "sample:20",
+            {
+                "neighbours": "neighbours, in part",
+                "same relation": "same relation, in part",
+                "other relations": "other relations, in part",
+                "told to keep": "told to keep, in part",
+                "all but own": "all but own, in part",
+            },
+        ),
+    ],
+)
+def test_a_group_is_named_after_what_the_check_measured_of_it(
+    indexed_bert: Edited, tmp_path: Path, scope: str, named: dict[str, str]
+) -> None:
+    """Neighbours of the edit's relation are not the relation: four of 59 facts, the worst ones."""
+    edited = indexed_bert.copied(tmp_path / "atlas.duckdb")
+    with edited.atlas.writing() as connection:  # neighbours are a part of every relation
+        connection.execute("DELETE FROM knowledge_neurons WHERE fact_id IN ('P36-2', 'P37-2')")
+    edited.store(settings={"kept_facts": ["P36-1", "P36-2", "P37-1", "P37-2"]})
+    for _ in check(edited.atlas, edited.lm, 1, parse_scope(scope)):
+        pass
+    with edited.atlas.reading() as connection:
+        report = side_effect_report(connection, checked_by(connection, 1))
+    assert {g.kind: g.group for g in report.groups if g.kind != "own"} == named
+    for group in report.groups:
+        assert (group.checked == "all") == (group.prompts == group.of_prompts)
+        assert (group.checked == "all") == (group.group == group.kind)
+
+
 def test_limits_are_read_from_their_short_form() -> None:
     assert parse_limits("flips=3,ppl=5%") == Limits(flips=3, perplexity=0.05)
     assert parse_limits(" broken = 0 ") == Limits(broken=0)

@@ -24,7 +24,7 @@ from atlas.export.figures import (
     side_by_side,
     wrapped,
 )
-from atlas.side_effects.report import SMALLEST_P
+from atlas.side_effects.report import SMALLEST_P, GroupEffect, side_effect_report
 from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, CheckedBy, checked_by
 from atlas.store.rows import fetch
 
@@ -168,8 +168,11 @@ def draw(request: Request) -> Drawn:
         said.append(f"Drawn are the first {len(shifts)} of {len(every)} templates.")
     if damage:
         _damage(axes[-1], damage, edit.relation_id, 72 * inches * 0.4)
-        heading(axes[-1], "Other facts", names[-1])
-        said.append(_said_of_damage(damage, names[-1]))
+        looked_at = side_effect_report(connection, by, 0).group("all but own")
+        assert looked_at is not None
+        neighbours = looked_at.checked == "neighbours"
+        heading(axes[-1], "Neighbours" if neighbours else "Other facts", names[-1])
+        said.append(_said_of_damage(damage, looked_at, names[-1]))
     else:
         said.append("No side effect of it was measured yet.")
     caption = (
@@ -310,12 +313,28 @@ def _said_of_shifts(
     )
 
 
-def _said_of_damage(damage: Sequence[RelationDamage], letter: str | None) -> str:
+def _said_of_damage(
+    damage: Sequence[RelationDamage], looked_at: GroupEffect, letter: str | None
+) -> str:
     right, lost = sum(d.right_before for d in damage), sum(d.right_to_wrong for d in damage)
     prompts, gained = sum(d.prompts for d in damage), sum(d.wrong_to_right for d in damage)
     return (
         f"{f'({letter}) ' if letter else ''}Prompts of other facts whose top answer was right and "
         f"is not now, as a share of those that were right, by relation (*: the edit's own): "
         f"{lost:,} of {right:,} in n = {number(prompts, 'checked prompt')}; "
-        f"{gained:,} became right."
+        f"{gained:,} became right.{_said_of_the_check(looked_at)}"
     )
+
+
+def _said_of_the_check(looked_at: GroupEffect) -> str:
+    """Nothing of a check of all facts; of another one that it does not tell of whole relations."""
+    if looked_at.checked == "all":
+        return ""
+    facts = f"{looked_at.facts:,} of the {number(looked_at.of_facts, 'other fact')}"
+    alone = {
+        "neighbours": ", those of which an edited neuron is a knowledge neuron: no bar stands for "
+        "its whole relation",
+        "same relation": ", those of the edit's relation",
+        "other relations": ", those of other relations",
+    }
+    return f" Checked were {facts}{alone.get(looked_at.checked, '')}."

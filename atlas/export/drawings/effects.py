@@ -66,6 +66,7 @@ class EffectPoint:
     delta_log_p: float  # mean over prompts, natural logarithm
     prompts: int
     right_to_wrong: int  # of those, prompts whose top answer was right and is not now
+    sampled: bool  # a suppression was measured on it as one of a random sample of all other facts
 
 
 def suppressions(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> list[Change]:
@@ -78,13 +79,13 @@ def suppressions(connection: duckdb.DuckDBPyConnection, selection: ChosenSelecti
                m.source_fact AS name,
                any_value(f.subject) AS subject,
                any_value(f.relation_id) AS relation_id,
-               count(*) AS facts
+               count(DISTINCT m.fact_id) AS facts
         FROM interference_measurements AS m
         JOIN facts AS f ON f.fact_id = m.source_fact
         WHERE m.selection_id = $selection_id
           AND m.role <> 'self'
         GROUP BY m.source_fact
-        ORDER BY count(*) DESC, any_value(f.subject), m.source_fact
+        ORDER BY count(DISTINCT m.fact_id) DESC, any_value(f.subject), m.source_fact
         """,
         {"selection_id": selection.selection_id},
     )
@@ -107,12 +108,14 @@ def suppression_effects(
                m.predicted,
                m.delta_log_p,
                m.prompts,
-               m.right_to_wrong
+               m.right_to_wrong,
+               bool_or(m.role = 'random') AS sampled
         FROM interference_measurements AS m
         JOIN facts AS f USING (fact_id)
         WHERE m.selection_id = $selection_id
           AND m.source_fact = $source_fact
           AND m.role <> 'self'
+        GROUP BY ALL
         ORDER BY abs(m.delta_log_p) DESC, m.fact_id
         """,
         {"selection_id": selection.selection_id, "source_fact": source_fact},
@@ -165,7 +168,8 @@ def edit_effects(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[Ef
                avg(ln(greatest(s.p_after, {SMALLEST_P})) - ln(greatest(s.p_before, {SMALLEST_P})))
                    AS delta_log_p,
                count(*) AS prompts,
-               count(*) FILTER (s.rank_before = 1 AND s.rank_after > 1) AS right_to_wrong
+               count(*) FILTER (s.rank_before = 1 AND s.rank_after > 1) AS right_to_wrong,
+               FALSE AS sampled
         FROM side_effects AS s
         JOIN prompts AS p USING (prompt_id)
         JOIN facts_and_the_edit AS f USING (fact_id)
@@ -375,6 +379,7 @@ def _caption(
             f"{f'({letter}) ' if letter else ''}{_title(change)}: n = {number(len(own), 'fact')}, "
             f"{lost:,} with a right answer lost"
             + ("" if rho is None else f", Spearman of prediction with |Δ log P| {rho:.2f}")
+            + _said_of_the_sample(own)
         )
     left_out = len(changes) - len(shown)
     return (
@@ -383,4 +388,15 @@ def _caption(
         f"Both axes are linear up to ±{_FLAT:g} and logarithmic beyond; facts without predicted "
         f"interference are spread out left of the dotted line; named: the largest effects."
         + (f" {number(left_out, 'further change')} not drawn." if left_out else "")
+    )
+
+
+def _said_of_the_sample(points: Sequence[EffectPoint]) -> str:
+    """The correlation over the random facts alone: between extremes it is higher than for any."""
+    sample = [point for point in points if point.sampled]
+    rho = _rho(sample)
+    if rho is None:
+        return ""
+    return (
+        f", over the {number(len(sample), 'fact')} among them that were drawn at random {rho:.2f}"
     )
