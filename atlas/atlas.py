@@ -90,6 +90,7 @@ from atlas.queries.overlap import (
 from atlas.queries.prompt_scores import PromptScoresReport, prompt_scores_report
 from atlas.queries.relations import RelationReport, one_relation, relation_report
 from atlas.queries.sharing import NeighboursReport, SharedReport, neighbours_report, shared_report
+from atlas.queries.single_facts import RATIOS, SingleFactsReport, single_facts_report
 from atlas.reporting import reported, reporting
 from atlas.selection.chosen import (
     ChosenSelection,
@@ -256,6 +257,17 @@ class Atlas(AtlasFile):
         """The neurons that serve most facts, facts of most relations, or relations most evenly."""
         with self._opened(selection, run) as (connection, chosen):
             return hubs_report(connection, chosen, at_most(limit), by).of(chosen)
+
+    def single_facts(
+        self,
+        *,
+        ratios: Sequence[float] = RATIOS,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> SingleFactsReport:
+        """How many neurons serve one fact alone, at the selection's ratio and at others."""
+        with self._opened(selection, run) as (connection, chosen):
+            return single_facts_report(connection, chosen, ratios).of(chosen)
 
     def shared(
         self,

@@ -22,6 +22,7 @@ from .object import ask_object
 from .relation import ask_relation
 from .scope import Scope
 from .shared import ask_shared
+from .single_facts import ask_single_facts
 from .tokens import ask_tokens
 
 _ASKED = 20  # facts that --measure asks, where nobody says
@@ -67,9 +68,10 @@ neurons unless --show says otherwise."""
 @click.option("--hubs", is_flag=True, help="The neurons that serve most.")
 @click.option(
     "--by",
-    type=click.Choice([*HUB_ORDERS, "prompt"]),
-    help="With --hubs: most of what; entropy is over the relations of a neuron's facts. With "
-    "--fact: prompt, its neurons in each prompt.  [default: facts]",
+    type=click.Choice([*HUB_ORDERS, "ratio", "prompt"]),
+    help="With --hubs: most of what; entropy is over the relations of a neuron's facts; ratio: how "
+    "many serve one fact alone, over ratios. With --fact: prompt, its neurons in each prompt.  "
+    "[default: facts]",
 )
 @click.option(
     "--shared",
@@ -184,7 +186,7 @@ def query(
             )
     if facts is not None and not measure:
         raise click.UsageError("--facts goes with --measure.")
-    if by is not None and not (hubs if by in HUB_ORDERS else fact is not None):
+    if by is not None and not (fact is not None if by == "prompt" else hubs):
         raise click.UsageError("--by goes with --hubs, --by prompt with --fact.")
     scope = Scope(db, selection, run, format_, limit)
     if neuron is not None:
@@ -223,7 +225,10 @@ def query(
             ask_interference(scope, interference)
     else:
         _only(show, ("neurons",), "--hubs")
-        ask_hubs(scope, cast(HubOrder, by or "facts"))
+        if by == "ratio":
+            ask_single_facts(scope)
+        else:
+            ask_hubs(scope, cast(HubOrder, by or "facts"))
 
 
 def _only(show: str | None, possible: tuple[str, ...], option: str) -> None:

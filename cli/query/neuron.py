@@ -30,4 +30,9 @@ def _show(report: NeuronReport, selection: ChosenSelection, format_: Format) -> 
             hide=("fact_id",),
             headers={"relation_id": "id"},
         )
+    if report.facts == 1 and selection.ratio is not None:
+        note(
+            f"That it serves one fact alone is so at ratio {selection.ratio:g}: "
+            "`atlas query --hubs --by ratio` tells of how many neurons it is so at others, too."
+        )
     say_cut(len(report.served), report.facts, "fact")

@@ -6,8 +6,8 @@ For facts with knowledge neurons, drawn by the seed: `atlas query --interference
 and the mean over these facts of how well the prediction held, on the extremes (predicted ones
 against matched controls) and on random facts. Columns: Spearman of the predicted with the measured
 Δ log P; of their sizes alone; of the share of score mass with |Δ log P|; AUC of |Δ log P|, facts
-with mass on the neurons against those without; and over how many facts it is a mean. The atlas keeps
-what was measured.
+with mass on the neurons against those without; and over how many facts it is a mean. The atlas
+keeps what was measured.
 """
 
 import argparse
