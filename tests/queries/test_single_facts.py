@@ -41,7 +41,7 @@ def _degrees(made: Synthetic, ratio: float) -> Degrees:
             FROM all_neuron_degrees
             WHERE selection_id = ?
             """,
-            [chosen.selection_id],
+            [chosen.selection.selection_id],
         ).fetchall()
     return {(layer, neuron): facts for layer, neuron, facts in rows}
 
@@ -77,7 +77,7 @@ def test_the_preset_paper_is_tried_with_the_sharing_that_it_settled_on(made: Syn
 
 
 def test_ratios_that_cannot_be_tried_are_refused(made: Synthetic) -> None:
-    with pytest.raises(SettingsError, match="ratio is 1.5: use more than 0"):
+    with pytest.raises(SettingsError, match=r"ratio is 1\.5: use more than 0"):
         made.atlas.single_facts(ratios=(0.2, 1.5))
     with made.atlas.writing() as connection:
         connection.execute("UPDATE selections SET ratio = NULL")
