@@ -1,4 +1,4 @@
-"""The knowledge-neuron atlas: which FFN neurons of a language model express which facts.
+"""The knowledge-neuron atlas: which FFN neurons a language model's answers to facts rest on.
 
 Names are loaded on first use, so that `import atlas` imports neither torch nor duckdb.
 """

@@ -126,7 +126,7 @@ likewise.""",
 @click.version_option(package_name="knowledge-neuron-atlas", prog_name="atlas")
 @click.pass_context
 def atlas(ctx: click.Context, quiet: bool) -> None:
-    """Which neurons of a language model express which facts."""
+    """Which neurons a language model's answers to questions of fact rest on."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
 

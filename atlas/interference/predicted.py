@@ -30,7 +30,7 @@ class Interference(FactColumns):
 
     predicted: float  # share of the fact's score mass on those neurons, 0 to 1
     neurons: int  # of those neurons, the ones that carry mass of the fact
-    predicted_change: float | None = None  # of log P(answer), see changes.py; None: not asked for
+    predicted_change: float | None = None  # of log P(answer), from signed scores; None: not asked
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _degrees(selection: ChosenSelection) -> str:
             SELECT unnest($ratios::DOUBLE[]) AS ratio
         ),
         settings AS (
-            SELECT coalesce((settings ->> 'known_only')::BOOLEAN, FALSE) AS known_only,
+            SELECT known_only,
                    (settings ->> 'templates')::BIGINT AS templates
             FROM selections
             WHERE selection_id = $selection_id
@@ -117,17 +117,19 @@ def _degrees(selection: ChosenSelection) -> str:
             FROM prompt_results AS r
             JOIN prompts AS p USING (prompt_id)
             JOIN facts AS f USING (fact_id)
+            JOIN all_fact_knowledge AS k
+              ON k.run_id = r.run_id
+             AND k.fact_id = f.fact_id
             CROSS JOIN settings AS s
             WHERE r.run_id = $run_id
               AND r.skipped_because IS NULL
+              AND (k.known OR NOT s.known_only)
             WINDOW fact AS (PARTITION BY p.fact_id)
-            QUALIFY (s.templates IS NULL
-                     OR row_number() OVER (
-                            PARTITION BY p.fact_id
-                            ORDER BY p.template_id, r.prompt_id
-                        ) <= s.templates)
-                AND (NOT s.known_only
-                     OR 2 * count(*) FILTER (r.answer_rank = 1) OVER fact >= count(*) OVER fact)
+            QUALIFY s.templates IS NULL
+                 OR row_number() OVER (
+                        PARTITION BY p.fact_id
+                        ORDER BY p.template_id, r.prompt_id
+                    ) <= s.templates
         ),
         passing AS (
             SELECT t.ratio,

@@ -5,7 +5,7 @@ from atlas.queries.single_facts import AtRatio, SingleFactsReport
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import Format, emit, emit_json, note
-from .scope import Scope, which
+from .scope import Scope, made_from
 
 
 def ask_single_facts(scope: Scope) -> None:
@@ -23,7 +23,7 @@ def _show(report: SingleFactsReport, selection: ChosenSelection, format_: Format
             format_,
             kind=AtRatio,
             title=f"Neurons of {selection.model} that serve one fact alone, by ratio "
-            f"({which(selection)})",
+            f"({made_from(selection)})",
         )
     note(
         f"At ratio {selection.ratio:g}, {report.of_one_fact:,} of "

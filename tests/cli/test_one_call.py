@@ -107,6 +107,7 @@ COMMANDS = (
     "query --relation P36",
     "diff paper-all-facts paper-all-facts",
     "query --hubs",
+    "query --hubs --by ratio",
     "query --shared P36-0 P36-1",
     "query --neighbours P36-0",
     "query --interference P36-0",

@@ -24,6 +24,7 @@ COMMANDS = (
     ("query", "--relation", "P36"),
     ("query", "--hubs"),
     ("query", "--hubs", "--by", "entropy"),
+    ("query", "--hubs", "--by", "ratio"),
     ("query", "--shared", "Land 0:P36", "Land 1:P36"),
     ("query", "--neighbours", "Land 0:P36"),
     ("query", "--interference", "Land 0:P36"),

@@ -161,6 +161,30 @@ def test_a_facts_effect_on_itself_is_not_among_the_effects_on_others(
     assert [p.fact_id for p in effects if p.right_to_wrong] == ["P37-1"]
 
 
+def test_a_fact_that_is_predicted_and_drawn_at_random_is_one_point(tmp_path: Path) -> None:
+    own = build_plotted(tmp_path / "atlas.duckdb")
+    with own.atlas.writing() as connection:
+        connection.execute(
+            """
+            INSERT INTO interference_measurements
+            SELECT * REPLACE ('random' AS role)
+            FROM interference_measurements
+            WHERE role <> 'self'
+            UNION ALL
+            SELECT * REPLACE ('random' AS role, 'P37-1' AS fact_id, 0.1 AS predicted)
+            FROM interference_measurements
+            WHERE role = 'control'
+            """
+        )
+    with own.atlas.reading() as connection:
+        chosen = choose_selection(connection)
+        points = suppression_effects(connection, chosen, "P36-0")
+        drawn = plot(connection, chosen, "effects", tmp_path / "f.svg", fact="P36-0")
+    assert sorted(point.fact_id for point in points) == ["P36-1", "P36-2", "P37-1"]
+    assert all(point.sampled for point in points)
+    assert "over the 3 facts among them that were drawn at random" in drawn.caption
+
+
 def test_no_fact_occurs_twice_in_a_panel_of_effects(tmp_path: Path) -> None:
     made = build_plotted(tmp_path / "atlas.duckdb")
     for edit_id in range(2, 9):
@@ -215,6 +239,21 @@ def test_an_edit_is_drawn_with_what_there_is_of_it(made: Synthetic, tmp_path: Pa
         assert "Checked were" not in drawn.caption
         with pytest.raises(NotFound, match="no edit 2"):
             plot(connection, chosen, "edit", tmp_path / "f.svg", edit_id=2)
+    with own.atlas.writing() as connection:
+        connection.execute(
+            """
+            DELETE FROM side_effects
+            WHERE prompt_id IN (
+                SELECT prompt_id
+                FROM prompts
+                JOIN facts USING (fact_id)
+                WHERE relation_id <> 'P36'
+            )
+            """
+        )
+    with own.atlas.reading() as connection:
+        drawn = plot(connection, chosen, "edit", tmp_path / "f.svg", edit_id=1)
+        assert "Checked were 5 of the 17 other facts" in drawn.caption
     with own.atlas.writing() as connection:
         connection.execute("DELETE FROM side_effects")
     with own.atlas.reading() as connection:
