@@ -115,7 +115,8 @@ def suppression_effects(
         WHERE m.selection_id = $selection_id
           AND m.source_fact = $source_fact
           AND m.role <> 'self'
-        GROUP BY ALL
+        GROUP BY m.source_fact, m.fact_id, f.relation_id, f.subject, f.object, m.predicted,
+                 m.delta_log_p, m.prompts, m.right_to_wrong
         ORDER BY abs(m.delta_log_p) DESC, m.fact_id
         """,
         {"selection_id": selection.selection_id, "source_fact": source_fact},
