@@ -108,6 +108,9 @@ from atlas.selection.selections import (
 )
 from atlas.selection.thresholds import Thresholds
 from atlas.side_effects.scopes import Scope, checked_by, parse_scope
+from atlas.specificity.planned import planned
+from atlas.specificity.report import SpecificityReport, specificity_report
+from atlas.specificity.stored import measured_already
 from atlas.store.atlas_file import AtlasFile, open_file
 from atlas.store.dictionary import data_dictionary
 from atlas.store.user_sql import QueryResult, run_sql
@@ -408,6 +411,46 @@ class Atlas(AtlasFile):
             if found is None:
                 raise no_neuron(connection, chosen, named)
         return found.of(chosen)
+
+    def specificity(
+        self,
+        *,
+        relations: Sequence[str] = (),
+        controls: int = 10,
+        limit: int | None = None,
+        seed: int = 0,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> SpecificityReport:
+        """What suppressing known facts' neurons does to their own prompts and to those of others.
+
+        relations: ids or labels; none: all. controls: random draws. limit: facts of each relation.
+        Stored, and not measured again with the same neurons, controls and seed. NotFound where
+        there is no fact to measure or none to compare with, NoScores for published neurons.
+        """
+        with self._opened(selection, run) as (connection, chosen):
+            named = [one_relation(connection, name)[0] for name in relations] or None
+            plans = planned(connection, chosen, named, controls, limit, seed)
+            stored = measured_already(connection, chosen.selection_id)
+            missing = [plan for plan in plans if stored.get(plan.fact.fact_id) != plan.asked]
+            wanted = selection_model(connection, chosen.selection_id)
+        if missing:
+            from atlas.specificity.measure import measure_and_record
+
+            with reporting(progress) as report:
+                model = self._model(lm, wanted, device, report)
+                done = len(plans) - len(missing)
+                reported(
+                    measure_and_record(self, model, chosen.selection_id, missing, done), report
+                )
+        with self.reading() as connection:
+            fact_ids = [plan.fact.fact_id for plan in plans]
+            return specificity_report(connection, chosen.selection_id, fact_ids, controls, seed).of(
+                chosen
+            )
 
     def meaning(
         self,

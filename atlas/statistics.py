@@ -31,3 +31,33 @@ def separation(first: Sequence[float], second: Sequence[float]) -> float | None:
 
     wins = mannwhitneyu(first, second, method="asymptotic").statistic
     return float(wins) / (len(first) * len(second))
+
+
+RESAMPLES = 2000
+Interval = tuple[float, float]
+
+
+def mean_interval(values: Sequence[float], seed: int = 0) -> Interval | None:
+    """Where the mean lies with 95 %, by a seeded bootstrap (percentiles); None for fewer than two.
+
+    Whatever the values are of is drawn anew, with replacement.
+    """
+    return ratio_interval(values, [1.0] * len(values), seed)
+
+
+def ratio_interval(
+    above: Sequence[float], below: Sequence[float], seed: int = 0
+) -> Interval | None:
+    """The same for a ratio of two means of paired values."""
+    if len(above) != len(below):
+        raise ValueError(f"{len(above)} values above but {len(below)} below")
+    if len(above) < 2:
+        return None
+    import numpy as np
+
+    drawn = np.random.default_rng(seed).integers(0, len(above), (RESAMPLES, len(above)))
+    means = [np.asarray(values)[drawn].mean(axis=1) for values in (above, below)]
+    if not means[1].all():
+        return None
+    low, high = np.percentile(means[0] / means[1], [2.5, 97.5])
+    return float(low), float(high)

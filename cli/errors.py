@@ -5,6 +5,7 @@ from atlas.errors import AtlasError
 OPTIONS = {
     "any_object": "--any-object",
     "common": "--common SHARE",
+    "controls": "--controls N",
     "data": "--data PATH",
     "delta": "--delta FILE",
     "device": "--device auto",

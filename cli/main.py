@@ -32,6 +32,9 @@ SUBCOMMANDS = {
         "query.command:query", "Ask about a neuron, a fact, a relation or the hubs."
     ),
     "overlap": Subcommand("overlap:overlap", "How many neurons facts share, exactly."),
+    "specificity": Subcommand(
+        "specificity:specificity", "What facts' neurons are neurons of: suppress and compare."
+    ),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "selections": Subcommand(
         "selections:selections", "List selections, choose the default, delete one."

@@ -15,7 +15,7 @@ FLOORS = (
     ("atlas.jobs", "atlas.model_check", "atlas.data_check"),
     ("atlas.side_effects", "atlas.export"),
     ("atlas.edits",),
-    ("atlas.interference", "atlas.interactions", "atlas.meaning"),
+    ("atlas.interference", "atlas.interactions", "atlas.meaning", "atlas.specificity"),
     ("atlas.queries",),
     ("atlas.indexing",),
     ("atlas.selection",),

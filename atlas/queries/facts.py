@@ -33,7 +33,11 @@ class FactPrompt:
 
 @dataclass(frozen=True)
 class FactNeuron:
-    """A knowledge neuron of a fact."""
+    """A knowledge neuron of a fact.
+
+    What it is a neuron of, and the mean Δ log P that suppressing it alone costs which prompts, are
+    known where `specificity` has measured them. Groups of prompts: `neuron_specificity`.
+    """
 
     fact_id: str
     layer: int
@@ -42,6 +46,13 @@ class FactNeuron:
     prompt_share: float | None  # of the fact's measured prompts, those in which it passes
     facts: int  # that the neuron serves in this selection, this fact included
     relations: int  # of those facts
+    label: str | None  # fact | subject | answer | relation | unclear
+    own: float | None  # on the fact's own prompts
+    same_relation_and_object: float | None
+    same_relation: float | None  # other objects
+    same_object: float | None  # other relations
+    same_subject: float | None  # other relations
+    unrelated: float | None
 
 
 @dataclass(frozen=True)
@@ -268,9 +279,21 @@ def _neurons(
                o.mean_score,
                o.prompt_share,
                d.facts,
-               d.relations
+               d.relations,
+               s.label,
+               s.own,
+               s.same_relation_and_object,
+               s.same_relation,
+               s.same_object,
+               s.same_subject,
+               s.unrelated
         FROM own AS o
         JOIN degrees AS d USING (layer, neuron)
+        LEFT JOIN neuron_specificity AS s
+          ON s.selection_id = $selection_id
+         AND s.fact_id = o.fact_id
+         AND s.layer = o.layer
+         AND s.neuron = o.neuron
         ORDER BY o.mean_score DESC, o.layer, o.neuron
         """,
         {"selection_id": selection_id, "ids": ids},

@@ -20,6 +20,9 @@ DERIVED = {
     "neuron_associations": "TRUE",  # each is corrected for the tests of all others
     "interactions": _OF_CHANGED,
     "fact_interactions": _OF_CHANGED,
+    "specificity_facts": _OF_CHANGED,
+    "specificity_effects": _OF_CHANGED,
+    "neuron_specificity": _OF_CHANGED,
     "interference_measurements": "source_fact IN (SELECT fact_id FROM changed)",
 }
 

@@ -195,6 +195,94 @@ INTERFERENCE_COMMENTS = {
     "which ones is up to the scopes of the checks, by default neighbours alone",
 }
 
+SPECIFICITY = """
+CREATE TABLE specificity_facts (
+    selection_id VARCHAR NOT NULL,
+    fact_id VARCHAR NOT NULL,
+    neurons REAL,
+    prompts INTEGER NOT NULL,
+    controls INTEGER NOT NULL,
+    seed BIGINT NOT NULL,
+    asked VARCHAR NOT NULL
+);
+CREATE TABLE specificity_effects (
+    selection_id VARCHAR NOT NULL,
+    fact_id VARCHAR NOT NULL,
+    neurons VARCHAR NOT NULL,
+    draw INTEGER NOT NULL,
+    partners VARCHAR NOT NULL,
+    prompts INTEGER NOT NULL,
+    delta_log_p REAL NOT NULL,
+    relative_dp REAL NOT NULL,
+    right_before INTEGER NOT NULL,
+    right_to_wrong INTEGER NOT NULL
+);
+CREATE TABLE neuron_specificity (
+    selection_id VARCHAR NOT NULL,
+    fact_id VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    neuron INTEGER NOT NULL,
+    label VARCHAR NOT NULL,
+    own REAL,
+    same_relation_and_object REAL,
+    same_relation REAL,
+    same_object REAL,
+    same_subject REAL,
+    unrelated REAL,
+    own_prompts INTEGER NOT NULL,
+    same_relation_and_object_prompts INTEGER NOT NULL,
+    same_relation_prompts INTEGER NOT NULL,
+    same_object_prompts INTEGER NOT NULL,
+    same_subject_prompts INTEGER NOT NULL,
+    unrelated_prompts INTEGER NOT NULL
+);
+"""
+SPECIFICITY_COMMENTS = {
+    "specificity_facts": "a fact whose neurons were suppressed on its own and on others' prompts",
+    "specificity_facts.selection_id": "the selection",
+    "specificity_facts.fact_id": "the fact",
+    "specificity_facts.neurons": (
+        "how many were suppressed, mean over both halves of the templates; NULL: neither chose any"
+    ),
+    "specificity_facts.prompts": "own ones: of the half that did not choose the neurons",
+    "specificity_facts.controls": "random draws",
+    "specificity_facts.seed": "of partners, prompts and draws",
+    "specificity_facts.asked": "digest of neurons and prompts; others make the rows outdated",
+    "specificity_effects": "what suppressing some neurons did to one group's prompts",
+    "specificity_effects.selection_id": "the selection",
+    "specificity_effects.fact_id": "the fact whose neurons, or controls, were suppressed",
+    "specificity_effects.neurons": "own | random | matched | strongest | commonest",
+    "specificity_effects.draw": "of the random ones, from 0; else 0",
+    "specificity_effects.partners": (
+        "own | same_relation_and_object | same_relation | same_object | same_subject | unrelated: "
+        "whose prompts; same_relation has other objects, same_object and same_subject other "
+        "relations"
+    ),
+    "specificity_effects.prompts": "asked; the answer is the top one of each in the run",
+    "specificity_effects.delta_log_p": "of the answer, mean over prompts, nats",
+    "specificity_effects.relative_dp": "(P after - P before) / P before, mean over prompts",
+    "specificity_effects.right_before": "prompts answered rightly with nothing suppressed",
+    "specificity_effects.right_to_wrong": "of those, answered wrongly with the neurons suppressed",
+    "neuron_specificity": "what suppressing one neuron of a fact did, and what it is a neuron of",
+    "neuron_specificity.selection_id": "the selection",
+    "neuron_specificity.fact_id": "the fact",
+    "neuron_specificity.layer": "counted from 0",
+    "neuron_specificity.neuron": "index within the layer, counted from 0",
+    "neuron_specificity.label": "fact | subject | answer | relation | unclear",
+    "neuron_specificity.own": "mean change of log P(answer) on the fact's own prompts, nats",
+    "neuron_specificity.same_relation_and_object": "the same on facts of that relation and object",
+    "neuron_specificity.same_relation": "the same on facts of that relation, other objects",
+    "neuron_specificity.same_object": "the same on facts of other relations, that object",
+    "neuron_specificity.same_subject": "the same on facts of other relations, that subject",
+    "neuron_specificity.unrelated": "the same on facts that have nothing in common with it",
+    "neuron_specificity.own_prompts": "asked",
+    "neuron_specificity.same_relation_and_object_prompts": "asked; 0: there is no such fact",
+    "neuron_specificity.same_relation_prompts": "asked; 0: there is no such fact",
+    "neuron_specificity.same_object_prompts": "asked; 0: there is no such fact",
+    "neuron_specificity.same_subject_prompts": "asked; 0: there is no such fact",
+    "neuron_specificity.unrelated_prompts": "asked; 0: there is no such fact",
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
@@ -212,6 +300,8 @@ def upgrade() -> None:
     _comment(said | NULL_COMMENTS)
     execute(INTERFERENCE)
     _comment(INTERFERENCE_COMMENTS)
+    execute(SPECIFICITY)
+    _comment(SPECIFICITY_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:

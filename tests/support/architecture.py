@@ -18,8 +18,9 @@ BEFORE = """\
 Rooms are subjects: what measures it, its SQL and its reports lie under one roof. Imports run down
 only, in this order, which `tests/test_house.py` holds:
 
-    cli → atlas.py, jobs.py → export, side_effects → edits → interference, interactions, meaning
-        → queries → indexing → selection → models/load → engine, datasets → models, prompts, store
+    cli → atlas.py, jobs.py → export, side_effects → edits
+        → interference, interactions, meaning, specificity → queries → indexing → selection
+        → models/load → engine, datasets → models, prompts, store
         → facts, answers, progress, errors, durability, paths
 
 `engine/` knows no database, `store/` neither torch nor any subject, and only `models/hooks.py`

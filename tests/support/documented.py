@@ -22,6 +22,7 @@ PAGES = (
     "README.md",
     "docs/numbers.md",
     "docs/sharing.md",
+    "docs/specificity.md",
     "docs/editing.md",
     "docs/sql.md",
     "docs/figures.md",

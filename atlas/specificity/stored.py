@@ -1,0 +1,317 @@
+"""Specificity in the atlas: what there is to measure, writing it, reading it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+import duckdb
+
+from atlas.selection.chosen import ChosenSelection
+from atlas.selection.thresholds import WHOLE
+from atlas.specificity.controls import Neuron
+from atlas.specificity.partners import AskedPrompt, KnownFact
+from atlas.specificity.plan import ChosenNeurons
+from atlas.store import bulk
+from atlas.store.rows import fetch
+
+# A run's measured prompts, each with the half that its template is in among its relation's.
+_MEASURED = """
+            SELECT p.prompt_id,
+                   p.fact_id,
+                   f.relation_id,
+                   p.text,
+                   CASE WHEN r.position = 'subject' THEN p.subject_end END AS subject_end,
+                   m.answer_rank,
+                   m.max_score,
+                   (dense_rank() OVER (PARTITION BY f.relation_id ORDER BY p.template_id) - 1) % 2
+                       AS half
+            FROM prompt_results AS m
+            JOIN runs AS r USING (run_id)
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id)
+            WHERE m.run_id = $run_id
+              AND m.skipped_because IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class SpecificityFact:
+    """A row of `specificity_facts`: a fact whose neurons were measured."""
+
+    selection_id: str
+    fact_id: str
+    neurons: float | None  # mean number suppressed, over both halves; None: neither chose any
+    prompts: int  # own ones
+    controls: int
+    seed: int
+    asked: str
+
+
+@dataclass(frozen=True)
+class SpecificityEffect:
+    """A row of `specificity_effects`: what suppressing some neurons did to one group's prompts."""
+
+    selection_id: str
+    fact_id: str
+    neurons: str  # own | random | matched | strongest | commonest
+    draw: int  # of the random ones, from 0; else 0
+    partners: str  # whose prompts, see `partners.GROUPS`
+    prompts: int
+    delta_log_p: float  # mean over prompts, nats
+    relative_dp: float  # mean of (P after - P before) / P before
+    right_before: int  # prompts
+    right_to_wrong: int
+
+
+@dataclass(frozen=True)
+class NeuronSpecificity:
+    """A row of `neuron_specificity`: a neuron suppressed alone, with its label.
+
+    Effects are mean Δ log P over the prompts counted beside them; None without a prompt.
+    """
+
+    selection_id: str
+    fact_id: str
+    layer: int
+    neuron: int
+    label: str
+    own: float | None
+    same_relation_and_object: float | None
+    same_relation: float | None
+    same_object: float | None
+    same_subject: float | None
+    unrelated: float | None
+    own_prompts: int
+    same_relation_and_object_prompts: int
+    same_relation_prompts: int
+    same_object_prompts: int
+    same_subject_prompts: int
+    unrelated_prompts: int
+
+
+def known_facts(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[KnownFact]:
+    """The run's known facts, by fact id."""
+    rows = connection.execute(
+        f"""
+        WITH measured AS (
+            {_MEASURED}
+        )
+        SELECT f.relation_id,
+               r.label AS relation,
+               f.fact_id,
+               f.subject,
+               f.object,
+               list((m.text, m.subject_end, m.half) ORDER BY m.prompt_id)
+                   FILTER (m.answer_rank = 1) AS prompts
+        FROM measured AS m
+        JOIN facts AS f USING (fact_id)
+        JOIN relations AS r ON r.relation_id = f.relation_id
+        GROUP BY f.relation_id, r.label, f.fact_id, f.subject, f.object
+        HAVING 2 * count(*) FILTER (m.answer_rank = 1) >= count(*)
+        ORDER BY f.fact_id
+        """,
+        {"run_id": run_id},
+    ).fetchall()
+    return [
+        KnownFact(
+            relation_id,
+            relation,
+            fact_id,
+            subject,
+            object_,
+            tuple(AskedPrompt(fact_id, text, object_, end, half) for text, end, half in prompts),
+        )
+        for relation_id, relation, fact_id, subject, object_, prompts in rows
+    ]
+
+
+def chosen_neurons(
+    connection: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    known: Sequence[KnownFact],
+    *,
+    relations: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[ChosenNeurons]:
+    """Known facts with knowledge neurons, at most `limit` of a relation, by relation.
+
+    Which they are the seed decides; with a higher limit they are among them again. A half of the
+    templates chooses by the selection's ratio and the relation's sharing, its minimum of prompts
+    taken in proportion.
+    """
+    rows = connection.execute(
+        """
+        SELECT f.fact_id,
+               list((k.layer::INTEGER, k.neuron) ORDER BY k.layer, k.neuron) AS neurons
+        FROM knowledge_neurons AS k
+        JOIN facts AS f USING (fact_id)
+        WHERE k.selection_id = $selection_id
+          AND f.fact_id IN $known
+          AND ($relations IS NULL OR f.relation_id IN $relations)
+        GROUP BY f.fact_id, f.relation_id
+        QUALIFY $limit IS NULL
+             OR row_number() OVER (
+                    PARTITION BY f.relation_id
+                    ORDER BY md5($seed || f.fact_id), f.fact_id
+                ) <= $limit
+        ORDER BY length(f.relation_id), f.relation_id, md5($seed || f.fact_id), f.fact_id
+        """,
+        {
+            "selection_id": selection.selection_id,
+            "known": [fact.fact_id for fact in known],
+            "relations": None if relations is None else list(relations),
+            "limit": limit,
+            "seed": f"{seed} ",
+        },
+    ).fetchall()
+    by_half = _chosen_by_half(connection, selection, [fact_id for fact_id, _ in rows])
+    return [
+        ChosenNeurons(
+            fact_id,
+            tuple(neurons),
+            (tuple(by_half.get((fact_id, 0), ())), tuple(by_half.get((fact_id, 1), ()))),
+        )
+        for fact_id, neurons in rows
+    ]
+
+
+def _chosen_by_half(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_ids: Sequence[str]
+) -> dict[tuple[str, int], list[Neuron]]:
+    """Neurons by fact and half of its relation's templates."""
+    rows = connection.execute(
+        f"""
+        WITH measured AS (
+            {_MEASURED}
+        ),
+        asked AS (
+            SELECT prompt_id,
+                   fact_id,
+                   relation_id,
+                   half,
+                   $ratio * max_score::DOUBLE AS threshold,
+                   count(*) OVER (PARTITION BY fact_id) AS prompts,
+                   count(*) OVER (PARTITION BY fact_id, half) AS half_prompts
+            FROM measured
+            WHERE fact_id IN $facts
+        ),
+        passing AS (
+            SELECT p.fact_id,
+                   p.relation_id,
+                   p.half,
+                   a.layer::INTEGER AS layer,
+                   a.neuron,
+                   count(*) AS passes,
+                   any_value(p.prompts) AS prompts,
+                   any_value(p.half_prompts) AS half_prompts
+            FROM attributions AS a
+            JOIN asked AS p USING (prompt_id)
+            WHERE a.run_id = $run_id
+              AND a.score > 0
+              AND a.score::DOUBLE {selection.comparison} p.threshold
+            GROUP BY p.fact_id, p.relation_id, p.half, a.layer, a.neuron
+        )
+        SELECT p.fact_id,
+               p.half,
+               list((p.layer, p.neuron) ORDER BY p.layer, p.neuron) AS neurons
+        FROM passing AS p
+        JOIN selection_relations AS s
+          ON s.selection_id = $selection_id
+         AND s.relation_id = p.relation_id
+        WHERE p.passes * {WHOLE} // p.half_prompts >= round(s.sharing * {WHOLE})
+          AND p.passes >= ceil($min_prompts * p.half_prompts / p.prompts)
+        GROUP BY p.fact_id, p.half
+        """,
+        {
+            "run_id": selection.run_id,
+            "selection_id": selection.selection_id,
+            "facts": list(fact_ids),
+            "ratio": selection.ratio,
+            "min_prompts": selection.min_prompts,
+        },
+    ).fetchall()
+    return {(fact_id, int(half)): neurons for fact_id, half, neurons in rows}
+
+
+def neurons_of_relations(
+    connection: duckdb.DuckDBPyConnection, selection_id: str
+) -> Mapping[str, Counter[Neuron]]:
+    """How many of a relation's facts have each neuron as a knowledge neuron."""
+    rows = connection.execute(
+        """
+        SELECT f.relation_id,
+               k.layer::INTEGER,
+               k.neuron,
+               count(*)
+        FROM knowledge_neurons AS k
+        JOIN facts AS f USING (fact_id)
+        WHERE k.selection_id = $selection_id
+        GROUP BY f.relation_id, k.layer, k.neuron
+        """,
+        {"selection_id": selection_id},
+    ).fetchall()
+    found: dict[str, Counter[Neuron]] = {}
+    for relation_id, layer, neuron, count in rows:
+        found.setdefault(relation_id, Counter())[layer, neuron] = count
+    return found
+
+
+def measured_already(connection: duckdb.DuckDBPyConnection, selection_id: str) -> dict[str, str]:
+    """What was asked of each fact that is measured, as a digest, by fact id."""
+    rows = connection.execute(
+        """
+        SELECT fact_id, asked
+        FROM specificity_facts
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    ).fetchall()
+    return {str(fact_id): str(asked) for fact_id, asked in rows}
+
+
+def record_specificity(
+    connection: duckdb.DuckDBPyConnection,
+    facts: Sequence[SpecificityFact],
+    effects: Sequence[SpecificityEffect],
+    neurons: Sequence[NeuronSpecificity],
+) -> None:
+    """Put the facts' rows in the place of what was there."""
+    if not facts:
+        return
+    parts: tuple[tuple[str, type[Any], Sequence[Any]], ...] = (
+        ("specificity_facts", SpecificityFact, facts),
+        ("specificity_effects", SpecificityEffect, effects),
+        ("neuron_specificity", NeuronSpecificity, neurons),
+    )
+    for table, kind, rows in parts:
+        connection.execute(
+            f"""
+            DELETE FROM {table}
+            WHERE selection_id = $selection_id
+              AND fact_id IN $fact_ids
+            """,
+            {"selection_id": facts[0].selection_id, "fact_ids": [f.fact_id for f in facts]},
+        )
+        if rows:
+            names = [field.name for field in fields(kind)]
+            bulk.insert(connection, table, bulk.as_columns(names, [astuple(row) for row in rows]))
+
+
+def neuron_specificity(
+    connection: duckdb.DuckDBPyConnection, selection_id: str, fact_ids: Sequence[str]
+) -> list[NeuronSpecificity]:
+    """What is stored of the facts' neurons, by fact, layer and neuron."""
+    return fetch(
+        connection,
+        NeuronSpecificity,
+        f"""
+        SELECT {", ".join(field.name for field in fields(NeuronSpecificity))}
+        FROM neuron_specificity
+        WHERE selection_id = $selection_id
+          AND fact_id IN $fact_ids
+        ORDER BY fact_id, layer, neuron
+        """,
+        {"selection_id": selection_id, "fact_ids": list(fact_ids)},
+    )
