@@ -130,7 +130,11 @@ if TYPE_CHECKING:
 
 ModelOrName: TypeAlias = Union["LanguageModel", str, Path, None]
 
-_OF_EITHER_PRESET = {"known_only", "templates"}  # naming these alone leaves the preset `paper`
+_OF_EITHER_PRESET = {
+    "known_only",
+    "templates",
+    "against",
+}  # naming these alone leaves the preset `paper`
 
 
 def open_atlas(path: Path | str = "atlas.duckdb", *, create: bool = False) -> "Atlas":

@@ -70,6 +70,11 @@ one becomes the default, what questions and edits are about (unless it is empty)
     help="Go by so many prompts of every fact. [default: all]",
 )
 @click.option(
+    "--against",
+    type=click.Choice(["answer"]),
+    help="Leave out neurons that serve the same answer in other facts. [default: none]",
+)
+@click.option(
     "--run", metavar="ID", help="The run whose scores to use. [default: the default selection's]"
 )
 @click.option("--name", help="What to call the selection. [default: after its thresholds]")
@@ -84,6 +89,7 @@ def select(
     min_prompts: int | None,
     known_only: bool,
     templates: int | None,
+    against: str | None,
     run: str | None,
     name: str | None,
     keep_default: bool,
@@ -99,6 +105,7 @@ def select(
             ("comparison", comparison),
             ("min_prompts", min_prompts),
             ("templates", templates),
+            ("against", against),
         )
         if value is not None
     }

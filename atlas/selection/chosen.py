@@ -95,6 +95,8 @@ class SelectedRelation:
     sharing: float | None  # the threshold actually used; None for published neurons
     moves: int | None  # steps of the preset `paper` from where it started
     target_met: bool | None  # the preset's; None: there is no target, or no fact
+    left_out: int | None  # neurons that serve the answer elsewhere, once a fact; None: not judged
+    unjudged: int | None  # neurons of facts whose object no other fact has
 
 
 @dataclass(frozen=True)
@@ -323,7 +325,9 @@ def selected_relations(
                s.mean_neurons,
                s.sharing,
                s.moves,
-               s.target_met
+               s.target_met,
+               s.left_out,
+               s.unjudged
         FROM selection_relations AS s
         JOIN relations AS r USING (relation_id)
         WHERE s.selection_id = ?

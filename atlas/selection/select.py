@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from atlas.errors import NotFound, SettingsError
+from atlas.selection.against import LeftOut, leave_out_answers
 from atlas.selection.derived import discard_outdated
 from atlas.selection.masses import refresh_masses
 from atlas.selection.overlaps import refresh_overlaps
@@ -69,6 +70,8 @@ def select(
     settings = thresholds.settings()
     record_selection(connection, selection_id, run_id, settings, name, automatic)
     outdated = _outdated(connection, selection_id, run_id, relations)
+    if outdated and thresholds.against is not None:  # one relation's neurons depend on all others'
+        outdated = _outdated(connection, selection_id, run_id, None, everything=True)
     if outdated:
         _renew(connection, selection_id, run_id, thresholds, outdated)
     offer_default(connection, selection_id, make_default)
@@ -189,7 +192,11 @@ def _renew(
         for m, n in zip(outdated, facts, strict=True)
     ]
     templates = [min(m.templates, thresholds.templates or m.templates) for m in outdated]
-    _replace(connection, selection_id, outdated, facts, templates, settled)
+    _choose(connection, outdated, settled)
+    left_out = None
+    if thresholds.against is not None:
+        left_out = leave_out_answers(connection, run_id, thresholds.known_only)
+    _replace(connection, selection_id, outdated, facts, templates, settled, left_out)
     connection.execute("DROP TABLE passing")
     refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
 
@@ -239,8 +246,10 @@ def _outdated(
     selection_id: str,
     run_id: str,
     relations: Sequence[str] | None,
+    *,
+    everything: bool = False,
 ) -> list[_Measured]:
-    """The relations of which other prompts are measured than when they were selected."""
+    """The relations of which other prompts are measured than when they were selected, or all."""
     return fetch(
         connection,
         _Measured,
@@ -266,7 +275,7 @@ def _outdated(
         LEFT JOIN selection_relations AS s
           ON s.selection_id = $selection_id
          AND s.relation_id = m.relation_id
-        WHERE s.prompts IS DISTINCT FROM m.prompts
+        WHERE (s.prompts IS DISTINCT FROM m.prompts OR $everything)
           AND ($relations IS NULL OR m.relation_id IN $relations)
         ORDER BY m.relation_id
         """,
@@ -274,6 +283,7 @@ def _outdated(
             "run_id": run_id,
             "selection_id": selection_id,
             "relations": None if relations is None else list(relations),
+            "everything": everything,
         },
     )
 
@@ -353,16 +363,12 @@ def _neurons_by_share(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[i
     return neurons
 
 
-def _replace(
+def _choose(
     connection: duckdb.DuckDBPyConnection,
-    selection_id: str,
     measured: Sequence[_Measured],
-    facts: Sequence[int],
-    templates: Sequence[int],
     settled: Sequence[Settled],
 ) -> None:
-    """Put what was found in these relations in the place of what was there."""
-    relations = [m.relation_id for m in measured]
+    """Make the table `chosen`: the neurons that pass in as many prompts as settled."""
     connection.execute(
         """
         CREATE TEMPORARY TABLE chosen AS
@@ -375,14 +381,36 @@ def _replace(
         JOIN thresholds AS t USING (relation_id)
         WHERE p.share >= t.sharing
         """,
-        {"relations": relations, "sharing": [s.sharing for s in settled]},
+        {
+            "relations": [m.relation_id for m in measured],
+            "sharing": [s.sharing for s in settled],
+        },
     )
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    measured: Sequence[_Measured],
+    facts: Sequence[int],
+    templates: Sequence[int],
+    settled: Sequence[Settled],
+    left_out: Sequence[LeftOut] | None,
+) -> None:
+    """Put what was found in these relations in the place of what was there."""
+    relations = [m.relation_id for m in measured]
+    means = [s.mean_neurons for s in settled]
+    rest: list[LeftOut | None] = [None] * len(measured)
+    if left_out is not None:
+        by_relation = {row.relation_id: row for row in left_out}
+        rest = [by_relation.get(r, LeftOut(r, 0, 0, 0)) for r in relations]
+        means = [row.neurons / n if row and n else None for row, n in zip(rest, facts, strict=True)]
     discard_outdated(connection, selection_id, relations, "chosen")
     connection.execute(
         """
         INSERT INTO selection_relations (
             selection_id, relation_id, sharing, moves, facts, prompts, mean_neurons,
-            measured_facts, known_facts, templates, target_met
+            measured_facts, known_facts, templates, target_met, left_out, unjudged
         )
         SELECT $selection_id,
                unnest($relations),
@@ -394,7 +422,9 @@ def _replace(
                unnest($measured_facts),
                unnest($known_facts),
                unnest($templates),
-               unnest($target_met::BOOLEAN[])
+               unnest($target_met::BOOLEAN[]),
+               unnest($left_out::INTEGER[]),
+               unnest($unjudged::INTEGER[])
         """,
         {
             "selection_id": selection_id,
@@ -403,11 +433,13 @@ def _replace(
             "moves": [s.moves for s in settled],
             "facts": list(facts),
             "prompts": [m.prompts for m in measured],
-            "mean_neurons": [s.mean_neurons for s in settled],
+            "mean_neurons": means,
             "measured_facts": [m.facts for m in measured],
             "known_facts": [m.known for m in measured],
             "templates": list(templates),
             "target_met": [s.target_met for s in settled],
+            "left_out": [row and row.left_out for row in rest],
+            "unjudged": [row and row.unjudged for row in rest],
         },
     )
     connection.execute(

@@ -28,6 +28,8 @@ class Thresholds:
     the `last` side: `stops` names that for selections that were made so.)
 
     known_only: select neurons of known facts alone, see the view `all_fact_knowledge`.
+    against: "answer" leaves out neurons that serve the same answer elsewhere, see `against`; it does
+    so after the sharing threshold has come to rest.
     templates: go by so many prompts of a fact, the first by template id, or all that it has if
     there are fewer: of facts asked with unlike numbers, those with fewer prompts have more neurons.
     """
@@ -44,6 +46,7 @@ class Thresholds:
     known_only: bool = True
     templates: int | None = None  # None: all
     stops: Literal["nearer", "last"] = "nearer"
+    against: Literal["answer"] | None = None
 
     def __post_init__(self) -> None:
         """SettingsError for a value outside its range."""
@@ -53,6 +56,8 @@ class Thresholds:
             raise SettingsError(f"comparison is {self.comparison!r}: use >= or >")
         if self.stops not in ("nearer", "last"):
             raise SettingsError(f"stops is {self.stops!r}: use nearer or last")
+        if self.against not in ("answer", None):
+            raise SettingsError(f"against is {self.against!r}: use answer")
         for name in ("ratio", "sharing"):
             value = getattr(self, name)
             if not 0 < value <= 1:
@@ -103,6 +108,8 @@ class Thresholds:
             decisive["known_only"] = True
         if self.templates is not None:
             decisive["templates"] = int(self.templates)
+        if self.against is not None:
+            decisive["against"] = self.against
         return decisive
 
     @property
@@ -131,6 +138,8 @@ class Thresholds:
                 parts.append(self.stops)
         if self.templates is not None:
             parts.append(f"templates-{self.templates}")
+        if self.against is not None:
+            parts.append(f"against-{self.against}")
         if not self.known_only:
             parts.append("all-facts")
         return "-".join(parts)

@@ -196,6 +196,8 @@ INTERFERENCE_COMMENTS = {
 }
 
 SPECIFICITY = """
+ALTER TABLE selection_relations ADD COLUMN left_out INTEGER;
+ALTER TABLE selection_relations ADD COLUMN unjudged INTEGER;
 CREATE TABLE specificity_facts (
     selection_id VARCHAR NOT NULL,
     fact_id VARCHAR NOT NULL,
@@ -238,6 +240,10 @@ CREATE TABLE neuron_specificity (
 );
 """
 SPECIFICITY_COMMENTS = {
+    "selection_relations.left_out": (
+        "neurons, each once a fact, that serve its answer elsewhere; NULL: not judged"
+    ),
+    "selection_relations.unjudged": "neurons, each once a fact, whose object no other fact has",
     "specificity_facts": "a fact whose neurons were suppressed on its own and on others' prompts",
     "specificity_facts.selection_id": "the selection",
     "specificity_facts.fact_id": "the fact",

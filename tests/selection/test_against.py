@@ -1,0 +1,84 @@
+"""Neurons that serve the same answer elsewhere, against sets; and selections without them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from store_of_neurons import RUN, Known, empty_atlas, fact_lists, stored
+from synthetic import Synthetic, build
+
+from atlas.errors import SettingsError
+from atlas.selection.against import leave_out_answers
+from atlas.selection.select import Thresholds
+
+
+def left_by_sets(facts: list[Known]) -> tuple[set[tuple[object, ...]], int, int]:
+    """Neurons that stay, and how many are left out and unjudged."""
+    stay, out, unjudged = set(), 0, 0
+    for fact in facts:
+        others = {f.subject for f in facts if f.object == fact.object} - {fact.subject}
+        for neuron in fact.neurons:
+            serving = {
+                f.subject for f in facts if f.object == fact.object and neuron in f.neurons
+            } - {fact.subject}
+            if others and 2 * len(serving) >= len(others):
+                out += 1
+            else:
+                stay.add((fact.fact_id, *neuron))
+                unjudged += not others
+    return stay, out, unjudged
+
+
+@settings(max_examples=60, deadline=None)
+@given(fact_lists)
+def test_what_half_of_the_others_with_the_object_have_is_left_out(facts: list[Known]) -> None:
+    with empty_atlas() as connection, stored(connection, facts):
+        connection.execute(
+            """
+            CREATE TEMPORARY TABLE chosen AS
+            SELECT fact_id, layer, neuron
+            FROM knowledge_neurons
+            """
+        )
+        found = leave_out_answers(connection, RUN, False)
+        left = set(connection.execute("SELECT fact_id, layer, neuron FROM chosen").fetchall())
+        connection.execute("DROP TABLE chosen")
+    stay, out, unjudged = left_by_sets(facts)
+    assert left == stay
+    assert sum(row.neurons for row in found) == len(stay)
+    assert sum(row.left_out for row in found) == out
+    assert sum(row.unjudged for row in found) == unjudged
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Synthetic:
+    return build(tmp_path / "atlas.duckdb")
+
+
+def test_a_selection_against_the_answer_says_what_it_left_out(own: Synthetic) -> None:
+    with own.atlas.writing() as connection:
+        # the first two facts of the first relation have one object, and the hub is of both
+        connection.execute("UPDATE facts SET object = 'Town 0' WHERE fact_id = 'P36-1'")
+    before = own.atlas.select(known_only=False).selection
+    made = own.atlas.select(against="answer", known_only=False).selection
+    assert made.selection_id != before.selection_id
+    assert made.name.endswith("against-answer-all-facts")
+    (first, second) = made.relations
+    assert (first.left_out, second.left_out) == (4, 0)  # the hub and the relation's, of both
+    assert (first.unjudged, second.unjudged) == (12, 18)
+    assert first.mean_neurons == pytest.approx((3 * 6 - 4) / 6)
+    assert before.relations[0].left_out is None
+    rows = own.atlas.sql(
+        f"SELECT settings FROM selections WHERE selection_id = '{made.selection_id}'"
+    ).rows
+    assert json.loads(rows[0][0])["against"] == "answer"
+    assert own.atlas.select(against="answer", known_only=False).selection.relations == (
+        made.relations
+    )
+
+
+def test_what_is_not_an_answer_is_refused() -> None:
+    with pytest.raises(SettingsError, match="use answer"):
+        Thresholds(against="relation")  # type: ignore[arg-type]
+    assert "against" not in Thresholds().settings()
