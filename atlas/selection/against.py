@@ -1,4 +1,4 @@
-"""Leaving out neurons that serve a fact's answer wherever it is due: what they hold up is the answer.
+"""Leaving out neurons that serve a fact's answer wherever it is due: they hold up the answer.
 
 A neuron of a fact is left out if it was also chosen for at least half of the other facts with the
 same object, in any relation, by the same thresholds. Facts with the same subject and object (Paris

@@ -28,8 +28,8 @@ class Thresholds:
     the `last` side: `stops` names that for selections that were made so.)
 
     known_only: select neurons of known facts alone, see the view `all_fact_knowledge`.
-    against: "answer" leaves out neurons that serve the same answer elsewhere, see `against`; it does
-    so after the sharing threshold has come to rest.
+    against: "answer" leaves out neurons that serve the same answer elsewhere, see `against`, once
+    the sharing threshold has come to rest.
     templates: go by so many prompts of a fact, the first by template id, or all that it has if
     there are fewer: of facts asked with unlike numbers, those with fewer prompts have more neurons.
     """
