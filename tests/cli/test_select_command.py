@@ -61,9 +61,9 @@ def test_the_same_thresholds_give_the_same_selection_again(own: Synthetic) -> No
 def test_a_selection_as_csv_is_its_relations(own: Synthetic) -> None:
     assert run("select", "--format", "csv", on=own).stdout == (
         "relation_id,relation,facts,measured_facts,known_facts,templates,prompts,mean_neurons,"
-        "sharing,moves,target_met\n"
-        "P36,capital,6,6,6,3,18,3.0,0.7,0,true\n"
-        "P37,official language,6,6,6,3,18,3.0,0.7,0,true\n"
+        "sharing,moves,target_met,left_out,unjudged\n"
+        "P36,capital,6,6,6,3,18,3.0,0.7,0,true,,\n"
+        "P37,official language,6,6,6,3,18,3.0,0.7,0,true,,\n"
     )
 
 
