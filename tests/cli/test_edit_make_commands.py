@@ -482,7 +482,8 @@ def test_what_python_gets_prints_itself_briefly(edited: Edited) -> None:
 
 
 def test_a_fact_without_knowledge_neurons_is_refused_with_the_ways_out(edited: Edited) -> None:
-    run("select", "--ratio", "1", "--sharing", "1", "--min-prompts", "6", on=edited)
+    strict = ("--ratio", "1", "--sharing", "1", "--min-prompts", "6")
+    run("select", "--all-facts", *strict, on=edited)
     result = _edit(edited, "erase", "Ireland:P36")
     assert result.exit_code == 1
     assert "Ireland (P36 capital) has no knowledge neurons in selection " in result.stderr
