@@ -100,7 +100,7 @@ def test_a_dataset_that_cannot_be_read_is_one_line_with_file_and_line(
 
 def test_an_empty_directory_of_facts_is_one_line(place: Place) -> None:
     (place.directory / "facts").mkdir()
-    assert "facts" in refused(place, *index(place, "--pararel", str(place.directory / "facts")))
+    assert "facts" in refused(place, *index(place, "--data", str(place.directory / "facts")))
 
 
 def _truncate(model: Path) -> None:
