@@ -28,6 +28,7 @@ QUESTIONS: dict[str, Callable[[Atlas], Answer]] = {
     "neuron": lambda db: db.neuron(3, 0),
     "relation": lambda db: db.relation("P36"),
     "hubs": lambda db: db.hubs(limit=None),
+    "single_facts": lambda db: db.single_facts(),
     "shared": lambda db: db.shared("Land 0:P36", "Land 1:P36"),
     "neighbours": lambda db: db.neighbours("Land 0:P36", limit=None),
     "interference": lambda db: db.interference("Land 0:P36", limit=None),
@@ -101,7 +102,7 @@ def test_every_question_of_the_atlas_about_facts_is_walked_over() -> None:
         for name, method in vars(Atlas).items()
         if not name.startswith("_") and "selection" in getattr(method, "__annotations__", {})
     }
-    asks_a_model = {"fact_tokens", "interactions", "meaning", "plot"}
+    asks_a_model = {"fact_tokens", "interactions", "meaning", "plot", "specificity"}
     edits = {name for name in questions if name.startswith("edit_")}
     assert questions - asks_a_model - edits <= {name.split(" ")[0] for name in QUESTIONS}
 
