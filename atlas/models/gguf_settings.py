@@ -74,6 +74,10 @@ _SCALING = {
     "none": ("type", "factor", "original_context_length", "attn_factor"),
 }
 
+# The layers of Gemma's models of 27B, whose queries are scaled by the share of a head in the
+# width; those of its other models by the width of a head. llama.cpp tells them apart by this too.
+_SCALED_BY_SHARE = {"gemma2": 46, "gemma3": 62}
+
 
 def follow_metadata(path: Path, header: GGUFHeader, config: Any) -> None:
     """Make `config`, which transformers read from the file, say all that its metadata says.
@@ -88,6 +92,9 @@ def follow_metadata(path: Path, header: GGUFHeader, config: Any) -> None:
     }
     if getattr(config, "head_dim", None) is not None:
         config.head_dim = said.get("attention.key_length", _head_width(said))
+    if hasattr(config, "query_pre_attn_scalar"):  # no key has it
+        share = said.get("block_count") == _SCALED_BY_SHARE.get(header.architecture)
+        config.query_pre_attn_scalar = _head_width(said) if share else config.head_dim
     refused = [key for key, value in said.items() if not _follow(key, value, said, config)]
     refused += _follow_rope(path, header, said, config)
     if refused:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from model_directories import refused
 from tiny_gguf import save_tiny_gguf
-from transformers import LlamaForCausalLM
+from transformers import Gemma2Config, LlamaForCausalLM
 
 from atlas.errors import CorruptCheckpoint, ModelError, UnsupportedArchitecture
 from atlas.models import gguf as gguf_files
+from atlas.models.gguf_header import check_gguf
+from atlas.models.gguf_settings import follow_metadata
 from atlas.models.load import load_model
 
 TEXT = "The capital of Ireland is Dublin in Ouagadougou."
@@ -208,3 +210,13 @@ def test_a_settings_effect_survives_the_cache(path):
     for lm in (first, second):
         assert lm.model.config.rope_parameters["factor"] == 4.0
         assert lm.tokenizer(TEXT).input_ids[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("layers", "scaled_by"), [(2, 16), (46, 8)], ids=["width of a head", "share of a head in 27B"]
+)
+def test_gemmas_queries_are_scaled_as_llama_cpp_scales_them(path, layers, scaled_by):
+    save_tiny_gguf(path, architecture="gemma2", tied=True, num_hidden_layers=layers)
+    config = Gemma2Config(num_hidden_layers=layers)
+    follow_metadata(path, check_gguf(path), config)
+    assert (config.head_dim, config.query_pre_attn_scalar) == (16, scaled_by)

@@ -52,7 +52,10 @@ os._exit(0)
 
 
 def agrees(path, prompts=PROMPTS, tolerance=1e-4):
-    """Whether every P of llama.cpp's ten likeliest tokens is the converted model's."""
+    """How many P were compared: of llama.cpp's ten likeliest tokens, each the converted model's.
+
+    tolerance: relative to P.
+    """
     command = [sys.executable, "-c", _PROGRAM, str(path), json.dumps(prompts)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     answers = json.loads(done.stdout.split("ANSWERS")[1])
@@ -64,7 +67,7 @@ def agrees(path, prompts=PROMPTS, tolerance=1e-4):
         with torch.no_grad():
             p = lm.model(input_ids=torch.tensor([ids])).logits[0, -1].double().softmax(-1)
         for token, logarithm in top:
-            assert p[token].item() == pytest.approx(math.exp(logarithm), abs=tolerance), prompt
+            assert p[token].item() == pytest.approx(math.exp(logarithm), rel=tolerance), prompt
             compared += 1
     return compared
 
@@ -90,9 +93,27 @@ def cache(tmp_path, monkeypatch):
         {"tensors": {"rope_freqs.weight": np.array([1.0, 2.0, 4.0, 8.0])}},
         {"pre": "llama-bpe"},
         {"pre": "qwen2", "keys": {"tokenizer.ggml.add_bos_token": True}},
+        {"architecture": "qwen2", "pre": "qwen2"},
+        {"architecture": "qwen3", "pre": "qwen2", "tied": True},
+        {"architecture": "phi3"},
+        {"architecture": "gemma2", "tied": True},
     ],
-    ids=["plain", "tied", "linear", "yarn", "factors", "BOS by pre", "BOS by key"],
+    ids=[
+        "plain",
+        "tied",
+        "linear",
+        "yarn",
+        "factors",
+        "BOS by pre",
+        "BOS by key",
+        "qwen2",
+        "qwen3",
+        "phi3",
+        "gemma2",
+    ],
 )
 def test_ten_prompts_have_llama_cpps_probabilities(tmp_path, settings):
     save_tiny_gguf(tmp_path / "tiny.gguf", **settings)
-    assert agrees(tmp_path / "tiny.gguf") > 50
+    # llama.cpp reads the GELU, which Gemma alone has here, from a table in float16.
+    tolerance = 1e-3 if settings.get("architecture") == "gemma2" else 1e-4
+    assert agrees(tmp_path / "tiny.gguf", tolerance=tolerance) > 50

@@ -1,6 +1,5 @@
 """Tokenizers that fit their model badly, and models of more than text."""
 
-import io
 import json
 
 import pytest
@@ -8,6 +7,7 @@ import sentencepiece
 import torch
 from tiny_gguf import save_tiny_gguf
 from tiny_models import save_tiny, tiny
+from tiny_tokenizers import sentence_pieces
 from tokenizers import normalizers
 from transformers import AutoTokenizer, LlavaConfig, LlavaForConditionalGeneration
 
@@ -92,18 +92,7 @@ def test_a_vision_language_model_is_asked_with_text_alone(tmp_path):
 @pytest.fixture(scope="module")
 def pieces() -> bytes:
     """A SentencePiece model of a few words."""
-    content = io.BytesIO()
-    words = ["The capital of France is Paris", "Dublin is the capital of Ireland", "in Oslo"] * 20
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(words),
-        model_writer=content,
-        vocab_size=45,
-        model_type="bpe",
-        hard_vocab_limit=False,
-        byte_fallback=False,
-        minloglevel=2,
-    )
-    return content.getvalue()
+    return sentence_pieces(vocab_size=45)
 
 
 def test_a_sentencepiece_model_alone_is_a_tokenizer(pieces, tmp_path):

@@ -1,5 +1,9 @@
 """Tiny tokenizers of the common kinds, built in code from a few words."""
 
+import io
+from typing import Any
+
+import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers import processors as post
 from transformers import PreTrainedTokenizerFast
@@ -145,3 +149,18 @@ def _metaspace_backend(special: list[str], unk_id: int) -> Tokenizer:
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
     return backend
+
+
+def sentence_pieces(**options: Any) -> bytes:
+    """A SentencePiece model of a few words; `options` of its trainer."""
+    content = io.BytesIO()
+    words = ["The capital of France is Paris", "Dublin is the capital of Ireland", "in Oslo"] * 20
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(words),
+        model_writer=content,
+        model_type="bpe",
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **options,
+    )
+    return content.getvalue()
