@@ -139,7 +139,7 @@ def test_the_dictionary_as_table_and_csv(asked: Synthetic) -> None:
         "\n"
     )
     assert header == "kind,name,column,type,description"
-    assert first.startswith("view,all_fact_sharing,selection_id,VARCHAR,")
+    assert first.startswith("view,all_fact_knowledge,run_id,VARCHAR,")
 
 
 @pytest.mark.parametrize("arguments", [[], ["SELECT 1", "--explain-views"]])

@@ -140,13 +140,15 @@ def test_interference_is_the_share_of_a_facts_positive_scores_on_the_edited_neur
     path = edited.atlas.path
     neurons = set(rows(path, "SELECT layer, neuron FROM edit_deltas WHERE edit_id = 1"))
     fact_of = dict(rows(path, "SELECT prompt_id, fact_id FROM prompts"))
-    mass: dict[str, float] = dict.fromkeys(fact_of.values(), 0.0)
-    hit = dict(mass)
+    hit: dict[str, float] = dict.fromkeys(fact_of.values(), 0.0)
+    mass = dict(hit)
+    measured = "FROM prompt_results WHERE skipped_because IS NULL"
+    for prompt, positive in rows(path, f"SELECT prompt_id, positive_mass {measured}"):
+        mass[fact_of[prompt]] += positive
     for prompt, layer, neuron, score in rows(
         path, "SELECT prompt_id, layer, neuron, score FROM attributions"
     ):
         if score > 0:
-            mass[fact_of[prompt]] += score
             hit[fact_of[prompt]] += score * ((layer, neuron) in neurons)
     _checked(edited, "all")
     for prompt, interference, *_ in rows(path, EFFECTS):

@@ -197,6 +197,16 @@ class ByHand:
             p *= float(logits.softmax(-1)[token])
             rank = max(rank, 1 + int((logits > logits[token]).sum()))
             top.append(int(logits.argmax()))
+        if self.lm.objective == "causal":  # what it says by itself
+            ids = torch.tensor([asked[0][0]])
+            said = self.lm.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                max_new_tokens=len(asked),
+                pad_token_id=0,
+            )
+            top = said[0, ids.shape[1] :].tolist()
         return p, rank, tokenizer.decode(top).strip()
 
 
