@@ -130,11 +130,8 @@ if TYPE_CHECKING:
 
 ModelOrName: TypeAlias = Union["LanguageModel", str, Path, None]
 
-_OF_EITHER_PRESET = {
-    "known_only",
-    "templates",
-    "against",
-}  # naming these alone leaves the preset `paper`
+# Naming these alone leaves the preset `paper`.
+_OF_EITHER_PRESET = {"known_only", "templates", "against", "frequency"}
 
 
 def open_atlas(path: Path | str = "atlas.duckdb", *, create: bool = False) -> "Atlas":
@@ -503,7 +500,8 @@ class Atlas(AtlasFile):
         """Choose knowledge neurons anew from the stored scores; thresholds as for `Thresholds`.
 
         Without any, the preset `paper`; with some and no `preset`, these as they are. Of known
-        facts, unless `known_only` is False; with `templates`, by so many prompts of each fact. The
+        facts, unless `known_only` is False; with `templates`, by so many prompts of each fact; with
+        `frequency`, those alone that are chosen as often over other ratios and bootstraps. The
         selection becomes the default, unless that is not wanted or it has no neuron. A selection
         with equal thresholds is the same one, and `name` renames it. Without `run`, the run of the
         default selection is meant.

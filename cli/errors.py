@@ -16,6 +16,7 @@ OPTIONS = {
     "fact": "--fact FACT",
     "file": "--to FILE",
     "force": "--force",
+    "frequency": "--frequency SHARE",
     "interactions": "--interactions",
     "known_only": "`atlas select --all-facts`",
     "lambda1": "--lambda1 WEIGHT",

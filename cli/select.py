@@ -23,6 +23,7 @@ Examples:
   atlas select --preset paper --ratio 0.3 --comparison ">"
   atlas select --ratio 0.3 --name strict --keep-default
   atlas select --all-facts
+  atlas select --frequency 0.8
 
 Preset "paper" moves the sharing threshold of each relation until its facts
 have 2 to 5 neurons on average; "fixed" applies the thresholds as they are.
@@ -32,6 +33,10 @@ A fact is known if its object is the top answer in at least half of its measured
 prompts. Of facts that the model does not know, neurons say little: they are left
 out without --all-facts. Facts asked with fewer prompts have more neurons, so that
 relations of unlike numbers of templates are compared with --templates.
+
+A neuron's frequency is how often it would be chosen over ratios of 0.1 to 0.3 and
+bootstraps of the fact's prompts (`atlas query --fact` shows it); --frequency keeps
+those of the chosen ones that are chosen as often, whichever preset chose them.
 
 Only SQL over stored scores: no model is loaded and no selection is deleted. This
 one becomes the default, what questions and edits are about (unless it is empty);
@@ -75,6 +80,11 @@ one becomes the default, what questions and edits are about (unless it is empty)
     help="Leave out neurons that serve the same answer in other facts. [default: none]",
 )
 @click.option(
+    "--frequency",
+    type=float,
+    help="How often other ratios and bootstraps of the prompts must choose it. [default: any]",
+)
+@click.option(
     "--run", metavar="ID", help="The run whose scores to use. [default: the default selection's]"
 )
 @click.option("--name", help="What to call the selection. [default: after its thresholds]")
@@ -90,6 +100,7 @@ def select(
     known_only: bool,
     templates: int | None,
     against: str | None,
+    frequency: float | None,
     run: str | None,
     name: str | None,
     keep_default: bool,
@@ -106,6 +117,7 @@ def select(
             ("min_prompts", min_prompts),
             ("templates", templates),
             ("against", against),
+            ("frequency", frequency),
         )
         if value is not None
     }
@@ -159,10 +171,15 @@ def _show(report: SelectionReport, format_: Format, db: Path) -> None:
         note(
             f"Selection {report.name} ({report.preset}: ratio {report.ratio:g}, "
             f"sharing {report.sharing:g}, {report.comparison}, at least "
-            f"{counted(report.min_prompts or 0, 'prompt')}): {report.mean_neurons:.2f} knowledge "
-            f"neurons a fact over {facts_of(selection)}{_target(report)}."
+            f"{counted(report.min_prompts or 0, 'prompt')}{_frequency(report)}): "
+            f"{report.mean_neurons:.2f} knowledge neurons a fact over {facts_of(selection)}"
+            f"{_target(report)}."
         )
         note_unlike_templates(selection)
+
+
+def _frequency(report: SelectionReport) -> str:
+    return "" if report.frequency is None else f", frequency {report.frequency:g}"
 
 
 def _target(report: SelectionReport) -> str:

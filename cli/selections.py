@@ -67,8 +67,9 @@ _OF_NULLS = ("null_of", "null_mean_neurons", "null_with_neurons")
 
 
 def hidden(rows: Sequence[SelectionSummary]) -> tuple[str, ...]:
-    """The columns that tables do without where no selection is of a null."""
-    return () if any(row.null_of is not None for row in rows) else _OF_NULLS
+    """The columns that tables do without: of nulls, and of a threshold, that no selection has."""
+    of_nulls = () if any(row.null_of is not None for row in rows) else _OF_NULLS
+    return of_nulls if any(row.frequency is not None for row in rows) else (*of_nulls, "frequency")
 
 
 _run_option = click.option("--run", metavar="ID", help="The run that the selection is of.")

@@ -21,6 +21,8 @@ _WHERE = {
     "selections": _OF_RUN,
     "selection_relations": _OF_SELECTION,
     "knowledge_neurons": _OF_SELECTION,
+    "neuron_stability": _OF_SELECTION,
+    "fact_stability": _OF_SELECTION,
     "relation_overlaps": _OF_SELECTION,
     "fact_masses": _OF_RUN,
     "interference_measurements": _OF_RUN,

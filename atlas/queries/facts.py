@@ -12,6 +12,7 @@ from atlas.queries.near_misses import NearMiss, near_misses
 from atlas.queries.unindexed import fact_to_index
 from atlas.selection.chosen import ChosenSelection, OfSelection, measured_elsewhere
 from atlas.selection.degrees import neuron_degrees
+from atlas.selection.stability import StabilityTables, stability_tables
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
 
@@ -53,6 +54,7 @@ class FactNeuron:
     same_object: float | None  # other relations
     same_subject: float | None  # other relations
     unrelated: float | None
+    selection_frequency: float | None  # how often other ratios and bootstraps of prompts choose it
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class FactReport(FactColumns, OfSelection, rows="neurons"):
     chosen: int  # knowledge neurons
     neurons: tuple[FactNeuron, ...]  # highest score first; at most the limit
     near_miss: NearMiss | None  # of a fact without any, though the selection considered it
+    split_half_jaccard: float | None  # of what both halves of its prompts choose, mean over splits
+    splits: int | None  # of 10, those in which either half chooses a neuron
 
 
 @dataclass(frozen=True)
@@ -131,12 +135,16 @@ def fact_reports(
     ids = [fact.fact_id for fact in facts]
     prompts = _prompts(connection, selection.run_id, ids)
     knowledge = fact_knowledge(connection, selection.run_id, ids)
-    neurons = _neurons(connection, selection.selection_id, ids)
+    relations = list(dict.fromkeys(fact.relation_id for fact in facts))
+    stability = stability_tables(connection, selection.selection_id, relations)
+    neurons = _neurons(connection, selection.selection_id, ids, stability)
+    agreed = _agreements(connection, selection.selection_id, ids, stability)
     without = [
         fact_id
         for fact_id in ids
         if all(n.fact_id != fact_id for n in neurons)
         and not knowledge.get(fact_id, NOT_MEASURED).left_out_of(selection)
+        and selection.frequency is None  # else a neuron may pass, and be missing all the same
     ]
     near = {miss.fact_id: miss for miss in near_misses(connection, selection, without)}
     reports = []
@@ -144,6 +152,7 @@ def fact_reports(
         own = tuple(prompt for prompt in prompts if prompt.fact_id == fact.fact_id)
         knows = knowledge.get(fact.fact_id, NOT_MEASURED)
         found = tuple(n for n in neurons if n.fact_id == fact.fact_id)
+        jaccard, splits = agreed.get(fact.fact_id, (None, None))
         reports.append(
             FactReport(
                 fact_id=fact.fact_id,
@@ -161,6 +170,8 @@ def fact_reports(
                 chosen=len(found),
                 neurons=found[:limit],
                 near_miss=None if found else near.get(fact.fact_id),
+                split_half_jaccard=jaccard,
+                splits=splits,
             )
         )
     return reports
@@ -258,7 +269,10 @@ def _prompts(
 
 
 def _neurons(
-    connection: duckdb.DuckDBPyConnection, selection_id: str, ids: list[str]
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    ids: list[str],
+    stability: StabilityTables,
 ) -> list[FactNeuron]:
     return fetch(
         connection,
@@ -280,6 +294,7 @@ def _neurons(
                o.prompt_share,
                d.facts,
                d.relations,
+               n.selection_frequency,
                s.label,
                s.own,
                s.same_relation_and_object,
@@ -289,6 +304,11 @@ def _neurons(
                s.unrelated
         FROM own AS o
         JOIN degrees AS d USING (layer, neuron)
+        LEFT JOIN {stability.neurons} AS n
+          ON n.selection_id = $selection_id
+         AND n.fact_id = o.fact_id
+         AND n.layer = o.layer
+         AND n.neuron = o.neuron
         LEFT JOIN neuron_specificity AS s
           ON s.selection_id = $selection_id
          AND s.fact_id = o.fact_id
@@ -298,6 +318,25 @@ def _neurons(
         """,
         {"selection_id": selection_id, "ids": ids},
     )
+
+
+def _agreements(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    ids: list[str],
+    stability: StabilityTables,
+) -> dict[str, tuple[float | None, int]]:
+    """How far halves of a fact's prompts choose the same neurons, and in how many splits any."""
+    rows = connection.execute(
+        f"""
+        SELECT fact_id, split_half_jaccard, splits
+        FROM {stability.facts}
+        WHERE selection_id = $selection_id
+          AND fact_id IN $ids
+        """,
+        {"selection_id": selection_id, "ids": ids},
+    ).fetchall()
+    return {fact_id: (jaccard, splits) for fact_id, jaccard, splits in rows}
 
 
 def require_known_name(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -23,6 +23,7 @@ class ChosenSelection(AboutSelection):
     sharing: float | None  # where the preset starts; SelectedRelation has what a relation got
     comparison: str | None  # >= | >
     min_prompts: int | None
+    frequency: float | None  # how often a neuron must be chosen; None: not asked
     known_only: bool | None  # of known facts alone; None: published, none is known of
     facts: int  # selected from
     measured_facts: int | None  # with a measured prompt; None: published
@@ -59,6 +60,7 @@ class ChosenSelection(AboutSelection):
             "sharing": self.sharing,
             "comparison": self.comparison,
             "min_prompts": self.min_prompts,
+            "frequency": self.frequency,
             "known_only": self.known_only,
             "facts": self.facts,
             "measured_facts": self.measured_facts,
@@ -112,6 +114,7 @@ class SelectionReport(OfSelection, rows="relations"):
     sharing: float | None
     comparison: str | None
     min_prompts: int | None
+    frequency: float | None  # how often a neuron must be chosen; None: not asked
     known_only: bool | None  # of known facts alone; None: published
     facts: int  # selected from
     measured_facts: int | None  # with at least one measured prompt; None: published
@@ -227,6 +230,7 @@ def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
                s.sharing,
                s.comparison,
                s.min_prompts,
+               (s.settings ->> 'frequency')::DOUBLE AS frequency,
                s.known_only,
                coalesce(reached.facts, 0) AS facts,
                reached.measured_facts,
@@ -363,6 +367,7 @@ def selection_report(connection: duckdb.DuckDBPyConnection, selection_id: str) -
         sharing=selection.sharing,
         comparison=selection.comparison,
         min_prompts=selection.min_prompts,
+        frequency=selection.frequency,
         known_only=selection.known_only,
         facts=facts,
         measured_facts=selection.measured_facts,

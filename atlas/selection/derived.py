@@ -14,6 +14,8 @@ _OF_CHANGED = "fact_id IN (SELECT fact_id FROM changed)"
 # all that speak of these relations, or of facts whose neurons are others than before, `changed`.
 DERIVED = {
     "knowledge_neurons": _OF_RELATIONS,
+    "neuron_stability": _OF_RELATIONS,
+    "fact_stability": _OF_RELATIONS,
     "selection_relations": "relation_id IN (SELECT relation_id FROM renewed)",
     "relation_overlaps": """relation_a IN (SELECT relation_id FROM renewed)
            OR relation_b IN (SELECT relation_id FROM renewed)""",

@@ -3,7 +3,8 @@
 A neuron passes a prompt if its score is positive and `score >= ratio * max_score` (or `>`), both
 sides being the stored float32 values, compared in float64. A fact keeps the neurons that pass in
 at least `sharing` of its measured prompts, and in at least `min_prompts` of them. Facts are those
-that the run's model knows (the view all_fact_knowledge), or all with a measured prompt.
+that the run's model knows (the view all_fact_knowledge), or all with a measured prompt. How stable
+the choice is, is stored with it (stability.py), and may narrow it.
 """
 
 import hashlib
@@ -17,9 +18,11 @@ from atlas.errors import NotFound, SettingsError
 from atlas.selection.against import LeftOut, leave_out_answers
 from atlas.selection.derived import discard_outdated
 from atlas.selection.masses import refresh_masses
+from atlas.selection.measured_prompts import MEASURED_PROMPTS
 from atlas.selection.overlaps import refresh_overlaps
 from atlas.selection.recorded import offer_default, record_null_selection, record_selection
-from atlas.selection.thresholds import WHOLE, Settled, Thresholds, settle
+from atlas.selection.stability import keep_frequent, refresh_stability
+from atlas.selection.thresholds import WHOLE, Settled, Thresholds, narrowed, settle
 from atlas.store.rows import fetch, fetch_one
 
 __all__ = ["Thresholds", "select"]
@@ -74,6 +77,7 @@ def select(
         outdated = _outdated(connection, selection_id, run_id, None, everything=True)
     if outdated:
         _renew(connection, selection_id, run_id, thresholds, outdated)
+    refresh_stability(connection, selection_id, relations)
     offer_default(connection, selection_id, make_default)
     for null_run in connection.execute(
         """
@@ -101,10 +105,12 @@ def select_null(connection: duckdb.DuckDBPyConnection, selection_id: str, null_r
     it moved for the null, too, both would have as many neurons by construction. All null facts
     count, for none is known. Relations that neither has measured since are left as they are.
     """
-    name, ratio, comparison, min_prompts, templates = fetch_one(
+    name, ratio, comparison, min_prompts, templates, frequency = fetch_one(
         connection,
         """
-        SELECT name, ratio, comparison, min_prompts, (settings ->> 'templates')::INTEGER
+        SELECT name, ratio, comparison, min_prompts,
+               (settings ->> 'templates')::INTEGER,
+               (settings ->> 'frequency')::DOUBLE
         FROM selections
         WHERE selection_id = $selection_id
         """,
@@ -117,6 +123,7 @@ def select_null(connection: duckdb.DuckDBPyConnection, selection_id: str, null_r
         min_prompts=min_prompts,
         known_only=False,
         templates=templates,
+        frequency=frequency,
     )
     null_id = null_selection_id(selection_id, null_run)
     record_null_selection(connection, null_id, null_run, selection_id, f"{name}-null")
@@ -124,6 +131,7 @@ def select_null(connection: duckdb.DuckDBPyConnection, selection_id: str, null_r
     if outdated:
         sharing = {o.relation_id: o.sharing for o in outdated}
         _renew(connection, null_id, null_run, thresholds, outdated, sharing)
+    refresh_stability(connection, null_id)
     return null_id
 
 
@@ -192,12 +200,19 @@ def _renew(
         for m, n in zip(outdated, facts, strict=True)
     ]
     templates = [min(m.templates, thresholds.templates or m.templates) for m in outdated]
-    _choose(connection, outdated, settled)
+    rests = {m.relation_id: s.sharing for m, s in zip(outdated, settled, strict=True)}
+    _choose(connection, rests)
+    if thresholds.frequency is not None:
+        keep_frequent(connection, run_id, thresholds, rests, "chosen")
+        kept = _neurons(connection)
+        settled = [
+            narrowed(s, kept.get(m.relation_id, 0) / n, thresholds) if n else s
+            for m, n, s in zip(outdated, facts, settled, strict=True)
+        ]
     left_out = None
     if thresholds.against is not None:
         left_out = leave_out_answers(connection, run_id, thresholds.known_only)
     _replace(connection, selection_id, outdated, facts, templates, settled, left_out)
-    connection.execute("DROP TABLE passing")
     refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
 
 
@@ -300,27 +315,7 @@ def _gather(
         f"""
         CREATE TEMPORARY TABLE passing AS
         WITH measured AS (
-            SELECT r.prompt_id,
-                   p.fact_id,
-                   f.relation_id,
-                   $ratio * r.max_score::DOUBLE AS threshold,
-                   -- least passes over a NULL
-                   least(count(*) OVER (PARTITION BY p.fact_id), $templates::BIGINT) AS prompts
-            FROM prompt_results AS r
-            JOIN prompts AS p USING (prompt_id)
-            JOIN facts AS f USING (fact_id)
-            JOIN all_fact_knowledge AS k
-              ON k.run_id = r.run_id
-             AND k.fact_id = f.fact_id
-            WHERE r.run_id = $run_id
-              AND r.skipped_because IS NULL
-              AND f.relation_id IN $relations
-              AND (k.known OR NOT $known_only)
-            QUALIFY $templates::BIGINT IS NULL
-                 OR row_number() OVER (
-                        PARTITION BY p.fact_id
-                        ORDER BY p.template_id, r.prompt_id
-                    ) <= $templates
+            {MEASURED_PROMPTS}
         )
         SELECT m.relation_id,
                m.fact_id,
@@ -333,7 +328,7 @@ def _gather(
         JOIN measured AS m USING (prompt_id)
         WHERE a.run_id = $run_id
           AND a.score > 0
-          AND a.score::DOUBLE {thresholds.comparison} m.threshold
+          AND a.score::DOUBLE {thresholds.comparison} $ratio * m.max_score
         GROUP BY m.relation_id, m.fact_id, a.layer, a.neuron
         HAVING count(*) >= $min_prompts
         """,
@@ -363,12 +358,8 @@ def _neurons_by_share(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[i
     return neurons
 
 
-def _choose(
-    connection: duckdb.DuckDBPyConnection,
-    measured: Sequence[_Measured],
-    settled: Sequence[Settled],
-) -> None:
-    """Make the table `chosen`: the neurons that pass in as many prompts as settled."""
+def _choose(connection: duckdb.DuckDBPyConnection, sharing: Mapping[str, int]) -> None:
+    """Make the table `chosen`: of `passing`, neurons with the sharing of their relation."""
     connection.execute(
         """
         CREATE TEMPORARY TABLE chosen AS
@@ -381,10 +372,22 @@ def _choose(
         JOIN thresholds AS t USING (relation_id)
         WHERE p.share >= t.sharing
         """,
-        {
-            "relations": [m.relation_id for m in measured],
-            "sharing": [s.sharing for s in settled],
-        },
+        {"relations": list(sharing), "sharing": list(sharing.values())},
+    )
+    connection.execute("DROP TABLE passing")
+
+
+def _neurons(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Per relation: how many (fact, neuron) pairs are chosen."""
+    return dict(
+        connection.execute(
+            """
+            SELECT f.relation_id, count(*)
+            FROM chosen AS c
+            JOIN facts AS f USING (fact_id)
+            GROUP BY f.relation_id
+            """
+        ).fetchall()
     )
 
 
@@ -397,7 +400,7 @@ def _replace(
     settled: Sequence[Settled],
     left_out: Sequence[LeftOut] | None,
 ) -> None:
-    """Put what was found in these relations in the place of what was there."""
+    """Put the table `chosen` of these relations in the place of what was there."""
     relations = [m.relation_id for m in measured]
     means = [s.mean_neurons for s in settled]
     rest: list[LeftOut | None] = [None] * len(measured)

@@ -39,6 +39,7 @@ class SelectionSummary:
     sharing: float | None  # where the preset starts
     comparison: str | None  # >= | >
     min_prompts: int | None
+    frequency: float | None  # how often a neuron must be chosen; None: not asked
     known_only: bool | None  # of known facts alone; None: published
     relations: int
     facts: int  # selected from
@@ -135,6 +136,7 @@ def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
                s.sharing,
                s.comparison,
                s.min_prompts,
+               (s.settings ->> 'frequency')::DOUBLE AS frequency,
                s.known_only,
                f.relations,
                f.facts,

@@ -7,8 +7,8 @@ Shares of prompts are compared as integers, in millionths: 0.7 of 10 prompts is 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from atlas.errors import SettingsError
 
@@ -32,6 +32,8 @@ class Thresholds:
     the sharing threshold has come to rest.
     templates: go by so many prompts of a fact, the first by template id, or all that it has if
     there are fewer: of facts asked with unlike numbers, those with fewer prompts have more neurons.
+    frequency: of the neurons that all this chooses, keep those chosen as often over other ratios
+    and bootstraps of the prompts, see stability.py. The preset "paper" comes to rest before.
     """
 
     preset: Literal["paper", "fixed"] = "paper"
@@ -47,6 +49,12 @@ class Thresholds:
     templates: int | None = None  # None: all
     stops: Literal["nearer", "last"] = "nearer"
     against: Literal["answer"] | None = None
+    frequency: float | None = None  # None: whatever it is
+
+    @classmethod
+    def from_settings(cls, settings: str) -> Self:
+        """The thresholds whose `settings` a selection has stored, as JSON."""
+        return cls(**({"known_only": False, "stops": "last"} | json.loads(settings)))
 
     def __post_init__(self) -> None:
         """SettingsError for a value outside its range."""
@@ -63,6 +71,13 @@ class Thresholds:
             if not 0 < value <= 1:
                 raise SettingsError(f"{name} is {value}: use more than 0 and at most 1")
             object.__setattr__(self, name, round(float(value), 6))
+        if self.frequency is not None:
+            if not 0 < self.frequency <= 1:
+                raise SettingsError(
+                    f"frequency is {self.frequency}: use more than 0 and at most 1",
+                    parameters=["frequency"],
+                )
+            object.__setattr__(self, "frequency", round(float(self.frequency), 6))
         if self.min_prompts < 1:
             raise SettingsError(f"min_prompts is {self.min_prompts}: use 1 or more")
         if self.templates is not None and self.templates < self.min_prompts:
@@ -110,6 +125,8 @@ class Thresholds:
             decisive["templates"] = int(self.templates)
         if self.against is not None:
             decisive["against"] = self.against
+        if self.frequency is not None:
+            decisive["frequency"] = self.frequency
         return decisive
 
     @property
@@ -140,6 +157,8 @@ class Thresholds:
             parts.append(f"templates-{self.templates}")
         if self.against is not None:
             parts.append(f"against-{self.against}")
+        if self.frequency is not None:
+            parts.append(f"frequency-{self.frequency:g}")
         if not self.known_only:
             parts.append("all-facts")
         return "-".join(parts)
@@ -197,6 +216,12 @@ def settle(neurons_by_share: Mapping[int, int], facts: int, thresholds: Threshol
             break
         sharing, moves = following, moves + 1
     return Settled(sharing, moves, mean(sharing), _side(mean(sharing), thresholds) == 0)
+
+
+def narrowed(settled: Settled, mean_neurons: float, thresholds: Thresholds) -> Settled:
+    """The same threshold, of which other tests have left fewer neurons a fact."""
+    met = None if settled.target_met is None else _side(mean_neurons, thresholds) == 0
+    return replace(settled, mean_neurons=mean_neurons, target_met=met)
 
 
 def _side(mean: float, thresholds: Thresholds) -> int:

@@ -22,6 +22,7 @@ def fetch_one(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters = ()
 ) -> tuple[Any, ...]:
     """The single row of an aggregate query."""
-    row = connection.execute(sql, parameters).fetchone()
-    assert row is not None, "an aggregate without GROUP BY has exactly one row"
-    return row
+    # fetchone would leave the result open, and DuckDB registers no table meanwhile
+    rows = connection.execute(sql, parameters).fetchall()
+    assert rows, "an aggregate without GROUP BY has exactly one row"
+    return tuple(rows[0])

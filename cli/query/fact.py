@@ -48,6 +48,11 @@ def _fact_tables(report: FactReport, show: str | None, selection: ChosenSelectio
     name = f"{fact_name(report)} · {report.fact_id}"
     draw_line(name, bold=True)
     draw_line(f"  {_standing(report)} · {which(selection)} of {selection.model}")
+    if report.split_half_jaccard is not None:
+        draw_line(
+            f"  halves of its prompts choose the same neurons to {report.split_half_jaccard:.2f} "
+            f"(Jaccard, mean of {counted(report.splits or 0, 'split')})"
+        )
     if show != "neurons":
         _prompt_table(report.prompts)
     if show is None and report.neurons:
@@ -58,6 +63,7 @@ def _fact_tables(report: FactReport, show: str | None, selection: ChosenSelectio
             "table",
             kind=FactNeuron,
             hide=("fact_id",),
+            headers={"selection_frequency": "frequency"},
         )
 
 

@@ -290,6 +290,51 @@ SPECIFICITY_COMMENTS = {
 }
 
 
+STABILITY = """
+CREATE TABLE fact_stability (
+    selection_id VARCHAR NOT NULL,
+    fact_id VARCHAR NOT NULL,
+    prompts INTEGER NOT NULL,
+    split_half_jaccard DOUBLE,
+    splits INTEGER NOT NULL,
+    lowest_ratio DOUBLE NOT NULL,
+    highest_ratio DOUBLE NOT NULL
+);
+CREATE TABLE neuron_stability (
+    selection_id VARCHAR NOT NULL,
+    fact_id VARCHAR NOT NULL,
+    layer SMALLINT NOT NULL,
+    neuron INTEGER NOT NULL,
+    selection_frequency DOUBLE NOT NULL
+);
+"""
+STABILITY_COMMENTS = {
+    "fact_stability": "how far halves of a fact's prompts choose the same knowledge neurons",
+    "fact_stability.selection_id": "the selection",
+    "fact_stability.fact_id": "the fact, with neurons or without, that neurons are selected of",
+    "fact_stability.prompts": "measured ones that the selection goes by",
+    "fact_stability.split_half_jaccard": (
+        "of the neurons that both halves choose, mean over splits; NULL: no half chose any"
+    ),
+    "fact_stability.splits": "of 10 splits, those in which either half chose a neuron",
+    "fact_stability.lowest_ratio": (
+        "of the selection frequencies: 0.1, or what the run stored scores from"
+    ),
+    "fact_stability.highest_ratio": "of the selection frequencies, 0.3 in steps of 0.05",
+    "neuron_stability": (
+        "how firmly a fact's prompts choose a neuron; knowledge neurons, and others chosen in half "
+        "of all cases or more"
+    ),
+    "neuron_stability.selection_id": "the selection",
+    "neuron_stability.fact_id": "the fact",
+    "neuron_stability.layer": "counted from 0",
+    "neuron_stability.neuron": "index within the layer, counted from 0",
+    "neuron_stability.selection_frequency": (
+        "share of ratios and bootstraps of the fact's prompts that choose the neuron, exact"
+    ),
+}
+
+
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
     execute(POSITION)
@@ -308,6 +353,8 @@ def upgrade() -> None:
     _comment(INTERFERENCE_COMMENTS)
     execute(SPECIFICITY)
     _comment(SPECIFICITY_COMMENTS)
+    execute(STABILITY)
+    _comment(STABILITY_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:
