@@ -166,6 +166,7 @@ def test_a_frequency_and_the_agreement_of_halves_by_hand(
     assert agreements(connection, selection_id) == {"P36-0": (pytest.approx(expected), SPLITS)}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.data())
 def test_the_chance_of_a_bootstrap_is_the_binomial_tail(prompts: int, data: st.DataObject) -> None:
     passed = data.draw(st.integers(0, prompts))
