@@ -137,7 +137,7 @@ def test_selecting_writes_what_an_upgrade_has_filled_in(tmp_path: Path) -> None:
         connection.execute("DELETE FROM selections")
         connection.execute("DELETE FROM selection_relations")
         ((run_id,),) = connection.execute("SELECT run_id FROM runs").fetchall()
-        select(connection, run_id, Thresholds())
+        select(connection, run_id, Thresholds(known_only=False, stops="last"))
     again = content(path)
     for table in ("fact_masses", "relation_overlaps"):
         assert upgraded[table]

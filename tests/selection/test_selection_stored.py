@@ -38,7 +38,8 @@ def test_the_synthetic_atlas_has_the_neurons_it_promises(tmp_path: Path) -> None
         for layer, neuron in neurons_of(made.dataset, r, f)
     }
     assert [row[1:] for row in content(made.atlas.path)["selection_relations"]] == [
-        (relation_id, 0.7, 0, 4, 12, 3.0, 4, 4, 3, True) for relation_id in ("P30", "P36", "P37")
+        (relation_id, 0.7, 0, 4, 12, 3.0, 4, 4, 3, True, None, None)
+        for relation_id in ("P30", "P36", "P37")
     ]
 
 
