@@ -219,6 +219,33 @@ def derive(connection: duckdb.DuckDBPyConnection, selection_id: str, run_id: str
         {"selection_id": selection_id},
     )
     connection.execute(
+        """
+        INSERT INTO specificity_facts
+        SELECT DISTINCT selection_id, fact_id, 2, 3, 10, 0, 'digest'
+        FROM interactions
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    connection.execute(
+        """
+        INSERT INTO specificity_effects
+        SELECT DISTINCT selection_id, fact_id, 'own', 0, 'own', 3, 0, 0, 3, 0
+        FROM interactions
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    connection.execute(
+        """
+        INSERT INTO neuron_specificity
+        SELECT DISTINCT selection_id, fact_id, 0, 0, 'unclear', 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0
+        FROM interactions
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    connection.execute(
         "UPDATE selections SET associated = TRUE WHERE selection_id = ?", [selection_id]
     )
 
