@@ -52,9 +52,9 @@ def test_interference_is_predicted_for_others_and_told_for_the_fact_itself(
     assert result.stdout == (
         "Share of other facts' score mass on the neurons of Land 0 · capital (P36) · Town 0 "
         f"(selection paper ({asked.selection_id}))\n"
-        "id   relation  subject  object  predicted interference  neurons\n"
-        "───────────────────────────────────────────────────────────────\n"
-        "P36  capital   Land 1   Town 1                   0.714        2\n"
+        "id   relation  subject  object  predicted interference  neurons  predicted Δ log P\n"
+        "──────────────────────────────────────────────────────────────────────────────────\n"
+        "P36  capital   Land 1   Town 1                   0.714        2             -0.688\n"
     )
     assert result.stderr == (
         "Land 0 · capital (P36) · Town 0: its 3 knowledge neurons hold 97.4% of its own score "
@@ -95,7 +95,8 @@ def test_an_ambiguous_fact_is_one_line_that_lists_its_relations(
 def test_a_fact_without_knowledge_neurons_is_an_empty_answer_with_a_note(own: Synthetic) -> None:
     with own.atlas.writing() as connection:
         connection.execute("DELETE FROM knowledge_neurons WHERE fact_id = 'P36-0'")
-    note = f"no knowledge neuron in selection paper ({own.selection_id}).\n"
+    of = f"selection paper ({own.selection_id}), which is of known facts alone"
+    note = f"no knowledge neuron in {of}.\n"
     for question in ("--neighbours", "--interference"):
         result = run("query", question, "P36-0", on=own)
         assert (result.stdout, result.exit_code) == ("", 0)
