@@ -11,8 +11,8 @@ from atlas.errors import SettingsError
 from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.selection.thresholds import Thresholds
 
-NAME = "paper-ratio-0.3"
-HOW = {"rule": "gauss-legendre", "points": 2, "thresholds": Thresholds(ratio=0.3)}
+NAME = "paper-ratio-0.3-all-facts"
+HOW = {"rule": "gauss-legendre", "points": 2, "thresholds": Thresholds(ratio=0.3, known_only=False)}
 
 
 @pytest.fixture(scope="module", params=["bert", "gpt2"])

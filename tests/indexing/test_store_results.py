@@ -35,7 +35,13 @@ def test_a_batch_is_stored_as_given(atlas: Atlas) -> None:
     dataset = synthetic_dataset()
     results = records.PromptResults(
         [
-            records.PromptResult(2**63 - 1, 0.5, 2, "Cork", 0.25, 1, 0.75, 0.5, -0.125, True, 12),
+            records.PromptResult(
+                *(2**63 - 1, 0.5, 2, "Cork", 0.25, 1, 0.75),
+                layer_effect=0.5,
+                completeness_gap=-0.125,
+                over_tolerance=True,
+                gradient_evaluations=12,
+            ),
             records.PromptResult(7, skipped_because="object with an unknown token"),
         ],
         attributions([(2**63 - 1, 3, 65_000, 0.75, -1.5), (2**63 - 1, 0, 1, -0.5, 0.25)]),
@@ -44,8 +50,8 @@ def test_a_batch_is_stored_as_given(atlas: Atlas) -> None:
         run_id = begin(connection, dataset)
         records.record_results(connection, run_id, results)
     assert rows(atlas.path, "SELECT * FROM prompt_results ORDER BY prompt_id") == [
-        (run_id, 7, *[None] * 10, "object with an unknown token"),
-        (run_id, 2**63 - 1, 0.5, 2, "Cork", 0.25, 1, 0.75, 0.5, -0.125, True, 12, None),
+        (run_id, 7, *[None] * 10, "object with an unknown token", None, None),
+        (run_id, 2**63 - 1, 0.5, 2, "Cork", 0.25, 1, 0.75, 0.5, -0.125, True, 12, *[None] * 3),
     ]
     assert rows(atlas.path, "SELECT * FROM attributions ORDER BY layer") == [
         (run_id, 2**63 - 1, 0, 1, -0.5, 0.25),

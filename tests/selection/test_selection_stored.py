@@ -132,7 +132,7 @@ def test_a_relation_measured_further_is_selected_anew(tmp_path: Path) -> None:
     assert {row[1] for row in found["knowledge_neurons"]} == {"P36-0", "P36-1"}
     assert len(found["knowledge_neurons"]) == 6
     assert [row[1:] for row in found["selection_relations"]] == [
-        ("P36", 0.7, 0, 2, 8, 3.0, 2, 2, 4, True)
+        ("P36", 0.7, 0, 2, 8, 3.0, 2, 2, 4, True, None, None)
     ]
 
 
@@ -144,7 +144,7 @@ def test_facts_without_neurons_are_counted_but_absent(tmp_path: Path) -> None:
     selection_id = asked.selection_id(made.run_id)
     assert [row for row in found["knowledge_neurons"] if row[0] == selection_id] == []
     assert [row[1:] for row in found["selection_relations"] if row[0] == selection_id] == [
-        ("P36", 0.7, 0, 3, 9, 0.0, 3, 3, 3, None)
+        ("P36", 0.7, 0, 3, 9, 0.0, 3, 3, 3, None, None, None)
     ]
 
 
