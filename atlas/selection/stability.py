@@ -5,6 +5,9 @@ the fact's measured prompts, exactly (see frequency.py); the sharing is the one 
 uses in the fact's relation, and min_prompts its own. `split_half_jaccard`: the prompts are halved
 SPLITS times, each time in another order that their ids decide, and each half chooses neurons by the
 selection's own thresholds, min_prompts in proportion.
+
+Whether a neuron serves its answer elsewhere (`against`) is no matter of stability: neurons that a
+selection leaves out for that count here as chosen.
 """
 
 import math
