@@ -28,7 +28,7 @@ from atlas.selection.chosen import (
     default_selection,
     selection_ids,
 )
-from atlas.selection.select import null_selection_id
+from atlas.selection.nulls import null_selection_id
 from atlas.selection.selections import (
     DefaultSelection,
     SelectionSummary,

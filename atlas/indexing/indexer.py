@@ -31,7 +31,8 @@ from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import UnusablePrompt, fill, read_anew
 from atlas.selection.chosen import choose_selection, selection_ids
-from atlas.selection.select import select, select_null
+from atlas.selection.nulls import select_null
+from atlas.selection.select import select
 from atlas.store.atlas_file import AtlasFile, open_file
 
 COMMIT_EVERY = 2.0  # seconds between commits: what a kill can cost

@@ -7,7 +7,7 @@ from synthetic import Synthetic, synthetic_results
 from atlas.indexing import records
 from atlas.indexing.null_facts import Shuffled, shuffled
 from atlas.indexing.null_run import null_run
-from atlas.selection.select import select_null
+from atlas.selection.nulls import select_null
 
 
 @dataclass(frozen=True)
