@@ -90,7 +90,7 @@ from atlas.queries.overlap import (
 from atlas.queries.prompt_scores import PromptScoresReport, prompt_scores_report
 from atlas.queries.relations import RelationReport, one_relation, relation_report
 from atlas.queries.sharing import NeighboursReport, SharedReport, neighbours_report, shared_report
-from atlas.queries.single_facts import RATIOS, SingleFactsReport, single_facts_report
+from atlas.queries.single_facts import SingleFactsReport, single_facts_report
 from atlas.reporting import reported, reporting
 from atlas.selection.chosen import (
     ChosenSelection,
@@ -106,6 +106,7 @@ from atlas.selection.selections import (
     selections,
     use_selection,
 )
+from atlas.selection.stored_ratios import GRID
 from atlas.selection.thresholds import Thresholds
 from atlas.side_effects.scopes import Scope, checked_by, parse_scope
 from atlas.specificity.planned import planned
@@ -265,7 +266,7 @@ class Atlas(AtlasFile):
     def single_facts(
         self,
         *,
-        ratios: Sequence[float] = RATIOS,
+        ratios: Sequence[float] = GRID,
         selection: str | None = None,
         run: str | None = None,
     ) -> SingleFactsReport:

@@ -11,10 +11,10 @@ import duckdb
 
 from atlas.errors import NoScores, SettingsError
 from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
-from atlas.selection.thresholds import WHOLE
+from atlas.selection.measured_prompts import MEASURED_PROMPTS
+from atlas.selection.stored_ratios import GRID, stored_ratios
+from atlas.selection.thresholds import WHOLE, Thresholds
 from atlas.store.rows import fetch_one
-
-RATIOS = (0.1, 0.15, 0.2, 0.25, 0.3)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SingleFactsReport(OfSelection, rows="ratios"):
 def single_facts_report(
     connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
-    ratios: Sequence[float] = RATIOS,
+    ratios: Sequence[float] = GRID,
 ) -> SingleFactsReport:
     """Counts from the stored scores, each relation with the sharing that the selection uses there.
 
@@ -59,10 +59,17 @@ def single_facts_report(
         )
     if wrong := [ratio for ratio in ratios if not 0 < ratio <= 1]:
         raise SettingsError(f"ratio is {wrong[0]}: use more than 0 and at most 1")
-    (floor,) = fetch_one(
-        connection, "SELECT score_floor FROM runs WHERE run_id = ?", [selection.run_id]
+    stored = stored_ratios(connection, selection.run_id, ratios)
+    settings, relations = fetch_one(
+        connection,
+        """
+        SELECT any_value(s.settings), list(r.relation_id)
+        FROM selections AS s
+        LEFT JOIN selection_relations AS r USING (selection_id)
+        WHERE s.selection_id = $selection_id
+        """,
+        {"selection_id": selection.selection_id},
     )
-    stored = [ratio for ratio in ratios if ratio >= floor - 1 / WHOLE]
     counted = connection.execute(
         f"""
         {_degrees(selection)}
@@ -85,6 +92,9 @@ def single_facts_report(
             "own": selection.ratio,
             "ratios": sorted({*stored, selection.ratio}),
             "min_prompts": selection.min_prompts,
+            "relations": relations,
+            "known_only": selection.known_only,
+            "templates": Thresholds.from_settings(settings).templates,
         },
     ).fetchall()
     rows = tuple(AtRatio(*row[:-1]) for row in counted)
@@ -101,35 +111,8 @@ def _degrees(selection: ChosenSelection) -> str:
         WITH ratios AS (
             SELECT unnest($ratios::DOUBLE[]) AS ratio
         ),
-        settings AS (
-            SELECT known_only,
-                   (settings ->> 'templates')::BIGINT AS templates
-            FROM selections
-            WHERE selection_id = $selection_id
-        ),
         measured AS (
-            SELECT r.prompt_id,
-                   p.fact_id,
-                   f.relation_id,
-                   r.max_score::DOUBLE AS max_score,
-                   -- least passes over a NULL
-                   least(count(*) OVER fact, any_value(s.templates) OVER fact) AS prompts
-            FROM prompt_results AS r
-            JOIN prompts AS p USING (prompt_id)
-            JOIN facts AS f USING (fact_id)
-            JOIN all_fact_knowledge AS k
-              ON k.run_id = r.run_id
-             AND k.fact_id = f.fact_id
-            CROSS JOIN settings AS s
-            WHERE r.run_id = $run_id
-              AND r.skipped_because IS NULL
-              AND (k.known OR NOT s.known_only)
-            WINDOW fact AS (PARTITION BY p.fact_id)
-            QUALIFY s.templates IS NULL
-                 OR row_number() OVER (
-                        PARTITION BY p.fact_id
-                        ORDER BY p.template_id, r.prompt_id
-                    ) <= s.templates
+            {MEASURED_PROMPTS}
         ),
         passing AS (
             SELECT t.ratio,

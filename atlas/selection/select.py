@@ -17,7 +17,8 @@ from atlas.selection.outdated import outdated_relations
 from atlas.selection.recorded import offer_default, record_selection
 from atlas.selection.renew import renew
 from atlas.selection.stability import refresh_stability
-from atlas.selection.thresholds import WHOLE, Thresholds
+from atlas.selection.stored_ratios import reaches
+from atlas.selection.thresholds import Thresholds
 
 __all__ = ["Thresholds", "select"]
 
@@ -96,7 +97,7 @@ def _require_scores(
             "shuffled objects, and the null follows",
             parameters=["run"],
         )
-    if thresholds.ratio < row[0] - 1 / WHOLE:
+    if not reaches(thresholds.ratio, row[0]):
         raise SettingsError(
             f"ratio is {thresholds.ratio}, but run {run_id} stored only scores from {row[0]} of a "
             f"prompt's maximum: use {row[0]} or more, or index again with a lower floor"

@@ -22,9 +22,11 @@ from synthetic import MODEL, Synthetic, attributions, build, synthetic_dataset, 
 from atlas.errors import SettingsError
 from atlas.indexing import records
 from atlas.selection.frequency import chance_of_choice, selection_frequency
+from atlas.selection.passing_counts import SPLITS
 from atlas.selection.select import select
 from atlas.selection.selections import delete_selection
-from atlas.selection.stability import FREQUENT, GRID, SPLITS, refresh_stability
+from atlas.selection.stability import FREQUENT, refresh_stability
+from atlas.selection.stored_ratios import GRID
 from atlas.selection.thresholds import Thresholds
 
 DATASET = synthetic_dataset(relations=2, facts=2, templates=6)
