@@ -1,11 +1,12 @@
 """Interactions between a fact's neurons: which are missing, writing them, reading them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import duckdb
 
-from atlas.store import bulk
+from atlas.selection.derived import replace_of_facts
+from atlas.selection.sites import SUBJECT_END
 from atlas.store.rows import fetch
 
 
@@ -75,7 +76,7 @@ def unexamined_facts(
     return fetch(
         connection,
         UnexaminedFact,
-        """
+        f"""
         WITH own AS (
             SELECT k.fact_id,
                    list(k.layer::INTEGER ORDER BY k.layer, k.neuron) AS layers,
@@ -90,8 +91,7 @@ def unexamined_facts(
         known AS (
             SELECT p.fact_id,
                    list(p.text ORDER BY p.prompt_id) AS texts,
-                   list(CASE WHEN r.position = 'subject' THEN p.subject_end END
-                        ORDER BY p.prompt_id) AS subject_ends
+                   list({SUBJECT_END} ORDER BY p.prompt_id) AS subject_ends
             FROM prompt_results AS m
             JOIN prompts AS p USING (prompt_id)
             JOIN runs AS r USING (run_id)
@@ -137,23 +137,12 @@ def record_interactions(
     """Put the facts' rows in the place of what was there."""
     if not facts:
         return
-    for table in ("fact_interactions", "interactions"):
-        connection.execute(
-            f"""
-            DELETE FROM {table}
-            WHERE selection_id = $selection_id
-              AND fact_id IN $fact_ids
-            """,
-            {"selection_id": facts[0].selection_id, "fact_ids": [f.fact_id for f in facts]},
-        )
-    for table, kind, rows in (
-        ("fact_interactions", FactInteractions, facts),
-        ("interactions", Interaction, pairs),
-    ):
-        if rows:
-            names = [field.name for field in fields(kind)]
-            values = [[getattr(row, name) for name in names] for row in rows]
-            bulk.insert(connection, table, bulk.as_columns(names, values))
+    replace_of_facts(
+        connection,
+        facts[0].selection_id,
+        [fact.fact_id for fact in facts],
+        {"fact_interactions": facts, "interactions": pairs},
+    )
 
 
 def fact_interactions(

@@ -1,11 +1,12 @@
 """Measured interference: choosing on which facts, writing what came out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import duckdb
 
 from atlas.facts import FactColumns
+from atlas.selection.sites import SUBJECT_END
 from atlas.store import bulk
 from atlas.store.rows import fetch
 
@@ -43,25 +44,24 @@ def measured_facts(
     return fetch(
         connection,
         MeasuredFact,
-        """
+        f"""
         SELECT f.fact_id,
                f.relation_id,
-               r.label AS relation,
+               n.label AS relation,
                f.subject,
                f.object,
                avg(m.p_answer) AS mean_p_answer,
                list(p.text ORDER BY p.prompt_id) AS texts,
-               list(CASE WHEN n.position = 'subject' THEN p.subject_end END ORDER BY p.prompt_id)
-                   AS subject_ends
+               list({SUBJECT_END} ORDER BY p.prompt_id) AS subject_ends
         FROM prompt_results AS m
-        JOIN runs AS n USING (run_id)
+        JOIN runs AS r USING (run_id)
         JOIN prompts AS p USING (prompt_id)
         JOIN facts AS f USING (fact_id)
-        JOIN relations AS r USING (relation_id)
+        JOIN relations AS n USING (relation_id)
         WHERE m.run_id = $run_id
           AND m.skipped_because IS NULL
           AND ($fact_ids IS NULL OR f.fact_id IN $fact_ids)
-        GROUP BY f.fact_id, f.relation_id, r.label, f.subject, f.object
+        GROUP BY f.fact_id, f.relation_id, n.label, f.subject, f.object
         ORDER BY f.fact_id
         """,
         {"run_id": run_id, "fact_ids": None if fact_ids is None else list(fact_ids)},
@@ -81,6 +81,4 @@ def record_measurements(
         """,
         [first.selection_id, first.source_fact],
     )
-    names = [field.name for field in fields(InterferenceMeasurement)]
-    rows = [[getattr(row, name) for name in names] for row in measurements]
-    bulk.insert(connection, "interference_measurements", bulk.as_columns(names, rows))
+    bulk.insert_records(connection, "interference_measurements", measurements)

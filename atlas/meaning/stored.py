@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from atlas.selection.sites import SUBJECT_END
 from atlas.store import bulk
 from atlas.store.rows import fetch, fetch_one
 
@@ -161,10 +162,10 @@ def prompts_to_linearise_at(
     return fetch(
         connection,
         AskedPrompt,
-        """
+        f"""
         WITH own AS (
             SELECT p.text, f.object, a.activation, m.prompt_id,
-                   CASE WHEN r.position = 'subject' THEN p.subject_end END AS subject_end
+                   {SUBJECT_END} AS subject_end
             FROM prompt_results AS m
             JOIN prompts AS p USING (prompt_id)
             JOIN facts AS f USING (fact_id)

@@ -3,9 +3,12 @@
 What an edit did to prompts (edit_outcomes, side_effects) is not: it was measured on the edit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import duckdb
+
+from atlas.store import bulk
 
 _OF_RELATIONS = "fact_id IN (SELECT fact_id FROM facts SEMI JOIN renewed USING (relation_id))"
 _OF_CHANGED = "fact_id IN (SELECT fact_id FROM changed)"
@@ -102,3 +105,25 @@ def discard_outdated(
         """,
         {"selection_id": selection_id},
     )
+
+
+def replace_of_facts(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    fact_ids: Sequence[str],
+    rows_of: Mapping[str, Sequence[Any]],
+) -> None:
+    """Put rows, by table, in the place of what these tables hold of the facts.
+
+    Rows are dataclasses with the table's columns; a table may get none.
+    """
+    for table, rows in rows_of.items():
+        connection.execute(
+            f"""
+            DELETE FROM {table}
+            WHERE selection_id = $selection_id
+              AND fact_id IN $fact_ids
+            """,
+            {"selection_id": selection_id, "fact_ids": list(fact_ids)},
+        )
+        bulk.insert_records(connection, table, rows)

@@ -2,26 +2,26 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 import duckdb
 
 from atlas.selection.chosen import ChosenSelection
+from atlas.selection.derived import replace_of_facts
+from atlas.selection.sites import SUBJECT_END
 from atlas.selection.thresholds import WHOLE
 from atlas.specificity.controls import Neuron
 from atlas.specificity.partners import AskedPrompt, KnownFact
 from atlas.specificity.plan import ChosenNeurons
-from atlas.store import bulk
 from atlas.store.rows import fetch
 
 # A run's measured prompts, each with the half that its template is in among its relation's.
-_MEASURED = """
+_MEASURED = f"""
             SELECT p.prompt_id,
                    p.fact_id,
                    f.relation_id,
                    p.text,
-                   CASE WHEN r.position = 'subject' THEN p.subject_end END AS subject_end,
+                   {SUBJECT_END} AS subject_end,
                    m.answer_rank,
                    m.max_score,
                    (dense_rank() OVER (PARTITION BY f.relation_id ORDER BY p.template_id) - 1) % 2
@@ -107,8 +107,11 @@ def known_facts(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Know
         FROM measured AS m
         JOIN facts AS f USING (fact_id)
         JOIN relations AS r ON r.relation_id = f.relation_id
+        JOIN all_fact_knowledge AS k
+          ON k.run_id = $run_id
+         AND k.fact_id = f.fact_id
+         AND k.known
         GROUP BY f.relation_id, r.label, f.fact_id, f.subject, f.object
-        HAVING 2 * count(*) FILTER (m.answer_rank = 1) >= count(*)
         ORDER BY f.fact_id
         """,
         {"run_id": run_id},
@@ -280,23 +283,16 @@ def record_specificity(
     """Put the facts' rows in the place of what was there."""
     if not facts:
         return
-    parts: tuple[tuple[str, type[Any], Sequence[Any]], ...] = (
-        ("specificity_facts", SpecificityFact, facts),
-        ("specificity_effects", SpecificityEffect, effects),
-        ("neuron_specificity", NeuronSpecificity, neurons),
+    replace_of_facts(
+        connection,
+        facts[0].selection_id,
+        [fact.fact_id for fact in facts],
+        {
+            "specificity_facts": facts,
+            "specificity_effects": effects,
+            "neuron_specificity": neurons,
+        },
     )
-    for table, kind, rows in parts:
-        connection.execute(
-            f"""
-            DELETE FROM {table}
-            WHERE selection_id = $selection_id
-              AND fact_id IN $fact_ids
-            """,
-            {"selection_id": facts[0].selection_id, "fact_ids": [f.fact_id for f in facts]},
-        )
-        if rows:
-            names = [field.name for field in fields(kind)]
-            bulk.insert(connection, table, bulk.as_columns(names, [astuple(row) for row in rows]))
 
 
 def neuron_specificity(

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import duckdb
@@ -31,6 +32,14 @@ def insert(
     names = ", ".join(columns)
     with offered(connection, columns):
         connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {OFFERED}")
+
+
+def insert_records(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Any]) -> None:
+    """Append rows, dataclasses of one kind whose fields are columns of `table`."""
+    if rows:
+        names = [field.name for field in fields(rows[0])]
+        values = [[getattr(row, name) for name in names] for row in rows]
+        insert(connection, table, as_columns(names, values))
 
 
 def insert_new(
