@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     )
     from atlas.edits.making.settings import EditSettings
     from atlas.edits.model_export import export_model
-    from atlas.engine.attribution import Attribution, attribute
+    from atlas.engine.answer_tokens import Attribution
+    from atlas.engine.attribution import attribute
     from atlas.engine.interventions import scaled
     from atlas.engine.probe import Probed
     from atlas.errors import AtlasError
@@ -87,7 +88,7 @@ _HOME = {
     "Answer": "answers",
     "Atlas": "atlas",
     "AtlasError": "errors",
-    "Attribution": "engine.attribution",
+    "Attribution": "engine.answer_tokens",
     "Dataset": "facts",
     "Edit": "edits.edit",
     "EditOutcome": "edits.edit",

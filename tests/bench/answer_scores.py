@@ -20,7 +20,8 @@ from rich.progress import track
 from rich.table import Table
 
 from atlas.datasets import read_dataset
-from atlas.engine.attribution import Attribution, attribute_targets
+from atlas.engine.answer_tokens import Attribution
+from atlas.engine.attribution import attribute_targets
 from atlas.engine.probe import probe
 from atlas.engine.settings import Integration
 from atlas.engine.suppression import Suppressed, ask_suppressed

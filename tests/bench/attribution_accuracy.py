@@ -16,7 +16,8 @@ from attribution_speed import choose_prompts
 from rich.console import Console
 from rich.table import Table
 
-from atlas.engine.attribution import Attribution, attribute
+from atlas.engine.answer_tokens import Attribution
+from atlas.engine.attribution import attribute
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.prompts import Prompt

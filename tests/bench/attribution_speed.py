@@ -32,7 +32,8 @@ from rich.table import Table
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from atlas.datasets import read_dataset
-from atlas.engine.attribution import Attribution, attribute
+from atlas.engine.answer_tokens import Attribution
+from atlas.engine.attribution import attribute
 from atlas.engine.clean_pass import carried
 from atlas.engine.settings import POSITIONS
 from atlas.models.language_model import LanguageModel
