@@ -60,17 +60,11 @@ from atlas.meaning.stored_associations import remember_associations
 from atlas.progress import Loading, Progress, Reporter, Working
 from atlas.queries.diff import SelectionDiff, selection_diff
 from atlas.queries.fact_tokens import FactTokensReport
-from atlas.queries.facts import (
-    FactReport,
-    FactsReport,
-    fact_reports,
-    one_fact,
-    require_known_name,
-    require_measured,
-)
+from atlas.queries.facts import FactReport, FactsReport, fact_reports, require_measured
 from atlas.queries.group_overlap import group_overlap
 from atlas.queries.info import AtlasInfo, atlas_info
 from atlas.queries.knowledge import no_neuron
+from atlas.queries.named_facts import one_fact, require_known_name
 from atlas.queries.neurons import (
     HubOrder,
     HubsReport,

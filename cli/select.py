@@ -7,7 +7,8 @@ import click
 
 from atlas.atlas import open_atlas
 from atlas.counted import counted
-from atlas.selection.chosen import SelectedRelation, SelectionReport, labelled
+from atlas.selection.chosen import labelled
+from atlas.selection.report import SelectedRelation, SelectionReport
 from atlas.selection.selections import MadeSelection
 
 from .query.scope import facts_of, note_unlike_templates

@@ -6,6 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 
+from .edit.model import model_options
 from .query.scope import Scope
 from .render import Format, db_option, format_option, quiet, resumable, selection_options
 from .specificity_tables import show
@@ -43,8 +44,7 @@ it was stopped. CSV has one row per relation, neurons and group, JSON everything
     "--seed", type=int, default=0, show_default=True, help="Of partners, draws and intervals."
 )
 @selection_options
-@click.option("--model", help="Where the run's model is now.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@model_options
 @format_option
 @db_option
 def specificity(

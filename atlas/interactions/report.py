@@ -6,7 +6,7 @@ import duckdb
 
 from atlas.interactions.plan import kind_of
 from atlas.interactions.stored import fact_interactions, interactions_of
-from atlas.queries.facts import NamedFact
+from atlas.queries.named_facts import NamedFact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 
 

@@ -31,8 +31,8 @@ from atlas.interference.stored import (
     record_measurements,
 )
 from atlas.models.language_model import LanguageModel
-from atlas.queries.facts import NamedFact
 from atlas.queries.knowledge import no_neuron
+from atlas.queries.named_facts import NamedFact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.statistics import separation, spearman
 from atlas.store.atlas_file import AtlasFile

@@ -18,7 +18,7 @@ import duckdb
 from atlas.errors import NoScores
 from atlas.facts import FactColumns
 from atlas.interference.changes import predicted_changes
-from atlas.queries.facts import NamedFact, one_fact
+from atlas.queries.named_facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection, null_selection
 from atlas.selection.masses import of_stored_mass
 from atlas.store.rows import fetch, fetch_one

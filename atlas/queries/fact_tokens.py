@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from atlas.models.asked import AskedTokens
-from atlas.queries.facts import NamedFact
+from atlas.queries.named_facts import NamedFact
 from atlas.selection.chosen import OfSelection
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from atlas.queries.facts import NamedFact, one_fact
+from atlas.queries.named_facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch
 

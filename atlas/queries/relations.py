@@ -7,13 +7,9 @@ import duckdb
 from atlas.errors import NotFound
 from atlas.facts import as_name
 from atlas.queries.unindexed import relation_to_index
-from atlas.selection.chosen import (
-    ChosenSelection,
-    OfSelection,
-    null_selection,
-    selected_relations,
-)
+from atlas.selection.chosen import ChosenSelection, OfSelection, null_selection
 from atlas.selection.degrees import neuron_degrees
+from atlas.selection.report import selected_relations
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.facts import FactColumns
-from atlas.queries.facts import NamedFact, one_fact
+from atlas.queries.named_facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import neuron_degrees
 from atlas.store.rows import fetch, fetch_one

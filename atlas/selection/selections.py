@@ -9,17 +9,16 @@ import duckdb
 from atlas.errors import SettingsError
 from atlas.selection.chosen import (
     ChosenSelection,
-    SelectionReport,
     choose_selection,
     default_selection,
     find_selection,
     known_as,
     labelled,
     reached_facts,
-    selection_report,
 )
 from atlas.selection.derived import discard
 from atlas.selection.recorded import make_default
+from atlas.selection.report import SelectionReport, selection_report
 from atlas.selection.select import select
 from atlas.selection.thresholds import Thresholds
 from atlas.store.rows import fetch, fetch_one

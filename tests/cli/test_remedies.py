@@ -11,7 +11,8 @@ from atlas.atlas import Atlas
 from atlas.errors import NotFound, PromptError, SettingsError
 from atlas.indexing import records
 from atlas.prompts import Prompt, as_prompts
-from atlas.queries.facts import one_fact, require_measured
+from atlas.queries.facts import require_measured
+from atlas.queries.named_facts import one_fact
 from atlas.selection.chosen import choose_selection
 from atlas.selection.select import Thresholds, select
 

@@ -12,7 +12,8 @@ from synthetic import (
 )
 
 from atlas.errors import AmbiguousFact, NotFound
-from atlas.queries.facts import fact_reports, one_fact
+from atlas.queries.facts import fact_reports
+from atlas.queries.named_facts import one_fact
 from atlas.selection.chosen import (
     ChosenSelection,
     choose_selection,

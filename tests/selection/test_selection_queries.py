@@ -11,11 +11,8 @@ from synthetic import (
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NotFound
-from atlas.selection.chosen import (
-    choose_run,
-    choose_selection,
-    selection_report,
-)
+from atlas.selection.chosen import choose_run, choose_selection
+from atlas.selection.report import selection_report
 from atlas.selection.select import Thresholds, select
 
 Connection = duckdb.DuckDBPyConnection

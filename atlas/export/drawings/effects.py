@@ -25,7 +25,7 @@ from atlas.export.figures import (
     letters,
 )
 from atlas.export.names import name_marks
-from atlas.queries.facts import NamedFact, one_fact
+from atlas.queries.named_facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection
 from atlas.side_effects.report import SMALLEST_P
 from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, checked_by

@@ -23,8 +23,8 @@ from atlas.export.figures import (
     wrapped,
     write_cells,
 )
-from atlas.queries.facts import one_fact
 from atlas.queries.knowledge import no_neuron
+from atlas.queries.named_facts import one_fact
 from atlas.queries.prompt_scores import neurons_in_prompts
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.rows import fetch
