@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from atlas.datasets import choose, read_dataset
-from atlas.engine.settings import POSITIONS, Integration, require_one_of
+from atlas.engine.settings import BOTH, POSITIONS, Integration, require_one_of
 from atlas.errors import SettingsError
 from atlas.facts import Dataset
 from atlas.indexing.null_facts import Shuffled, shuffled
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from atlas.models.language_model import LanguageModel
 
 _GIB = 1 << 30
-BOTH = "both"  # positions, in place of one
 _INTEGRATION = ("rule", "points", "tolerance", "max_evaluations")
 
 

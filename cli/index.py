@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from atlas.counted import counted
 from atlas.engine.quadrature import RULES
-from atlas.engine.settings import DTYPES, METHODS, POSITIONS
+from atlas.engine.settings import BOTH, DTYPES, METHODS, POSITIONS
 from atlas.selection.chosen import labelled
 
 from .dataset_option import dataset_option
@@ -59,7 +59,7 @@ one is false: what neurons per fact or overlap are worth shows beside it."""
 @click.option(
     "--at",
     "position",
-    type=click.Choice((*POSITIONS, "both")),
+    type=click.Choice((*POSITIONS, BOTH)),
     default=POSITIONS[0],
     show_default=True,
     help="Where neurons are attributed: answer position, subject's last token; both: two runs.",

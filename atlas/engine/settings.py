@@ -6,6 +6,7 @@ from atlas.engine.quadrature import RULES, SIMPSON
 from atlas.errors import SettingsError
 
 POSITIONS = ("answer", "subject")  # where neurons are attributed: of a prompt's tokens
+BOTH = "both"  # of them, one run each
 METHODS = ("integrated-gradients", "activation", "gradient-x-activation")
 DTYPES = ("float32", "bfloat16")
 
