@@ -46,6 +46,7 @@ def test_json_holds_what_the_library_returns(gpt2: Path) -> None:
         "answers to two prompts at once",
         "answers to one prompt",
         *(f"scores of layer {layer}" for layer in range(3)),
+        "scores of layer 1 at an earlier token",
     ]
 
 
