@@ -16,6 +16,7 @@ FLOORS = (
     ("atlas.side_effects", "atlas.export"),
     ("atlas.edits",),
     ("atlas.interference", "atlas.interactions", "atlas.meaning", "atlas.specificity"),
+    ("atlas.moments",),
     ("atlas.queries",),
     ("atlas.indexing",),
     ("atlas.selection",),

@@ -18,6 +18,8 @@ _WHERE = {
     "prompt_results": _OF_RUN,
     "attributions": _OF_RUN,
     "token_attributions": _OF_RUN,
+    "prompt_activations": _OF_RUN,
+    "activation_layers": _OF_RUN,
     "selections": _OF_RUN,
     "selection_relations": _OF_SELECTION,
     "knowledge_neurons": _OF_SELECTION,

@@ -1,0 +1,1 @@
+"""Activations of a run's prompts, kept so that their moments are had without the model."""
