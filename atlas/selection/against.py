@@ -18,9 +18,8 @@ class LeftOut:
     """What became of a relation's neurons, each counted once a fact."""
 
     relation_id: str
-    neurons: int  # that stay
     left_out: int
-    unjudged: int  # of those that stay: of facts whose object no other fact has
+    unjudged: int  # of those that stay: neurons of facts whose object no other fact has
 
 
 def leave_out_answers(
@@ -92,7 +91,6 @@ def leave_out_answers(
         LeftOut,
         """
         SELECT relation_id,
-               count(*) FILTER (others = 0 OR 2 * other_serving < others) AS neurons,
                count(*) FILTER (others > 0 AND 2 * other_serving >= others) AS left_out,
                count(*) FILTER (others = 0) AS unjudged
         FROM judged

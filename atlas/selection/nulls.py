@@ -24,8 +24,10 @@ def select_null(connection: duckdb.DuckDBPyConnection, selection_id: str, null_r
     """Look at a null with the thresholds of a selection of its real run; returns the new one's id.
 
     In each relation the null gets the sharing threshold at which the real facts came to rest: were
-    it moved for the null, too, both would have as many neurons by construction. All null facts
-    count, for none is known. Relations that neither has measured since are left as they are.
+    it moved for the null, too, both would have as many neurons by construction. All else is asked
+    of a null neuron that is asked of a real one; what serves the same answer elsewhere is judged by
+    the null facts with that object. All null facts count, for none is known. Relations that neither
+    has measured since are left as they are.
     """
     name, settings = fetch_one(
         connection,
@@ -36,12 +38,14 @@ def select_null(connection: duckdb.DuckDBPyConnection, selection_id: str, null_r
         """,
         {"selection_id": selection_id},
     )
-    thresholds = replace(
-        Thresholds.from_settings(settings), preset="fixed", known_only=False, against=None
-    )
+    thresholds = replace(Thresholds.from_settings(settings), preset="fixed", known_only=False)
     null_id = null_selection_id(selection_id, null_run)
     record_null_selection(connection, null_id, null_run, selection_id, f"{name}-null")
     outdated = outdated_null_relations(connection, null_id, null_run, selection_id)
+    if outdated and thresholds.against is not None:  # as in `select`
+        outdated = outdated_null_relations(
+            connection, null_id, null_run, selection_id, everything=True
+        )
     if outdated:
         sharing = {o.relation_id: o.sharing for o in outdated}
         renew(connection, null_id, null_run, thresholds, outdated, sharing)

@@ -84,9 +84,14 @@ class OutdatedNull(Measured):
 
 
 def outdated_null_relations(
-    connection: duckdb.DuckDBPyConnection, null_id: str, null_run: str, selection_id: str
+    connection: duckdb.DuckDBPyConnection,
+    null_id: str,
+    null_run: str,
+    selection_id: str,
+    *,
+    everything: bool = False,
 ) -> list[OutdatedNull]:
-    """The relations measured or selected otherwise than when the null was looked at."""
+    """The relations measured or selected otherwise than when the null was looked at, or all."""
     return fetch(
         connection,
         OutdatedNull,
@@ -104,7 +109,14 @@ def outdated_null_relations(
          AND n.relation_id = m.relation_id
         WHERE n.prompts IS DISTINCT FROM m.prompts
            OR n.sharing IS DISTINCT FROM o.sharing
+           OR (n.left_out IS NULL) <> (o.left_out IS NULL)
+           OR $everything
         ORDER BY m.relation_id
         """,
-        {"null_id": null_id, "run_id": null_run, "selection_id": selection_id},
+        {
+            "null_id": null_id,
+            "run_id": null_run,
+            "selection_id": selection_id,
+            "everything": everything,
+        },
     )

@@ -37,14 +37,15 @@ def renew(
     _choose(connection, rests)
     if thresholds.frequency is not None:
         keep_frequent(connection, run_id, thresholds, rests, "chosen")
+    left_out = None
+    if thresholds.against is not None:
+        left_out = leave_out_answers(connection, run_id, thresholds.known_only)
+    if thresholds.frequency is not None or left_out is not None:
         kept = _neurons(connection)
         settled = [
             narrowed(s, kept.get(m.relation_id, 0) / n, thresholds) if n else s
             for m, n, s in zip(outdated, facts, settled, strict=True)
         ]
-    left_out = None
-    if thresholds.against is not None:
-        left_out = leave_out_answers(connection, run_id, thresholds.known_only)
     _replace(connection, selection_id, outdated, facts, templates, settled, left_out)
     refresh_overlaps(connection, selection_id, [m.relation_id for m in outdated])
 
@@ -155,12 +156,10 @@ def _replace(
 ) -> None:
     """Put the table `chosen` of these relations in the place of what was there."""
     relations = [m.relation_id for m in measured]
-    means = [s.mean_neurons for s in settled]
     rest: list[LeftOut | None] = [None] * len(measured)
     if left_out is not None:
         by_relation = {row.relation_id: row for row in left_out}
-        rest = [by_relation.get(r, LeftOut(r, 0, 0, 0)) for r in relations]
-        means = [row.neurons / n if row and n else None for row, n in zip(rest, facts, strict=True)]
+        rest = [by_relation.get(r, LeftOut(r, 0, 0)) for r in relations]
     discard_outdated(connection, selection_id, relations, "chosen")
     connection.execute(
         """
@@ -189,7 +188,7 @@ def _replace(
             "moves": [s.moves for s in settled],
             "facts": list(facts),
             "prompts": [m.prompts for m in measured],
-            "mean_neurons": means,
+            "mean_neurons": [s.mean_neurons for s in settled],
             "measured_facts": [m.facts for m in measured],
             "known_facts": [m.known for m in measured],
             "templates": list(templates),
