@@ -41,7 +41,7 @@ class PassingCounts:
 
     def frequent(self, thresholds: Thresholds) -> Flags:
         """Whether that is as often as the thresholds ask, [neuron]."""
-        return _frequent(self.frequency(), thresholds)
+        return is_frequent(self.frequency(), thresholds)
 
     def chosen(self, thresholds: Thresholds) -> Flags:
         """Whether the selection chooses it, [neuron]."""
@@ -64,11 +64,12 @@ class PassingCounts:
             ):
                 at = np.flatnonzero(by_half[:, split])
                 frequency = selection_frequency(size[at], ratios[at], needed[at])
-                by_half[at, split] = _frequent(frequency, thresholds)
+                by_half[at, split] = is_frequent(frequency, thresholds)
         return by_lower, by_upper
 
 
-def _frequent(frequency: Floats, thresholds: Thresholds) -> Flags:
+def is_frequent(frequency: Floats, thresholds: Thresholds) -> Flags:
+    """Whether neurons chosen as often are chosen often enough, [neuron]."""
     asked = round((thresholds.frequency or 0) * WHOLE)
     frequent: Flags = np.round(frequency * WHOLE) >= asked
     return frequent

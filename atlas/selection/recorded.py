@@ -4,12 +4,14 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
 
 from atlas.errors import SettingsError
+from atlas.selection.thresholds import Thresholds
 from atlas.store.rows import fetch_one
 
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
@@ -106,6 +108,23 @@ def record_null_selection(
             "null_of": null_of,
         },
     )
+
+
+def recorded_thresholds(connection: duckdb.DuckDBPyConnection, selection_id: str) -> Thresholds:
+    """What a selection, not an imported one, asks of a neuron.
+
+    A null has the settings of its real selection, but for knowledge: none of its facts is known.
+    """
+    settings, known_only = fetch_one(
+        connection,
+        """
+        SELECT settings, known_only
+        FROM selections
+        WHERE selection_id = $selection_id
+        """,
+        {"selection_id": selection_id},
+    )
+    return replace(Thresholds.from_settings(settings), known_only=known_only)
 
 
 def offer_default(

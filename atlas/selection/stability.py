@@ -19,6 +19,7 @@ import numpy as np
 
 from atlas.selection.frequency import agreement
 from atlas.selection.passing_counts import count_passing
+from atlas.selection.recorded import recorded_thresholds
 from atlas.selection.thresholds import WHOLE, Thresholds
 from atlas.store import bulk
 from atlas.store.rows import fetch_one
@@ -150,17 +151,16 @@ def _record(
 ) -> None:
     if not sharing:
         return
-    run_id, settings, known_only = fetch_one(
+    (run_id,) = fetch_one(
         connection,
         """
-        SELECT run_id, settings, known_only
+        SELECT run_id
         FROM selections
         WHERE selection_id = $selection_id
         """,
         {"selection_id": selection_id},
     )
-    # a null has the settings of its real selection, and none of its facts is known
-    thresholds = replace(Thresholds.from_settings(settings), known_only=known_only)
+    thresholds = recorded_thresholds(connection, selection_id)
     found = count_passing(connection, run_id, thresholds, sharing)
     frequency = found.frequency()
     stored = found.chosen(thresholds) | (frequency >= FREQUENT)

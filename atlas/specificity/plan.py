@@ -27,7 +27,7 @@ class ChosenNeurons:
 
     fact_id: str
     neurons: Neurons
-    by_half: tuple[Neurons, Neurons]
+    by_half: tuple[Neurons, ...]
 
 
 @dataclass(frozen=True)

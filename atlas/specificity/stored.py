@@ -9,8 +9,8 @@ import duckdb
 from atlas.selection.chosen import ChosenSelection
 from atlas.selection.derived import replace_of_facts
 from atlas.selection.sites import SUBJECT_END
-from atlas.selection.thresholds import WHOLE
 from atlas.specificity.controls import Neuron
+from atlas.specificity.halves import HALF, chosen_by_half
 from atlas.specificity.partners import AskedPrompt, KnownFact
 from atlas.specificity.plan import ChosenNeurons
 from atlas.store.rows import fetch
@@ -23,9 +23,7 @@ _MEASURED = f"""
                    p.text,
                    {SUBJECT_END} AS subject_end,
                    m.answer_rank,
-                   m.max_score,
-                   (dense_rank() OVER (PARTITION BY f.relation_id ORDER BY p.template_id) - 1) % 2
-                       AS half
+                   {HALF} AS half
             FROM prompt_results AS m
             JOIN runs AS r USING (run_id)
             JOIN prompts AS p USING (prompt_id)
@@ -140,9 +138,7 @@ def chosen_neurons(
 ) -> list[ChosenNeurons]:
     """Known facts with knowledge neurons, at most `limit` of a relation, by relation.
 
-    Which they are the seed decides; with a higher limit they are among them again. A half of the
-    templates chooses by the selection's ratio and the relation's sharing, its minimum of prompts
-    taken in proportion.
+    Which they are the seed decides; with a higher limit they are among them again.
     """
     rows = connection.execute(
         """
@@ -169,73 +165,9 @@ def chosen_neurons(
             "seed": f"{seed} ",
         },
     ).fetchall()
-    by_half = _chosen_by_half(connection, selection, [fact_id for fact_id, _ in rows])
-    return [
-        ChosenNeurons(
-            fact_id,
-            tuple(neurons),
-            (tuple(by_half.get((fact_id, 0), ())), tuple(by_half.get((fact_id, 1), ()))),
-        )
-        for fact_id, neurons in rows
-    ]
-
-
-def _chosen_by_half(
-    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_ids: Sequence[str]
-) -> dict[tuple[str, int], list[Neuron]]:
-    """Neurons by fact and half of its relation's templates."""
-    rows = connection.execute(
-        f"""
-        WITH measured AS (
-            {_MEASURED}
-        ),
-        asked AS (
-            SELECT prompt_id,
-                   fact_id,
-                   relation_id,
-                   half,
-                   $ratio * max_score::DOUBLE AS threshold,
-                   count(*) OVER (PARTITION BY fact_id) AS prompts,
-                   count(*) OVER (PARTITION BY fact_id, half) AS half_prompts
-            FROM measured
-            WHERE fact_id IN $facts
-        ),
-        passing AS (
-            SELECT p.fact_id,
-                   p.relation_id,
-                   p.half,
-                   a.layer::INTEGER AS layer,
-                   a.neuron,
-                   count(*) AS passes,
-                   any_value(p.prompts) AS prompts,
-                   any_value(p.half_prompts) AS half_prompts
-            FROM attributions AS a
-            JOIN asked AS p USING (prompt_id)
-            WHERE a.run_id = $run_id
-              AND a.score > 0
-              AND a.score::DOUBLE {selection.comparison} p.threshold
-            GROUP BY p.fact_id, p.relation_id, p.half, a.layer, a.neuron
-        )
-        SELECT p.fact_id,
-               p.half,
-               list((p.layer, p.neuron) ORDER BY p.layer, p.neuron) AS neurons
-        FROM passing AS p
-        JOIN selection_relations AS s
-          ON s.selection_id = $selection_id
-         AND s.relation_id = p.relation_id
-        WHERE p.passes * {WHOLE} // p.half_prompts >= round(s.sharing * {WHOLE})
-          AND p.passes >= ceil($min_prompts * p.half_prompts / p.prompts)
-        GROUP BY p.fact_id, p.half
-        """,
-        {
-            "run_id": selection.run_id,
-            "selection_id": selection.selection_id,
-            "facts": list(fact_ids),
-            "ratio": selection.ratio,
-            "min_prompts": selection.min_prompts,
-        },
-    ).fetchall()
-    return {(fact_id, int(half)): neurons for fact_id, half, neurons in rows}
+    fact_ids = [fact_id for fact_id, _ in rows]
+    by_half = chosen_by_half(connection, selection.run_id, selection.selection_id, fact_ids)
+    return [ChosenNeurons(fact_id, tuple(neurons), by_half[fact_id]) for fact_id, neurons in rows]
 
 
 def neurons_of_relations(
