@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from atlas.facts import FactColumns
+from atlas.queries.knowledge import NOT_MEASURED, Knowledge, fact_knowledge
 from atlas.queries.named_facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.selection.degrees import neuron_degrees
@@ -34,6 +35,8 @@ class SharedReport(OfSelection, rows="shared"):
 
     fact_a: NamedFact
     fact_b: NamedFact
+    knowledge_a: Knowledge
+    knowledge_b: Knowledge
     neurons_a: int
     neurons_b: int
     both: int  # that they have in common
@@ -124,9 +127,12 @@ def shared_report(
         asked,
     )
     either = neurons_a + neurons_b - len(shared)
+    knows = fact_knowledge(connection, selection.run_id, [fact_a.fact_id, fact_b.fact_id])
     return SharedReport(
         fact_a,
         fact_b,
+        knows.get(fact_a.fact_id, NOT_MEASURED),
+        knows.get(fact_b.fact_id, NOT_MEASURED),
         neurons_a,
         neurons_b,
         len(shared),

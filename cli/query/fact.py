@@ -7,11 +7,12 @@ from pathlib import Path
 
 from atlas.counted import counted
 from atlas.queries.facts import FactNeuron, FactPrompt, FactReport, FactsReport
+from atlas.queries.knowledge import Knowledge
 from atlas.selection.chosen import ChosenSelection
 
 from ..render import emit, emit_json, emit_values, neuron_id, note, pasted
 from ..tables import draw_line
-from .scope import Scope, fact_name, which
+from .scope import Scope, fact_name, standing, which
 
 _HEADERS = {
     "text": "prompt",
@@ -47,7 +48,9 @@ def _show(answer: FactsReport, selection: ChosenSelection, show: str | None, sco
 def _fact_tables(report: FactReport, show: str | None, selection: ChosenSelection) -> None:
     name = f"{fact_name(report)} · {report.fact_id}"
     draw_line(name, bold=True)
-    draw_line(f"  {_standing(report)} · {which(selection)} of {selection.model}")
+    knowledge = Knowledge(report.known, report.right, report.measured)
+    known = standing(knowledge, report.chosen)
+    draw_line(f"  {known} · {which(selection)} of {selection.model}")
     if report.split_half_jaccard is not None:
         draw_line(
             f"  halves of its prompts choose the same neurons to {report.split_half_jaccard:.2f} "
@@ -65,16 +68,6 @@ def _fact_tables(report: FactReport, show: str | None, selection: ChosenSelectio
             hide=("fact_id",),
             headers={"selection_frequency": "frequency"},
         )
-
-
-def _standing(report: FactReport) -> str:
-    """What one wants to know first: whether the model knows the fact, and how many neurons."""
-    neurons = counted(report.chosen, "knowledge neuron")
-    if report.known is None:
-        return f"no prompt measured · {neurons}"
-    known = "known" if report.known else "not known"
-    measured = counted(report.measured, "prompt")
-    return f"{known}: top answer in {report.right} of {measured} · {neurons}"
 
 
 def _prompt_table(prompts: Sequence[FactPrompt]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from atlas.atlas import Atlas, open_atlas
 from atlas.counted import counted
 from atlas.facts import FactColumns
+from atlas.queries.knowledge import Knowledge
 from atlas.selection.chosen import ChosenSelection, OfSelection, labelled
 
 from ..render import Format, note
@@ -72,6 +73,16 @@ def facts_of(selection: ChosenSelection) -> str:
     if selection.known_only:
         return f"{counted(selection.facts, 'known fact')} of {selection.measured_facts:,}"
     return f"all {counted(selection.facts, 'fact')}, {selection.known_facts:,} known"
+
+
+def standing(knowledge: Knowledge, neurons: int) -> str:
+    """What one wants to know of a fact first: whether the model knows it, and how many neurons."""
+    chosen = counted(neurons, "knowledge neuron")
+    if knowledge.known is None:
+        return f"no prompt measured · {chosen}"
+    known = "known" if knowledge.known else "not known"
+    measured = counted(knowledge.measured, "prompt")
+    return f"{known}: top answer in {knowledge.right} of {measured} · {chosen}"
 
 
 def no_neuron(name: str, selection: ChosenSelection) -> str:

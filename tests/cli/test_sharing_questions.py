@@ -12,8 +12,10 @@ from synthetic import Synthetic
 def test_shared_neurons_come_with_both_scores(asked: Synthetic) -> None:
     result = run("query", "--shared", "Land 0", "Realm 0:P37", on=asked)
     assert result.stdout == (
-        "a  Land 0 · capital (P36) · Town 0: 3 knowledge neurons\n"
-        "b  Realm 0 · official language (P37) · Tongue 0: 3 knowledge neurons\n"
+        "a  Land 0 · capital (P36) · Town 0: known: top answer in 3 of 3 prompts · "
+        "3 knowledge neurons\n"
+        "b  Realm 0 · official language (P37) · Tongue 0: known: top answer in 3 of 3 prompts · "
+        "3 knowledge neurons\n"
         f"1 neuron in common, Jaccard 0.200 (selection paper ({asked.selection_id}))\n"
         "neuron  score a  score b  prompt share a  prompt share b  facts  relations\n"
         "──────────────────────────────────────────────────────────────────────────\n"
@@ -103,7 +105,21 @@ def test_a_fact_without_knowledge_neurons_is_an_empty_answer_with_a_note(own: Sy
         assert result.stderr == f"Land 0 · capital (P36) · Town 0: {note}"
     shared = run("query", "--shared", "P36-0", "P36-1", on=own)
     assert shared.stdout.splitlines()[0].endswith("0 knowledge neurons")
-    assert "share no neuron" in shared.stderr
+    assert shared.stderr == f"Land 0 · capital (P36) · Town 0: {note}"
+
+
+def test_whether_two_facts_are_known_comes_before_what_they_share(own: Synthetic) -> None:
+    with own.atlas.writing() as connection:
+        connection.execute(
+            """
+            UPDATE prompt_results
+            SET answer_rank = 2
+            WHERE prompt_id IN (SELECT prompt_id FROM prompts WHERE fact_id = 'P36-1')
+            """
+        )
+    first, second, *_ = run("query", "--shared", "P36-0", "P36-1", on=own).stdout.splitlines()
+    assert ": known: top answer in " in first
+    assert ": not known: top answer in 0 of " in second
 
 
 def test_a_run_without_scores_shares_neurons_but_predicts_nothing(own: Synthetic) -> None:
