@@ -796,35 +796,45 @@ class Atlas(AtlasFile):
         self,
         *edits: int,
         to: Path | str | None = None,
+        adapter: Path | str | None = None,
         delta: Path | str | None = None,
         force: bool = False,
         lm: ModelOrName = None,
         device: str = "auto",
         progress: Progress = None,
     ) -> ExportedEdits:
-        """Write edits as a model directory (`to`) or as a file of the changes alone (`delta`)."""
-        if (to is None) == (delta is None):
-            raise ValueError("give either `to`, a directory, or `delta`, a file")
+        """Write edits as a model directory, as a PEFT adapter or as a file of the changes alone.
+
+        Exactly one of `to`, `adapter` (both directories) and `delta` (a file, written without a
+        model) says where.
+        """
+        if sum(place is not None for place in (to, adapter, delta)) != 1:
+            raise ValueError("give one of `to` and `adapter`, directories, and `delta`, a file")
         _require_edits(edits)
+        if delta is not None:
+            _require_no_model(lm, device)
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
             selection = selection_of(connection, found)
-            interference = interfering_edits(connection, found) if to is not None else []
-            wanted = _model_of(connection, found[0]) if to is not None else None
+            interference = interfering_edits(connection, found) if delta is None else []
+            wanted = _model_of(connection, found[0]) if delta is None else None
         if delta is not None:
             from atlas.edits.delta_files import write_delta
 
             file = write_delta(Path(delta), found, force=force)
             return ExportedEdits(str(file), edits, (), (), selection=selection)
-        assert to is not None
         assert wanted is not None
-        from atlas.edits.model_export import export_model, require_free
+        from atlas.edits.adapter import write_adapter
+        from atlas.edits.destination import ADAPTER, MODEL, require_free
+        from atlas.edits.model_export import export_model
 
-        require_free(Path(to), force)
+        directory = Path(to if to is not None else adapter or "")
+        require_free(directory, force, MODEL if to is not None else ADAPTER)
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
-            report(Working(f"Writing {to}"))
-            written = export_model(model, found, Path(to), force=force)
+            report(Working(f"Writing {directory}"))
+            write = export_model if to is not None else write_adapter
+            written = write(model, found, directory, force=force)
         return ExportedEdits(
             str(written),
             edits,
@@ -833,14 +843,16 @@ class Atlas(AtlasFile):
             selection=selection,
         )
 
-    def edit_import(self, file: Path | str) -> Listed:
-        """Read edits from a delta file; one that the atlas holds already keeps its number.
+    def edit_import(self, path: Path | str) -> Listed:
+        """Read edits from a delta file, or from the directory of an adapter that was exported.
 
-        Rows are `ImportedEdit`, in the file's order.
+        Rows are `ImportedEdit`, in the order in which they were exported; one that the atlas holds
+        already keeps its number.
         """
+        from atlas.edits.adapter import read_adapter
         from atlas.edits.delta_files import read_delta
 
-        edits = read_delta(Path(file))
+        edits = read_adapter(path) if Path(path).is_dir() else read_delta(path)
         with self.writing() as connection:
             require_models(connection, edits)
             return Listed(tuple(_imported(connection, edit) for edit in edits))
@@ -934,6 +946,15 @@ def _model_of(connection: duckdb.DuckDBPyConnection, edit: Edit) -> RunModel:
 def _require_edits(edits: Sequence[int]) -> None:
     if not edits:
         raise EditError("no edit: name one or more by their numbers, as `edit_list` shows them")
+
+
+def _require_no_model(lm: ModelOrName, device: str) -> None:
+    named = [*(["model"] if lm is not None else []), *(["device"] if device != "auto" else [])]
+    if named:
+        raise SettingsError(
+            f"a delta file is written without a model: leave the {' and the '.join(named)} out",
+            parameters=named,
+        )
 
 
 def _changed(edit: Edit, state: str) -> ChangedEdit:

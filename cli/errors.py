@@ -3,6 +3,7 @@
 from atlas.errors import AtlasError
 
 OPTIONS = {
+    "adapter": "--adapter DIR",
     "any_object": "--any-object",
     "common": "--common SHARE",
     "controls": "--controls N",

@@ -8,24 +8,13 @@ from typing import Any
 import numpy as np
 
 from atlas.durability import appearing_file
+from atlas.edits.description import described, edit_described
 from atlas.edits.edit import Edit
 from atlas.errors import AtlasError, EditError
 from atlas.models.checkpoint import check_safetensors, one_line
-from atlas.models.identity import stored_identity
 
 FORMAT = "knowledge-neuron-atlas edits, version 2"
 _READ = ("knowledge-neuron-atlas edits, version 1", FORMAT)  # the first knew no model identity
-_TEXT = (
-    "kind",
-    "method",
-    "weights_sha256",
-    "relation_id",
-    "fact_id",
-    "subject",
-    "old_object",
-    "new_object",
-    "atlas_version",
-)
 _ARRAYS = (("layers", np.int16), ("neurons", np.int32), ("deltas", np.float32))
 
 
@@ -49,8 +38,8 @@ def write_delta(path: Path | str, edits: Sequence[Edit], force: bool = False) ->
         for place, edit in enumerate(edits)
         for name, kind in _ARRAYS
     }
-    described = [_described(edit) for edit in edits]
-    metadata = {"format": FORMAT, "edits": json.dumps(described, sort_keys=True)}
+    listed = json.dumps([described(edit) for edit in edits], sort_keys=True)
+    metadata = {"format": FORMAT, "edits": listed}
     content = save(tensors, metadata)
     try:
         with appearing_file(path) as unfinished:
@@ -67,7 +56,10 @@ def read_delta(path: Path | str) -> list[Edit]:
     """
     path = Path(path)
     if not path.is_file():
-        raise EditError(f"no file {path}: name a delta file that `atlas edit export` wrote")
+        raise EditError(
+            f"no file {path}: name a delta file, or the directory of an adapter, that "
+            "`atlas edit export` wrote"
+        )
     try:
         check_safetensors(path)
     except AtlasError as error:
@@ -80,33 +72,17 @@ def read_delta(path: Path | str) -> list[Edit]:
             metadata = file.metadata() or {}
             if metadata.get("format") not in _READ:
                 raise EditError(foreign)
-            described = json.loads(metadata["edits"])
-            return [_edit(file, place, entry) for place, entry in enumerate(described)]
+            entries = json.loads(metadata["edits"])
+            return [_edit(file, place, entry) for place, entry in enumerate(entries)]
     except EditError as error:
         raise error if str(error) == foreign else EditError(_damaged(path)) from error
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise EditError(_damaged(path)) from error
 
 
-def _described(edit: Edit) -> dict[str, Any]:
-    return {
-        **{name: getattr(edit, name) for name in _TEXT},
-        "model_identity": None if edit.model_identity is None else str(edit.model_identity),
-        "seconds": edit.seconds,
-        "settings": dict(edit.settings),
-        "digest": edit.digest,
-    }
-
-
 def _edit(file: Any, place: int, entry: dict[str, Any]) -> Edit:
     arrays = {name: file.get_tensor(f"{place}.{name}") for name, _ in _ARRAYS}
-    edit = Edit(
-        **arrays,
-        **{name: entry[name] for name in _TEXT},
-        model_identity=stored_identity(entry.get("model_identity")),
-        seconds=float(entry["seconds"]),
-        settings=dict(entry["settings"]),
-    )
+    edit = edit_described(entry, **arrays)
     if edit.digest != entry["digest"]:
         raise EditError("the content does not match its digest")
     return edit

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from atlas.durability import appearing_directory
 from atlas.edits.applying import applied
+from atlas.edits.destination import MODEL, require_free
 from atlas.edits.edit import Edit
 from atlas.errors import EditError
 from atlas.models.checkpoint import one_line
@@ -24,7 +25,7 @@ def export_model(
     model (which is never replaced), if it cannot be written, or if an edit is of another model.
     """
     directory = Path(directory)
-    require_free(directory, force)
+    require_free(directory, force, MODEL)
     try:
         with appearing_directory(directory) as unfinished, applied(lm, edits), quiet():
             lm.model.save_pretrained(str(unfinished))
@@ -32,22 +33,3 @@ def export_model(
     except OSError as error:
         raise EditError(f"{directory} cannot be written: {one_line(error)}") from error
     return directory
-
-
-def require_free(directory: Path, force: bool) -> None:
-    """EditError unless a model can be written to the directory."""
-    if directory.is_dir():
-        if not force:
-            raise EditError(
-                f"{directory} exists: name another directory, or have it replaced",
-                parameters=["directory", "force"],
-            )
-        if any(directory.iterdir()) and not (directory / "config.json").is_file():
-            raise EditError(
-                f"{directory} holds something other than a model, so it is not replaced: name "
-                "another directory"
-            )
-    elif directory.exists():
-        raise EditError(f"{directory} is a file: name a directory")
-    elif not directory.parent.is_dir():
-        raise EditError(f"there is no directory {directory.parent}: create it first")

@@ -94,6 +94,21 @@ TABLE: dict[str, Architecture] = {
 }
 
 
+def may_be_value_projection(architecture: str, layer: int, path: str) -> bool:
+    """Whether a module's path can be that of a layer's value projection, by the table.
+
+    What is not in the table, or has its blocks found by a function, is judged by its end, if at
+    all.
+    """
+    entry = TABLE.get(architecture)
+    if entry is None:
+        return True
+    end = entry.value_projection
+    if not isinstance(entry.blocks, str):
+        return path.endswith(f".{end}")
+    return f".{path}".endswith(f".{entry.blocks}.{layer}.{end}")
+
+
 @dataclass(frozen=True)
 class Block:
     """One layer's modules, as `Architecture` describes them."""

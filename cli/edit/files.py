@@ -22,15 +22,24 @@ _BEFORE = {
     epilog="""\b
 Examples:
   atlas edit export 1 3 --to edited-model
+  atlas edit export 1 3 --adapter edits-adapter
   atlas edit export 1 3 --delta edits.safetensors
 
 A model directory has the edits in its weights and loads with transformers'
-from_pretrained. A delta file has the changes alone: `atlas edit import` reads
-it into an atlas of the same model."""
+from_pretrained. An adapter leaves the weights as they are and loads beside
+them, with peft's PeftModel.from_pretrained. A delta file has the changes
+alone. `atlas edit import` reads adapter and delta file into an atlas of the
+same model."""
 )
 @edits_argument
 @click.option(
     "--to", "directory", metavar="DIR", type=click.Path(path_type=Path), help="A model directory."
+)
+@click.option(
+    "--adapter",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A directory with a PEFT LoRA adapter.",
 )
 @click.option(
     "--delta",
@@ -44,18 +53,23 @@ it into an atlas of the same model."""
 def export(
     edits: tuple[int, ...],
     directory: Path | None,
+    adapter: Path | None,
     delta: Path | None,
     force: bool,
     model: str | None,
     device: str,
     db: Path,
 ) -> None:
-    """Write edits as a model directory or as a delta file."""
-    if (directory is None) == (delta is None):
-        raise click.UsageError("Say where to with either --to DIR or --delta FILE.")
+    """Write edits as a model directory, as a PEFT adapter or as a delta file.
+
+    A delta file needs no model.
+    """
+    if [directory, adapter, delta].count(None) != 2:
+        raise click.UsageError("Say where to with one of --to DIR, --adapter DIR and --delta FILE.")
     found = open_atlas(db).edit_export(
         *edits,
         to=directory,
+        adapter=adapter,
         delta=delta,
         force=force,
         lm=model,
@@ -64,9 +78,14 @@ def export(
     )
     note_conflicts(found)
     count = counted(len(edits), "edit")
+    back = f"`atlas edit import {found.path}`"
     if delta is not None:
-        back = f"`atlas edit import {found.path}`"
         note(f"{count} in {found.path}; {back} reads it into another atlas.")
+    elif adapter is not None:
+        note(
+            f"{count} in {found.path}: an adapter that loads with PeftModel.from_pretrained; "
+            f"{back} reads it back."
+        )
     else:
         note(f"{count} in {found.path}: a model that loads with from_pretrained.")
 
@@ -76,14 +95,15 @@ def export(
     epilog="""\b
 Examples:
   atlas edit import edits.safetensors
+  atlas edit import edits-adapter
   atlas edit import edits.safetensors --db other.duckdb
 
 Edits get new numbers; one that the atlas holds already keeps its own.""",
 )
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
 @db_option
-def import_(file: Path, db: Path) -> None:
-    """Read edits from a delta file."""
-    for edit in open_atlas(db).edit_import(file).rows:
+def import_(path: Path, db: Path) -> None:
+    """Read edits from a delta file or from an adapter's directory."""
+    for edit in open_atlas(db).edit_import(path).rows:
         known = _BEFORE[edit.before]
         note(f"Edit {edit.edit_id}: {edit.kind} by {edit.method}, {edit.about}{known}")

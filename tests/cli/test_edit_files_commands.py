@@ -1,5 +1,6 @@
 """`atlas edit export` and `atlas edit import`: edits as models and as files."""
 
+import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ import torch
 from invocation import run
 from processes import run as run_python
 from refusals import files
+from safetensors.numpy import load_file, save_file
 from stored_edits import Edited, build
 from tiny_index import rows
 
 from atlas.edits.applying import applied
+from atlas.models.load import load_model
 
+needs_peft = pytest.mark.skipif(
+    importlib.util.find_spec("peft") is None, reason="peft is not installed"
+)
 QUESTION = "The capital of Ireland is [MASK]."
 
 
@@ -169,7 +175,123 @@ def test_a_damaged_delta_file_is_one_line_and_nothing_is_stored(
 
 
 def test_exporting_asks_where_to_put_it(edited: Edited) -> None:
-    for arguments in (("1",), ("1", "--to", "a", "--delta", "b")):
+    for arguments in (
+        ("1",),
+        ("1", "--to", "a", "--delta", "b"),
+        ("1", "--to", "a", "--adapter", "b"),
+        ("1", "--to", "a", "--adapter", "b", "--delta", "c"),
+    ):
         result = _export(edited, *arguments)
         assert result.exit_code == 2
-        assert "Say where to with either --to DIR or --delta FILE." in result.stderr
+        says = "Say where to with one of --to DIR, --adapter DIR and --delta FILE."
+        assert says in result.stderr
+    with pytest.raises(ValueError, match="give one of `to` and `adapter`"):
+        edited.atlas.edit_export(1)
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        (("--model", "bert"), "leave the model out (--model PATH)"),
+        (("--device", "cpu"), "leave the device out (--device auto)"),
+        (
+            ("--model", "bert", "--device", "cpu"),
+            "leave the model and the device out (--model PATH, --device auto)",
+        ),
+    ],
+)
+def test_a_delta_file_needs_no_model_and_says_so(
+    edited: Edited, tmp_path: Path, named: tuple[str, ...], says: str
+) -> None:
+    file = tmp_path / "edits.safetensors"
+    result = run("edit", "export", "1", "--delta", str(file), *named, on=edited)
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert result.stderr == f"Error: a delta file is written without a model: {says}\n"
+    assert not file.exists()
+
+
+def test_an_adapter_goes_from_one_atlas_into_another(edited: Edited, tmp_path: Path) -> None:
+    target = tmp_path / "adapter"
+    result = _export(edited, "2", "1", "--adapter", str(target))
+    assert (result.stdout, result.exit_code) == ("", 0), result.output
+    assert result.stderr.endswith(
+        f"2 edits in {target}: an adapter that loads with PeftModel.from_pretrained; "
+        f"`atlas edit import {target}` reads it back.\n"
+    )
+    again = run("edit", "import", str(target), on=edited)
+    assert again.stderr == (
+        "Edit 2: update by solve, France · P36 · Paris → Lima (was there already)\n"
+        "Edit 1: update by solve, Ireland · P36 · Dublin → Lima (was there already)\n"
+    )
+    other = edited.copied(tmp_path / "other.duckdb")
+    run("edit", "delete", "1", "2", on=other)
+    result = run("edit", "import", str(target), on=other)
+    assert (result.stdout, result.exit_code) == ("", 0)
+    assert result.stderr == (
+        "Edit 3: update by solve, France · P36 · Paris → Lima\n"
+        "Edit 4: update by solve, Ireland · P36 · Dublin → Lima\n"
+    )
+    for ours, theirs in zip(other.atlas.edits(3, 4), edited.atlas.edits(2, 1), strict=True):
+        assert ours.digest == theirs.digest
+
+
+@needs_peft
+def test_a_model_with_the_adapter_answers_as_the_live_edited_one(
+    edited: Edited, tmp_path: Path
+) -> None:
+    exported = edited.atlas.edit_export(1, 2, adapter=tmp_path / "adapter", lm=edited.lm)
+    assert (exported.path, exported.edits) == (str(tmp_path / "adapter"), (1, 2))
+    assert len(exported.overlaps) == len(
+        edited.atlas.edit_export(1, 2, to=tmp_path / "model", lm=edited.lm).overlaps
+    )
+    merged = load_model(exported.path, device="cpu")
+    inputs = edited.lm.tokenizer(QUESTION, return_tensors="pt")
+    with applied(edited.lm, edited.atlas.edits(1, 2)), torch.no_grad():
+        live = edited.lm.model(**inputs).logits
+    with torch.no_grad():
+        torch.testing.assert_close(merged.model(**inputs).logits, live, rtol=0, atol=1e-5)
+
+
+def test_an_adapter_replaces_neither_a_model_nor_anything_unasked(
+    edited: Edited, tmp_path: Path
+) -> None:
+    target = shutil.copytree(edited.directory, tmp_path / "model")
+    before = files(tmp_path / "model")
+    says = "exists: name another directory, or have it replaced (--adapter DIR, --force)"
+    for force, expected in (
+        ((), says),
+        (("--force",), "holds something other than an adapter, so it is not replaced: name "),
+    ):
+        refused = _export(edited, "1", "--adapter", str(target), *force)
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith(f"Error: {target} {expected}")
+        assert refused.stderr.count("\n") == 1
+    assert files(tmp_path / "model") == before
+
+
+@pytest.mark.parametrize("damage", ["of another model", "foreign", "changed", "no adapter"])
+def test_an_adapter_that_is_no_edit_of_this_model_is_one_line_and_nothing_is_stored(
+    edited: Edited, tmp_path: Path, damage: str
+) -> None:
+    target = tmp_path / "adapter"
+    edited.atlas.edit_export(1, adapter=target, lm=edited.lm)
+    edited.atlas.edit_delete(1)
+    config, weights = target / "adapter_config.json", target / "adapter_model.safetensors"
+    if damage == "of another model":
+        with edited.atlas.writing() as connection:
+            connection.execute("UPDATE models SET model_id = 'another'")
+        says = "the edit was made for the model with weights"
+    elif damage == "foreign":
+        save_file(load_file(weights), weights)
+        says = f"{target} does not say which edits it holds"
+    elif damage == "changed":
+        config.write_text(config.read_text().replace('"lora_alpha": ', '"lora_alpha": 1'))
+        says = f"the adapter in {target} has the strength"
+    else:
+        config.unlink()
+        says = f"{target} holds no adapter"
+    result = run("edit", "import", str(target), on=edited)
+    assert (result.stdout, result.exit_code) == ("", 1), result.output
+    assert result.stderr.startswith(f"Error: {says}")
+    assert result.stderr.count("\n") == 1
+    assert [edit.edit_id for edit in edited.atlas.edits()] == [2]

@@ -236,9 +236,10 @@ def test_what_python_reverts_and_deletes_it_tells_briefly(edited: Synthetic) -> 
         lambda atlas: atlas.ask(None, "Land 0 is [MASK].", edits=[1]),
         lambda atlas: atlas.live(1),
         lambda atlas: atlas.edit_export(1, delta="somewhere"),
+        lambda atlas: atlas.edit_export(1, adapter="somewhere"),
         lambda atlas: atlas.edit_export(1, to="somewhere"),
     ],
-    ids=["check", "ask", "live", "export delta", "export model"],
+    ids=["check", "ask", "live", "export delta", "export adapter", "export model"],
 )
 def test_a_reverted_edit_is_not_measured_from_python(
     edited: Synthetic, measure: Callable[[Atlas], object]

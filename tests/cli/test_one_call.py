@@ -126,6 +126,7 @@ COMMANDS = (
     "edit amplify P36-1 --neurons 2 --model {model}",
     "edit update P36-1 --to Dublin --method paper --neurons 2 --model {model}",
     "edit export 1 --delta {out}/edit.safetensors",
+    "edit export 1 --adapter {out}/adapter --model {model}",
     "edit import {out}/edit.safetensors",
     "edit revert 1",
     "edit revert 1 --undo",
