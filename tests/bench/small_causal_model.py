@@ -71,21 +71,20 @@ def trained_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def untrained(family: str, vocabulary: int) -> PreTrainedModel:
+    """Width 128, four layers and heads, 512 FFN neurons a layer."""
+    ends = {"vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 0}
     if family == "gpt2":
-        shape = GPT2Config(
-            vocab_size=vocabulary, n_positions=64, n_embd=128, n_layer=4, n_head=4, n_inner=512
-        )
+        shape = GPT2Config(n_positions=64, n_embd=128, n_layer=4, n_head=4, n_inner=512, **ends)
         return GPT2LMHeadModel(shape)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=128,
-            intermediate_size=512,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            max_position_embeddings=64,
-        )
+    gated = LlamaConfig(
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        **ends,
     )
+    return LlamaForCausalLM(gated)
 
 
 def train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> None:
