@@ -1,10 +1,10 @@
 """Prints docs/what-they-are.md's tables from atlases whose specificity has been measured.
 
-python tests/bench/what_they_are.py ATLAS.duckdb [ATLAS.duckdb:SELECTION …]
+python tests/bench/what_they_are.py 'NAME=ATLAS.duckdb' ['NAME=ATLAS.duckdb:SELECTION' …]
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import atlas
 from atlas.specificity.report import GroupEffect, SpecificityReport
@@ -22,35 +22,24 @@ LABELS = ("fact", "subject", "answer", "relation", "unclear")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("atlases", nargs="+")
-    reports = [measured(name) for name in parser.parse_args().atlases]
-    print(
-        "| model, position | facts | neurons |", *(f"{name} |" for name in GROUPS.values()), end=""
-    )
-    print(" own prompts, random neurons |\n|" + "---|" * (4 + len(GROUPS)))
-    for report in reports:
+    parser.add_argument("atlases", nargs="+", metavar="NAME=ATLAS[:SELECTION]")
+    named = [argument.rpartition("=") for argument in parser.parse_args().atlases]
+    reports = {name: measured(where) for name, _, where in named}
+    heads(["model and position", "neurons at a time", *GROUPS.values(), "random neurons, own"])
+    for name, report in reports.items():
         cells = [cell(effect(report, "own", group)) for group in GROUPS]
-        random = cell(effect(report, "random", "own"))
-        size = f"{effect(report, 'own', 'own').facts} | {report.neurons:.1f}"
-        print(f"| {heading(report)} | {size} | {' | '.join(cells)} | {random} |")
-    heads = ["model, position", "neurons", *LABELS, "no partner"]
-    print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for report in reports:
-        shares = [f"{share:.0%}" for share in labels(report)]
+        row([name, f"{report.neurons:.1f}", *cells, cell(effect(report, "random", "own"))])
+    print()
+    heads(["model and position", "neurons", *LABELS, "no partner"])
+    for name, report in reports.items():
         neurons = sum(layer.neurons for layer in report.labels)
-        print(f"| {heading(report)} | {neurons:,} | {' | '.join(shares)} |")
+        row([name, f"{neurons:,}", *(f"{share:.0%}" for share in labels(report))])
 
 
-def measured(name: str) -> SpecificityReport:
+def measured(where: str) -> SpecificityReport:
     """What an atlas says of a selection, its default if none is named."""
-    path, _, selection = name.partition(":")
+    path, _, selection = where.partition(":")
     return atlas.open(path).specificity(selection=selection or None, progress=True)
-
-
-def heading(report: SpecificityReport) -> str:
-    """Model and position."""
-    assert report.selection is not None
-    return f"{report.selection.model}, {report.position}"
 
 
 def effect(report: SpecificityReport, neurons: str, group: str) -> GroupEffect:
@@ -67,10 +56,11 @@ def cell(found: GroupEffect) -> str:
     """Relative ΔP with its interval, and of how many facts."""
     if found.relative_dp is None:
         return "none"
-    text = f"{found.relative_dp:+.1%}"
+    interval = ""
     if found.relative_dp_low is not None and found.relative_dp_high is not None:
-        text += f" [{found.relative_dp_low:+.1%}, {found.relative_dp_high:+.1%}]"
-    return f"{text}, n = {found.facts}".replace("-", "−").replace("%", " %")
+        interval = f" [{100 * found.relative_dp_low:+.1f}, {100 * found.relative_dp_high:+.1f}]"
+    text = f"{100 * found.relative_dp:+.1f} %{interval}, n = {found.facts}"
+    return text.replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
 
 
 def labels(report: SpecificityReport) -> Iterator[float]:
@@ -78,6 +68,15 @@ def labels(report: SpecificityReport) -> Iterator[float]:
     neurons = sum(layer.neurons for layer in report.labels)
     for name in (*LABELS, "no_partner"):
         yield sum(getattr(layer, name) * layer.neurons for layer in report.labels) / neurons
+
+
+def heads(names: Sequence[str]) -> None:
+    row(names)
+    print("|---|" + "---:|" * (len(names) - 1))
+
+
+def row(cells: Sequence[str]) -> None:
+    print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
