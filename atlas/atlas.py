@@ -343,8 +343,8 @@ class Atlas(AtlasFile):
         fact: str,
         *,
         measure: ModelOrName | bool = None,
-        facts: int = 20,
-        limit: int | None = 20,
+        facts: int | None = None,
+        limit: int | None = None,
         device: str = "auto",
         selection: str | None = None,
         run: str | None = None,
@@ -353,21 +353,30 @@ class Atlas(AtlasFile):
         """What a fact's neurons are to the other facts: predicted from scores, or measured.
 
         measure: a model, its name, or True for the run's: suppress the neurons in it, ask the
-        `facts` predicted to suffer most, as many controls, and twice as many drawn from all other
-        facts, and store what comes out. How well it was predicted is told of the first two
-        together and of the random ones apart; `limit` is how many are shown of those that are
-        predicted to suffer.
+        `facts` (20 unless given) predicted to suffer most, as many controls, and twice as many
+        drawn from all other facts, and store what comes out. How well it was predicted is told of
+        the first two together and of the random ones apart, whatever `limit` shows of them.
         """
+        shown = at_most(limit)
+        predicted_only = measure is None or measure is False
+        if predicted_only and (facts is not None or device != "auto"):
+            ignored = "facts" if facts is not None else "device"
+            raise SettingsError(
+                f"{ignored} goes with measuring: what is predicted asks no model",
+                parameters=[ignored],
+            )
         with self._opened(selection, run) as (connection, chosen):
-            if measure is None or measure is False:
-                return interference_report(connection, chosen, fact, at_most(limit)).of(chosen)
+            if predicted_only:
+                return interference_report(connection, chosen, fact, shown).of(chosen)
             interference_report(connection, chosen, fact, 0)  # refused before the model is loaded
             wanted = selection_model(connection, chosen.selection_id)
         from atlas.interference.measure import measure_interference
 
         with reporting(progress) as report:
             lm = self._model(None if measure is True else measure, wanted, device, report)
-            return measure_interference(self, lm, chosen, fact, facts).of(chosen)
+            count = 20 if facts is None else facts
+            measured = measure_interference(self, lm, chosen, fact, count).of(chosen)
+        return replace(measured, measurements=measured.measurements[:shown])
 
     def interactions(
         self,

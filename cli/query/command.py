@@ -25,8 +25,6 @@ from .shared import ask_shared
 from .single_facts import ask_single_facts
 from .tokens import ask_tokens
 
-_ASKED = 20  # facts that --measure asks, where nobody says
-
 
 def _two_names(
     ctx: click.Context, _: click.Parameter, names: tuple[str, str] | None
@@ -220,7 +218,7 @@ def query(
     elif interference is not None:
         _only(show, (), "--interference")
         if measure:
-            ask_measured(scope, interference, facts or _ASKED, model, device)
+            ask_measured(scope, interference, facts, model, device)
         else:
             ask_interference(scope, interference)
     else:

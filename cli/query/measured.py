@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from atlas.selection.chosen import ChosenSelection
 
 
-def ask_measured(scope: Scope, fact: str, facts: int, model: str | None, device: str) -> None:
+def ask_measured(
+    scope: Scope, fact: str, facts: int | None, model: str | None, device: str
+) -> None:
     """Suppress the fact's neurons in the model, and print what that did to this and other facts."""
     measured = scope.atlas.interference(
         fact,
         measure=model or True,
         facts=facts,
+        limit=scope.limit,
         device=device,
         progress=not quiet(),
         **scope.of,
@@ -32,7 +35,7 @@ def _show(measured: "MeasuredInterference", selection: "ChosenSelection", scope:
         emit_json(measured)
     else:
         emit(
-            measured.measurements[: scope.limit or None],
+            measured.measurements,
             scope.format_,
             kind=Measurement,
             title=f"With the {counted(len(measured.neurons), 'neuron')} of "

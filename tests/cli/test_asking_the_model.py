@@ -68,6 +68,19 @@ def test_interference_is_measured_and_compared(db: Path, saved_bert: Path) -> No
         assert "AUC" in line
 
 
+def test_a_limit_shows_so_many_measurements_in_every_format(db: Path, saved_bert: Path) -> None:
+    question = ("query", "--interference", "P36-0", "--measure", "--db", str(db))
+    asked = (*question, "--model", str(saved_bert), "--facts", "2", "--format")
+    told = {
+        limit: merged_of(run(*asked, "json", "--limit", limit).stdout, "measurements")
+        for limit in ("0", "3")
+    }
+    assert len(told["0"]["measurements"]) > 3
+    assert told["3"]["measurements"] == told["0"]["measurements"][:3]
+    assert told["3"]["random"] == told["0"]["random"]  # how well it held is of all
+    assert len(run(*asked, "csv", "--limit", "3").stdout.splitlines()) == 1 + 3
+
+
 def test_a_model_that_is_not_at_hand_is_one_line_that_names_the_option(
     asked: Synthetic, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from tiny_index import CHEAP, indexed, on, rows, tables, tiny_dataset
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.engine.probe import probe
-from atlas.errors import NotFound
+from atlas.errors import NotFound, SettingsError
 from atlas.interference.changes import predicted_changes
 from atlas.interference.measure import (
     Measurement,
@@ -184,6 +184,17 @@ def test_the_predicted_change_is_the_scores_that_are_lost_relative_to_p(atlas: A
             connection, run_id, report.neurons, [row.fact_id for row in report.affected]
         )
     assert {row.fact_id: row.predicted_change for row in report.affected} == by_name
+
+
+def test_what_a_prediction_would_ignore_is_refused(atlas: Atlas) -> None:
+    for ignored in ({"facts": 3}, {"device": "cpu"}, {"facts": 3, "measure": False}):
+        (name, *_) = ignored
+        with pytest.raises(SettingsError, match=f"^{name} goes with measuring") as caught:
+            atlas.interference("P36-0", **ignored)
+        assert caught.value.parameters == (name,)
+    for measure in (None, True):
+        with pytest.raises(SettingsError, match="limit is -1"):
+            atlas.interference("P36-0", measure=measure, limit=-1)
 
 
 def test_measuring_again_changes_no_row(atlas: Atlas, lm: LanguageModel) -> None:
