@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from atlas.counted import counted
 from atlas.errors import PromptError
 from atlas.facts import Fact, Template
 from atlas.scripts import blank_between, closes
@@ -159,7 +160,7 @@ def encode(prompt: Prompt, tokenizer: Any, objective: Objective, context: int) -
     if longest > context:
         raise UnusablePrompt(
             "prompt is longer than the model's context",
-            f"the prompt has {longest} tokens but the model reads at most {context}",
+            f"the prompt has {counted(longest, 'token')} but the model reads at most {context}",
         )
     return targets
 
@@ -217,7 +218,8 @@ def _masked_targets(prompt: Prompt, tokenizer: Any) -> list[Target]:
     if masks > 1 and masks != len(tokens):
         raise UnusablePrompt(
             "masks do not match the answer",
-            f"the prompt has {masks} masks but the answer '{answer}' has {len(tokens)} token(s)",
+            f"the prompt has {counted(masks, 'mask')} but the answer '{answer}' has "
+            f"{counted(len(tokens), 'token')}",
         )
     ids = [*around[:start], *[tokenizer.mask_token_id] * len(tokens), *around[start + 1 :]]
     if subject is not None and subject >= len(cloze_tokens.ids) - tail:

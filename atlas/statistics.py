@@ -5,6 +5,8 @@ scipy.stats is imported when something is computed: it takes half a second.
 
 from collections.abc import Sequence
 
+from atlas.counted import counted
+
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
     """Spearman's rank correlation, ties ranked by their mean; None where it is undefined.
@@ -12,7 +14,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
     That is the case for fewer than three pairs, and where all of x or all of y are equal.
     """
     if len(x) != len(y):
-        raise ValueError(f"{len(x)} values of x but {len(y)} of y")
+        raise ValueError(f"{counted(len(x), 'value')} of x but {len(y)} of y")
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
     from scipy.stats import spearmanr
@@ -50,7 +52,7 @@ def ratio_interval(
 ) -> Interval | None:
     """The same for a ratio of two means of paired values."""
     if len(above) != len(below):
-        raise ValueError(f"{len(above)} values above but {len(below)} below")
+        raise ValueError(f"{counted(len(above), 'value')} above but {len(below)} below")
     if len(above) < 2:
         return None
     import numpy as np

@@ -57,7 +57,10 @@ def _tables(found: SelectionDiff) -> None:
         f"{found.neurons_b:.2f} knowledge neurons a fact, the same set in {found.same:,}"
     )
     if found.jaccard is not None:
-        draw_line(f"  mean Jaccard {found.jaccard:.3f} over {found.jaccard_facts:,} with neurons")
+        draw_line(
+            f"  mean Jaccard {found.jaccard:.3f} over "
+            f"{counted(found.jaccard_facts, 'fact')} with neurons"
+        )
     if found.facts:
         draw_line()
         emit(

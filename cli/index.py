@@ -213,9 +213,9 @@ def _advice(db: Path, found: "IndexReport") -> None:
     note_next(db, "atlas query --hubs", relation, "atlas info")
     if found.few_templates:  # a fact with fewer prompts can have no knowledge neuron
         note(
-            f"  Of {', '.join(found.few_templates)} there are fewer than {found.min_prompts} "
-            "templates, so its facts have no knowledge neurons: add templates, or "
-            "`atlas select --min-prompts 1`"
+            f"  Of {', '.join(found.few_templates)} there are fewer than "
+            f"{counted(found.min_prompts, 'template')}, so its facts have no knowledge "
+            "neurons: add templates, or `atlas select --min-prompts 1`"
         )
 
 
@@ -224,12 +224,12 @@ def _null_summary(db: Path, found: "IndexReport") -> None:
     if not found.computed:
         note(
             f"The null of run {run.null_of} is measured already (run {run.run_id}, "
-            f"{run.measured:,} prompts)."
+            f"{counted(run.measured, 'prompt')})."
         )
         return
     note(
-        f"Run {run.run_id} in {db} is the null of run {run.null_of}: {run.measured:,} prompts of "
-        "facts with shuffled objects measured."
+        f"Run {run.run_id} in {db} is the null of run {run.null_of}: "
+        f"{counted(run.measured, 'prompt')} of facts with shuffled objects measured."
     )
     for skipped in found.skipped:
         note(f"  {skipped.prompts:,} skipped: {skipped.reason}")
@@ -241,5 +241,5 @@ def _null_summary(db: Path, found: "IndexReport") -> None:
     if selected is not None and selected.mean_neurons is not None:
         note(
             f"  {selected.mean_neurons:.2f} knowledge neurons a fact over "
-            f"{selected.facts:,} facts, {selected.with_neurons:.0%} of them with any"
+            f"{counted(selected.facts, 'fact')}, {selected.with_neurons:.0%} of them with any"
         )

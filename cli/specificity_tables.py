@@ -95,7 +95,8 @@ def _against_controls(report: SpecificityReport) -> None:
             ]
             for row in rows
         ],
-        f"ΔP on own prompts, own neurons against as many others ({report.controls} random draws)",
+        "ΔP on own prompts, own neurons against as many others "
+        f"({counted(report.controls, 'random draw')})",
         grouped=True,
     )
 

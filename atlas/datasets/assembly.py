@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from atlas.counted import counted
 from atlas.datasets.rows import FactRow, LabelRow, Place, Problem, Row, TemplateRow, quoted
 from atlas.facts import Fact, Relation, Template, derived_fact_id
 
@@ -130,7 +131,7 @@ def _template_fault(text: str) -> str | None:
     for slot in ("[X]", "[Y]"):
         count = text.count(slot)
         if count != 1:
-            times = "no" if count == 0 else f"{count} times"
+            times = "no" if count == 0 else counted(count, "time")
             return f"template {quoted(text)} has {times} {slot}: {advice}"
     if "[MASK]" in text:
         return f"template {quoted(text)} contains [MASK]: {advice}"

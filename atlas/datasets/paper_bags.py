@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from atlas.counted import counted
 from atlas.datasets.json_positions import Lines, element_positions, member_positions, value_position
 from atlas.datasets.rows import (
     FactRow,
@@ -136,8 +137,8 @@ def _relation_rows(relation: str, bags: list[_Bag]) -> Iterator[Row]:
     for bag in bags:
         if len(bag.prompts) != size:
             yield bag.place.problem(
-                f"{len(bag.prompts)} prompts in a bag of {relation} whose first bag has {size}: "
-                "give every bag the same templates in the same order"
+                f"{counted(len(bag.prompts), 'prompt')} in a bag of {relation} whose first bag has "
+                f"{size}: give every bag the same templates in the same order"
             )
     bags = [bag for bag in bags if len(bag.prompts) == size]
     place = bags[0].place

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from atlas.counted import counted
 from atlas.datasets.of_the_field import what_it_is
 from atlas.datasets.popqa import LIST, PARTS, popqa_rows
 from atlas.datasets.rows import (
@@ -147,7 +148,7 @@ def _cells(
                 yield place, dict(zip(header, (cell.strip(" \t") for cell in cells), strict=False))
             else:
                 yield place.problem(
-                    f"{len(cells)} cells under {len(header)} columns: "
+                    f"{counted(len(cells), 'cell')} under {counted(len(header), 'column')}: "
                     "put a text that has a comma in double quotes"
                 )
     except csv.Error as error:

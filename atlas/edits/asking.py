@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from atlas.counted import counted
 from atlas.edits.applying import applied
 from atlas.edits.edit import Edit, Overlap, overlapping
 from atlas.edits.in_force import EditInterference
@@ -207,6 +208,7 @@ def _encoded(lm: LanguageModel, question: str) -> tuple[list[int], int]:
         position = ids.index(lm.tokenizer.mask_token_id)
     if len(ids) > lm.context:
         raise PromptError(
-            f"the question has {len(ids)} tokens but the model reads at most {lm.context}"
+            f"the question has {counted(len(ids), 'token')} but the model reads at most "
+            f"{lm.context}"
         )
     return ids, position

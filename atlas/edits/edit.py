@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.counted import counted
 from atlas.errors import EditError
 from atlas.models.identity import ModelIdentity
 
@@ -71,7 +72,7 @@ class Edit:
 
     def __repr__(self) -> str:
         number = "" if self.edit_id is None else f"{self.edit_id}: "
-        neurons = f"{len(self.neurons)} neuron{'' if len(self.neurons) == 1 else 's'}"
+        neurons = counted(len(self.neurons), "neuron")
         return (
             f"Edit({number}{self.kind} by {self.method}, {self.about}, {neurons}, "
             f"norm {self.norm:.3g}, {self.state if self.edit_id is not None else 'not stored'})"

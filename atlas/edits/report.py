@@ -196,7 +196,9 @@ def _hardly_changed(edit: Edit, outcomes: Sequence[PromptOutcome]) -> str | None
     if abs(after - before) > HARDLY * before:
         return None
     went = "fell" if after < before else "rose"
-    answers = "the top answer" if len(outcomes) == 1 else f"all {len(outcomes)} top answers"
+    answers = (
+        "the top answer" if len(outcomes) == 1 else f"all {counted(len(outcomes), 'top answer')}"
+    )
     return f"P({edit.old_object}) {went} from {before:.3g} to {after:.3g} and {answers} stayed"
 
 

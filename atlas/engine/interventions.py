@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas.counted import counted
 from atlas.errors import SettingsError
 from atlas.models.hooks import before_forward
 from atlas.models.language_model import LanguageModel
@@ -75,7 +76,9 @@ def _check(
             "per neuron, or one number"
         )
     if at is not None and len(at) != len(factors):
-        raise SettingsError(f"factors are for {len(factors)} rows, but `at` names {len(at)}")
+        raise SettingsError(
+            f"factors are for {counted(len(factors), 'row')}, but `at` names {len(at)}"
+        )
 
 
 class _Scaling:

@@ -60,8 +60,3 @@ def source_of_check(connection: duckdb.DuckDBPyConnection, by: CheckedBy) -> Sou
         return source_of(selection)
     model = model_name(by.model)
     return Source(model, by.run_id, None, f"Model {model}, run {by.run_id}.")
-
-
-def number(count: int, noun: str, plural: str | None = None) -> str:
-    """`1 fact`, `1,200 facts`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

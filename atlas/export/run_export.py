@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from atlas.answers import Answer
+from atlas.counted import counted
 from atlas.durability import appearing_directory
 from atlas.errors import SettingsError
 from atlas.export.run_tables import EXPORTED, run_temporary_tables
@@ -182,7 +183,7 @@ def _readme(
     for table in tables:
         own = [column for column in columns if column.table == table.table]
         said = any(column.comment for column in own)
-        rows = f"{table.rows:,} row{'' if table.rows == 1 else 's'}"
+        rows = counted(table.rows, "row")
         lines += ["", f"### {table.table} ({rows})", ""]
         lines += ["| column | type |" + (" meaning |" if said else "")]
         lines += ["|---|---|" + ("---|" if said else "")]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from atlas.counted import counted
 from atlas.errors import CorruptCheckpoint, SettingsError
 from atlas.indexing.records import ModelRecord
 from atlas.models.checkpoint import sha256_of_files, weight_files
@@ -60,8 +61,9 @@ def published_model(
     given = (layers or record.layers, neurons_per_layer or record.neurons_per_layer)
     if given != (record.layers, record.neurons_per_layer):
         raise SettingsError(
-            f"{record.name} has {record.layers} layers of {record.neurons_per_layer:,} neurons, "
-            f"not {given[0]} of {given[1]:,}: leave the shape out",
+            f"{record.name} has {counted(record.layers, 'layer')} of "
+            f"{counted(record.neurons_per_layer, 'neuron')}, not {given[0]} of {given[1]:,}: "
+            "leave the shape out",
             parameters=["layers", "neurons_per_layer"],
         )
     return record

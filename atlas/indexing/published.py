@@ -183,8 +183,8 @@ def _require_shape(found: Sequence[Neuron], model: ModelRecord, file: Path, fact
         if layer >= model.layers or neuron >= model.neurons_per_layer:
             raise DataError(
                 f"{file}: neuron {layer}:{neuron} of fact {quoted(fact_id)} lies outside "
-                f"{model.name}, which has {model.layers} layers of {model.neurons_per_layer:,} "
-                "neurons: name the right model, or its shape",
+                f"{model.name}, which has {counted(model.layers, 'layer')} of "
+                f"{counted(model.neurons_per_layer, 'neuron')}: name the right model, or its shape",
                 parameters=["model", "layers", "neurons_per_layer"],
             )
 
@@ -213,8 +213,8 @@ class _Numbered:
         facts = self.facts.get(relation, [])
         if len(facts) != len(bags):
             raise DataError(
-                f"{file} has {len(bags):,} bags, but {self.data} has {len(facts):,} of relation "
-                f"{relation}: name the file that they were made from",
+                f"{file} has {counted(len(bags), 'bag')}, but {self.data} has {len(facts):,} of "
+                f"relation {relation}: name the file that they were made from",
                 parameters=["data"],
             )
         first = {fact.fact_id: number for number, fact in reversed(list(enumerate(facts)))}

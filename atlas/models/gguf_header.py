@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import gguf
 
+from atlas.counted import counted
 from atlas.errors import CorruptCheckpoint, ModelNotFound, UnsupportedArchitecture
 
 _STRING, _ARRAY = 8, 9
@@ -72,12 +73,12 @@ def check_gguf(path: Path) -> GGUFHeader:
         ) from error
     if header.length > size:
         raise CorruptCheckpoint(
-            f"{str(path)!r} holds {size:,} bytes but its header promises {header.length:,}: "
-            f"it is truncated, {again}"
+            f"{str(path)!r} holds {counted(size, 'byte')} but its header promises "
+            f"{header.length:,}: it is truncated, {again}"
         )
     if header.parts > 1:
         raise UnsupportedArchitecture(
-            f"{str(path)!r} is one of {header.parts} parts: merge them with "
+            f"{str(path)!r} is one of {counted(header.parts, 'part')}: merge them with "
             "llama.cpp's llama-gguf-split"
         )
     _check_model(path, header)
@@ -105,11 +106,11 @@ def _check_model(path: Path, header: GGUFHeader) -> None:
             lacking.append(f"a token_embd.weight of width {width}")
         if blocks > len(present):
             first = next(block for block in range(blocks) if block not in present)
-            lacking.append(f"blk.{first} of {blocks} blocks")
+            lacking.append(f"blk.{first} of {counted(blocks, 'block')}")
         elif blocks < len(present):
             raise CorruptCheckpoint(
-                f"{str(path)!r} holds {len(present)} blocks but says that it has {blocks}: "
-                "part of the model would be left out"
+                f"{str(path)!r} holds {counted(len(present), 'block')} but says that it has "
+                f"{blocks}: part of the model would be left out"
             )
         else:
             lacking += [

@@ -10,6 +10,7 @@ from typing import Any
 
 import gguf
 
+from atlas.counted import counted
 from atlas.errors import UnsupportedArchitecture
 from atlas.models.gguf_header import ROPE_FACTORS, GGUFHeader
 from atlas.models.unused import first_names
@@ -118,9 +119,9 @@ def refuse_leftovers(path: Path, header: GGUFHeader, model: Any) -> None:
         biases = [name for name in inside if not name.endswith(".weight")]
         named = f" (such as {first_names(biases)})" if biases else ""
         raise UnsupportedArchitecture(
-            f"{str(path)!r} holds {sum(inside.values()):,} weights but {type(model).__name__} "
-            f"takes {taken:,}{named}: its conversion would leave some out, use the model's "
-            "safetensors"
+            f"{str(path)!r} holds {counted(sum(inside.values()), 'weight')} but "
+            f"{type(model).__name__} takes {taken:,}{named}: its conversion would leave some "
+            "out, use the model's safetensors"
         )
 
 

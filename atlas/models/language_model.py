@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
+from atlas.counted import counted
 from atlas.errors import UnsupportedArchitecture
 from atlas.models.architectures import TABLE, Block, find_blocks
 from atlas.models.discovery import discover_blocks, how_to_register
@@ -170,7 +171,7 @@ class LanguageModel:
             raise UnusablePrompt(
                 "token without an embedding",
                 f"the token {self.tokenizer.convert_ids_to_tokens(min(beyond))!r} was added to the "
-                f"tokenizer but not to the model, which has {rows} embeddings",
+                f"tokenizer but not to the model, which has {counted(rows, 'embedding')}",
             )
         return targets
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atlas import paths
+from atlas.counted import counted
 from atlas.engine.trial import require_right
 from atlas.errors import (
     GuessedArchitecture,
@@ -128,8 +129,8 @@ def guess_in_words(lm: LanguageModel) -> str:
     names = {module: name for name, module in block.module.named_modules()}
     norm = f", then the norm {names[block.norm_after]!r}" if block.norm_after else ""
     return (
-        f"architecture {lm.architecture!r} is not in the table: found {lm.layers} blocks "
-        f"({type(block.module).__name__}) with the value projection "
+        f"architecture {lm.architecture!r} is not in the table: found "
+        f"{counted(lm.layers, 'block')} ({type(block.module).__name__}) with the value projection "
         f"{names[block.value_projection]!r}{norm}; tried on the model and it holds"
     )
 

@@ -22,6 +22,7 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
+from atlas.counted import counted
 from atlas.errors import (
     CorruptCheckpoint,
     ModelNotFound,
@@ -229,8 +230,8 @@ def read_tokenizer(directory: Path, rows: int) -> Any:
         ) from error
     if tokenizer.vocab_size > rows:
         raise CorruptCheckpoint(
-            f"the tokenizer in {str(directory)!r} has {tokenizer.vocab_size} tokens but the model "
-            f"{rows} embeddings: they do not belong together"
+            f"the tokenizer in {str(directory)!r} has {counted(tokenizer.vocab_size, 'token')} but "
+            f"the model {counted(rows, 'embedding')}: they do not belong together"
         )
     return tokenizer
 
@@ -259,6 +260,7 @@ def refuse_not_finite(model: Any) -> None:
         if parameter.numel() and not torch.isfinite(torch.stack(torch.aminmax(parameter))).all():
             count = int((~torch.isfinite(parameter)).sum())
             raise CorruptCheckpoint(
-                f"parameter {name} holds {count} values that are NaN or infinite: "
+                f"parameter {name} holds {counted(count, 'value')} that "
+                f"{'is' if count == 1 else 'are'} NaN or infinite: "
                 "the checkpoint is damaged, fetch it again"
             )

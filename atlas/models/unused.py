@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from atlas.counted import counted
 from atlas.errors import CorruptCheckpoint, UnsupportedArchitecture
 from atlas.models.checkpoint import StoredTensor
 
@@ -65,7 +66,8 @@ def refuse_unused(
             else "its config.json belongs to another model, or part of the model would be left out"
         )
         raise CorruptCheckpoint(
-            f"{len(unused)} tensors of the checkpoint are not used by {class_name} "
+            f"{counted(len(unused), 'tensor')} of the checkpoint "
+            f"{'is' if len(unused) == 1 else 'are'} not used by {class_name} "
             f"({first_names(unused)}): {advice}"
         )
 

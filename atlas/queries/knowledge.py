@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atlas.counted import counted
 from atlas.errors import NotFound
 from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, labelled
@@ -51,8 +52,8 @@ def no_neuron(
     knows = found.get(fact.fact_id, NOT_MEASURED)
     if knows.left_out_of(selection):
         return NotFound(
-            f"{name} is not known (right in {knows.right} of {knows.measured} prompts) and "
-            f"selection {labelled(selection)} is of known facts: select from all facts, or ask "
+            f"{name} is not known (right in {knows.right} of {counted(knows.measured, 'prompt')}) "
+            f"and selection {labelled(selection)} is of known facts: select from all facts, or ask "
             "about another",
             parameters=["known_only"],
         )

@@ -144,11 +144,14 @@ def _ambiguous(wanted: str, facts: list[NamedFact]) -> str:
     first, last = facts[0], facts[-1]
     if first.relation_id != last.relation_id:  # sorted by relation
         return (
-            f"'{wanted}' names {len(facts)} facts, in {_relations(facts)}: "
+            f"'{wanted}' names {counted(len(facts), 'fact')}, in {_relations(facts)}: "
             f"write one of them, e.g. '{first.subject}:{first.relation_id}'"
         )
     ids = ", ".join(f"{f.fact_id} ({f.object})" for f in facts)
-    return f"'{wanted}' names {len(facts)} facts of {first.relation_id}: write the id, one of {ids}"
+    return (
+        f"'{wanted}' names {counted(len(facts), 'fact')} of {first.relation_id}: write the id, one "
+        f"of {ids}"
+    )
 
 
 def _as_written(facts: list[NamedFact], wanted: str) -> list[NamedFact]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atlas.counted import counted
 from atlas.errors import NotFound
 from atlas.facts import as_name
 from atlas.queries.unindexed import relation_to_index
@@ -297,7 +298,9 @@ def one_relation(connection: duckdb.DuckDBPyConnection, wanted: str) -> tuple[st
         return found[0]
     if found:
         ids = ", ".join(relation_id for relation_id, _ in found)
-        raise NotFound(f"{len(found)} relations are called '{wanted}': name one of {ids}")
+        raise NotFound(
+            f"{counted(len(found), 'relation')} are called '{wanted}': name one of {ids}"
+        )
     if to_index := relation_to_index(connection, wanted):
         raise NotFound(f"no relation '{wanted}' in this atlas, but {to_index}")
     near = near_matches(

@@ -7,6 +7,7 @@ from typing import Any, Self
 import duckdb
 
 from atlas.answers import AboutSelection, Answer
+from atlas.counted import counted
 from atlas.errors import NotFound
 from atlas.store.rows import fetch
 
@@ -241,10 +242,12 @@ def _named(selections: list[ChosenSelection], wanted: str, default_run: str) -> 
         return found[0]
     if called:
         ids = ", ".join(f"{s.selection_id} (run {s.run_id}, {s.model})" for s in found)
-        raise NotFound(f"{len(found)} selections are called '{wanted}': name one by its id, {ids}")
+        raise NotFound(
+            f"{counted(len(found), 'selection')} are called '{wanted}': name one by its id, {ids}"
+        )
     if found:
         ids = ", ".join(s.selection_id for s in found)
-        raise NotFound(f"{len(found)} selections begin with '{wanted}': {ids}")
+        raise NotFound(f"{counted(len(found), 'selection')} begin with '{wanted}': {ids}")
     some = ", ".join(map(labelled, selections[:5])) + (", …" if len(selections) > 5 else "")
     raise NotFound(f"no selection '{wanted}'; there are {some} (`atlas selections list` shows all)")
 
@@ -273,6 +276,6 @@ def _unambiguous(wanted: str, ids: list[str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotFound(f"{len(found)} runs begin with '{wanted}': {', '.join(found)}")
+        raise NotFound(f"{counted(len(found), 'run')} begin with '{wanted}': {', '.join(found)}")
     some = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
     raise NotFound(f"no run '{wanted}'; there are {some} (`atlas info` shows all)")

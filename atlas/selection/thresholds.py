@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from atlas.counted import counted
 from atlas.errors import SettingsError
 
 WHOLE = 1_000_000  # a share of 1, in millionths
@@ -82,13 +83,14 @@ class Thresholds:
             raise SettingsError(f"min_prompts is {self.min_prompts}: use 1 or more")
         if self.templates is not None and self.templates < self.min_prompts:
             raise SettingsError(
-                f"templates is {self.templates}, fewer than the {self.min_prompts} prompts that a "
-                "neuron must pass in: use as many or more",
+                f"templates is {self.templates}, fewer than the "
+                f"{counted(self.min_prompts, 'prompt')} that a neuron must pass in: use "
+                "as many or more",
                 parameters=["templates", "min_prompts"],
             )
         if not 0 <= self.target_low <= self.target_high:
             raise SettingsError(
-                f"the target is {self.target_low} to {self.target_high} neurons per fact: "
+                f"the target is {self.target_low} to {self.target_high:g} neurons per fact: "
                 "the first must not be negative, nor exceed the second"
             )
         if not 0 < self.step <= 1 or self.max_moves < 0:

@@ -93,8 +93,8 @@ def _note_on_fact(report: FactReport, selection: ChosenSelection, db: Path) -> N
         _note_where(report, db)
     elif report.known is False and selection.known_only:
         note(
-            f"{name}: not known, right in {report.right} of {report.measured} prompts, and "
-            f"{which(selection)} is of known facts alone; "
+            f"{name}: not known, right in {report.right} of {counted(report.measured, 'prompt')}, "
+            f"and {which(selection)} is of known facts alone; "
             f"`{pasted('atlas select --all-facts --keep-default', db)}` includes it."
         )
     elif not report.chosen:
@@ -102,8 +102,9 @@ def _note_on_fact(report: FactReport, selection: ChosenSelection, db: Path) -> N
         if report.near_miss is not None:
             miss = report.near_miss
             note(
-                f"  The nearest, {neuron_id(miss)}, passes in {miss.passes} of {miss.measured} "
-                f"prompts; a sharing of 0.5 would give {counted(miss.at_half, 'neuron')} "
+                f"  The nearest, {neuron_id(miss)}, passes in {miss.passes} of "
+                f"{counted(miss.measured, 'prompt')}; a sharing of 0.5 would give "
+                f"{counted(miss.at_half, 'neuron')} "
                 "(`atlas select --sharing 0.5 --keep-default`)."
             )
 

@@ -32,7 +32,8 @@ def _show(report: InterferenceReport, selection: ChosenSelection, format_: Forma
         if report.null_on_itself is not None:
             note(
                 f"  With a shuffled object: {report.null_on_itself:.1%}, and "
-                f"{report.null_facts:,} facts with mass on them where it has {report.facts:,}."
+                f"{counted(report.null_facts or 0, 'fact')} with mass on them where it has "
+                f"{report.facts:,}."
             )
     if format_ == "json":
         emit_json(report)

@@ -98,8 +98,9 @@ def note_unlike_templates(selection: ChosenSelection) -> None:
         return
     at_least = max(fewest, selection.min_prompts or 1)
     note(
-        f"Relations were asked with {fewest} to {most} templates, and facts asked with fewer have "
-        f"more neurons: `atlas select --templates {at_least} --keep-default` goes by equal numbers."
+        f"Relations were asked with {fewest} to {counted(most, 'template')}, and facts asked with "
+        f"fewer have more neurons: `atlas select --templates {at_least} --keep-default` goes by "
+        "equal numbers."
     )
 
 

@@ -15,6 +15,7 @@ import duckdb
 import torch
 from torch import Tensor
 
+from atlas.counted import counted
 from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making import sources
 from atlas.edits.making.questions import split_held_out
@@ -105,7 +106,9 @@ def selection_of_model(
 
 
 def _all_common(fact: FactColumns, chosen: int, settings: EditSettings) -> str:
-    own = "the only knowledge neuron" if chosen == 1 else f"all {chosen} knowledge neurons"
+    own = (
+        "the only knowledge neuron" if chosen == 1 else f"all {counted(chosen, 'knowledge neuron')}"
+    )
     return (
         f"{own} of {fact.named} {'is' if chosen == 1 else 'are'} common to more than "
         f"{settings.common_share:.0%} of its relation's facts, so its {WIDENED} strongest neurons "

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from atlas.counted import counted
 from atlas.edits.stored import read_edits
 from atlas.errors import NotFound
-from atlas.export.captions import number, source_of_check
+from atlas.export.captions import source_of_check
 from atlas.export.drawings.drawing import Drawn, Request
 from atlas.export.figures import (
     BLUE,
@@ -165,7 +166,7 @@ def draw(request: Request) -> Drawn:
         _legend(figure, shifts, edit.old_object, edit.new_object)
         said.append(_said_of_shifts(shifts, names[0], edit.old_object, edit.new_object))
     if len(shifts) < len(every):
-        said.append(f"Drawn are the first {len(shifts)} of {len(every)} templates.")
+        said.append(f"Drawn are the first {len(shifts)} of {counted(len(every), 'template')}.")
     if damage:
         _damage(axes[-1], damage, edit.relation_id, 72 * inches * 0.4)
         looked_at = side_effect_report(connection, by, 0).group("all but own")
@@ -192,7 +193,7 @@ def _at_most(damage: list[RelationDamage]) -> list[RelationDamage]:
     lost = sum(d.right_to_wrong for d in rest)
     others = RelationDamage(
         relation_id=None,
-        relation=f"{len(rest)} further relations",
+        relation=f"{counted(len(rest), 'further relation')}",
         facts=sum(d.facts for d in rest),
         prompts=prompts,
         right_before=right,
@@ -307,7 +308,7 @@ def _said_of_shifts(
     )  # fmt: skip
     return (
         f"{f'({letter}) ' if letter else ''}Probability of the {objects} before (open) and after "
-        f"(filled) in n = {number(made, 'prompt')} that it was made from"
+        f"(filled) in n = {counted(made, 'prompt')} that it was made from"
         + (f" and {held_out:,} held out (grey)" if held_out else "")
         + "; where a template has several prompts, their mean."
     )
@@ -321,7 +322,7 @@ def _said_of_damage(
     return (
         f"{f'({letter}) ' if letter else ''}Prompts of other facts whose top answer was right and "
         f"is not now, as a share of those that were right, by relation (*: the edit's own): "
-        f"{lost:,} of {right:,} in n = {number(prompts, 'checked prompt')}; "
+        f"{lost:,} of {right:,} in n = {counted(prompts, 'checked prompt')}; "
         f"{gained:,} became right.{_said_of_the_check(looked_at)}"
     )
 
@@ -330,7 +331,7 @@ def _said_of_the_check(looked_at: GroupEffect) -> str:
     """Nothing of a check of all facts; of another one that it does not tell of whole relations."""
     if looked_at.checked == "all":
         return ""
-    facts = f"{looked_at.facts:,} of the {number(looked_at.of_facts, 'other fact')}"
+    facts = f"{looked_at.facts:,} of the {counted(looked_at.of_facts, 'other fact')}"
     alone = {
         "neighbours": ", those of which an edited neuron is a knowledge neuron: no bar stands for "
         "its whole relation",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import numpy as np
 
+from atlas.counted import counted
 from atlas.errors import NotFound
-from atlas.export.captions import Source, number, source_of, source_of_check
+from atlas.export.captions import Source, source_of, source_of_check
 from atlas.export.drawings.drawing import Drawn, Request
 from atlas.export.figures import (
     BLUE,
@@ -282,7 +283,7 @@ def _panel(
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     heading(axes, fitted(_title(change), room, 8), letter)
     rho = _rho(points)
-    said = number(len(points), "fact") + ("" if rho is None else f", Spearman {rho:.2f}")
+    said = counted(len(points), "fact") + ("" if rho is None else f", Spearman {rho:.2f}")
     axes.annotate(
         said, (1, 1), xycoords="axes fraction", xytext=(0, -1), textcoords="offset points",
         ha="right", va="top", fontsize=6, color=GREY,
@@ -377,7 +378,7 @@ def _caption(
         rho = _rho(own)
         lost = sum(point.right_to_wrong > 0 for point in own)
         parts.append(
-            f"{f'({letter}) ' if letter else ''}{_title(change)}: n = {number(len(own), 'fact')}, "
+            f"{f'({letter}) ' if letter else ''}{_title(change)}: n = {counted(len(own), 'fact')}, "
             f"{lost:,} with a right answer lost"
             + ("" if rho is None else f", Spearman of prediction with |Δ log P| {rho:.2f}")
             + _said_of_the_sample(own)
@@ -388,7 +389,7 @@ def _caption(
         f"occurs once in a panel. {'; '.join(parts)}. "
         f"Both axes are linear up to ±{_FLAT:g} and logarithmic beyond; facts without predicted "
         f"interference are spread out left of the dotted line; named: the largest effects."
-        + (f" {number(left_out, 'further change')} not drawn." if left_out else "")
+        + (f" {counted(left_out, 'further change')} not drawn." if left_out else "")
     )
 
 
@@ -399,5 +400,5 @@ def _said_of_the_sample(points: Sequence[EffectPoint]) -> str:
     if rho is None:
         return ""
     return (
-        f", over the {number(len(sample), 'fact')} among them that were drawn at random {rho:.2f}"
+        f", over the {counted(len(sample), 'fact')} among them that were drawn at random {rho:.2f}"
     )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import numpy as np
 
+from atlas.counted import counted
 from atlas.errors import NoScores
-from atlas.export.captions import number, source_of
+from atlas.export.captions import source_of
 from atlas.export.drawings.drawing import Drawn, Request
 from atlas.export.figures import (
     BLUE,
@@ -161,10 +162,10 @@ def draw(request: Request) -> Drawn:
         f"Knowledge neurons of {fact.subject}, {fact.relation} ({fact.relation_id}), "
         f"{fact.object}, in its prompts. "
         f"(a) Score as a share of the prompt's largest; grey: below the run's floor; white line: "
-        f"the selection's ratio, which {passing:,} of {number(len(shown), 'cell')} reach; neurons "
+        f"the selection's ratio, which {passing:,} of {counted(len(shown), 'cell')} reach; neurons "
         f"in order of their mean score, prompts of P. (b) Probability of the answer; "
         "orange: another answer was on top, named beside it "
-        f"(n = {number(len(drawn_prompts), 'prompt')})."
+        f"(n = {counted(len(drawn_prompts), 'prompt')})."
         + (f" Drawn are the first {' and '.join(left_out)}." if left_out else "")
     )
     return Drawn(figure, {"ab": shown}, caption, source_of(selection))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from atlas.counted import counted
 from atlas.errors import NotFound
-from atlas.export.captions import number, source_of
+from atlas.export.captions import source_of
 from atlas.export.drawings.drawing import Drawn, Request
 from atlas.export.figures import (
     BLUE,
@@ -108,11 +109,11 @@ def draw(request: Request) -> Drawn:
     )
     first, specialists = hubs[0], sum(hub.relations == 1 for hub in hubs)
     caption = (
-        f"Hubs and specialists among the {number(len(hubs), 'knowledge neuron')} "
+        f"Hubs and specialists among the {counted(len(hubs), 'knowledge neuron')} "
         f"of {source.model}. (a) Facts that a neuron serves, by the neuron's rank; the first, "
-        f"{first.layer}:{first.neuron}, serves {number(first.facts, 'fact')}. "
+        f"{first.layer}:{first.neuron}, serves {counted(first.facts, 'fact')}. "
         "(b) How evenly these facts spread over relations; 0 bits: all are of one relation "
-        f"(n = {number(specialists, 'neuron')}); line: the most that so many facts allow. "
+        f"(n = {counted(specialists, 'neuron')}); line: the most that so many facts allow. "
         "Area: number of neurons at that place; colour: their layer (the median of several). "
         "Names are LAYER:NEURON, both counted from 0."
     )
@@ -134,7 +135,7 @@ def _ranks(axes: "Axes", hubs: Sequence[HubPoint]) -> None:
     axes.margins(0.06)
     axes.set_xlabel("Rank of the neuron")
     axes.set_ylabel("Facts that it serves")
-    heading(axes, f"{number(len(hubs), 'knowledge neuron')}", "a")
+    heading(axes, f"{counted(len(hubs), 'knowledge neuron')}", "a")
 
 
 def _places(axes: "Axes", hubs: Sequence[HubPoint], layers: int, relations: int) -> Any:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import duckdb
 
+from atlas.counted import counted
 from atlas.errors import NotFound
-from atlas.export.captions import number, source_of
+from atlas.export.captions import source_of
 from atlas.export.drawings.drawing import Drawn, Request
 from atlas.export.figures import (
     BLUE,
@@ -120,11 +121,11 @@ def draw(request: Request) -> Drawn:
     facts = _facts(connection, selection, relation_id)
     caption = (
         f"Layers of the knowledge neurons{of or ' of all relations'} "
-        f"(n = {number(facts, 'fact')}). "
-        f"(a) Share of the {number(total, 'pair')} of fact and knowledge neuron that lie in each "
+        f"(n = {counted(facts, 'fact')}). "
+        f"(a) Share of the {counted(total, 'pair')} of fact and knowledge neuron that lie in each "
         f"layer. (b) Different knowledge neurons: {neurons:,} of the model's "
         f"{selection.layers * selection.neurons_per_layer:,}. Dashed: chance, were the neurons "
-        f"drawn evenly over the {number(selection.layers, 'layer')}; "
+        f"drawn evenly over the {counted(selection.layers, 'layer')}; "
         f"grey band: the middle {_MIDDLE:.0%} of such draws (hypergeometric)."
     )
     return Drawn(figure, {"ab": uses}, caption, source)

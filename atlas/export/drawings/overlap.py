@@ -9,8 +9,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from atlas.counted import counted
 from atlas.errors import NotFound
-from atlas.export.captions import number, source_of
+from atlas.export.captions import source_of
 from atlas.export.drawings.drawing import Drawn, Request
 from atlas.export.figures import (
     BLUE,
@@ -139,8 +140,9 @@ def draw(request: Request) -> Drawn:
     source = source_of(request.selection)
     facts = sum(cell.fact_pairs for cell in cells)
     caption = (
-        f"Knowledge neurons that the facts of {number(count, 'relation')} share in {source.model}, "
-        f"as a mean over pairs of different facts (n = {number(facts, 'pair')} in all). "
+        f"Knowledge neurons that the facts of {counted(count, 'relation')} share in "
+        f"{source.model}, as a mean over pairs of different facts "
+        f"(n = {counted(facts, 'pair')} in all). "
         "(a) Facts of two different relations; relations in the order of an average-linkage "
         "clustering, from top to bottom as from left to right"
         "; grey: within a relation or, off the diagonal, no pair of facts. "
@@ -194,7 +196,7 @@ def _name(axes: "Axes", names: Sequence[str], ids: Sequence[str]) -> None:
     box, least = axes.get_window_extent(), _PITCH * figure.dpi * len(names)
     if box.height < least:
         axes.set_yticks([])
-        axes.set_ylabel(f"{len(names):,} relations, named in the data")
+        axes.set_ylabel(f"{counted(len(names), 'relation')}, named in the data")
     if upright and box.width < least:
         axes.set_xticks([])
 
