@@ -172,7 +172,7 @@ def test_bags_need_the_file_that_they_were_counted_in(tmp_path: Path, data: Path
     file.write_text("[[[1, 5]]]")
     with pytest.raises(DataError, match=r"data_all_allbags\.json of the paper's code"):
         imported(tmp_path, data, file)
-    with pytest.raises(DataError, match="has 1 bags, but"):
+    with pytest.raises(DataError, match="has 1 bag, but"):
         imported(tmp_path, write_bags(tmp_path / "data_all_allbags.json"), file)
 
 

@@ -212,7 +212,7 @@ def test_quantised_weights_are_refused_whatever_the_config_says(llama, change):
 def test_an_adapter_beside_the_weights_that_it_changes_is_refused_by_name(llama):
     name = "model.layers.0.mlp.down_proj.lora_A.weight"
     change_weights(llama, lambda weights: weights.update({name: torch.ones(4, 40)}))
-    refused(llama, CorruptCheckpoint, "1 tensors", name, "not used", "merge_and_unload")
+    refused(llama, CorruptCheckpoint, "1 tensor of", name, "not used", "merge_and_unload")
 
 
 def test_more_layers_than_the_config_says_are_refused_by_name(llama):
