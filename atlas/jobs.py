@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from atlas.datasets import choose, read_dataset
 from atlas.engine.settings import BOTH, POSITIONS, Integration, require_one_of
-from atlas.errors import SettingsError
+from atlas.errors import NotFound, SettingsError
 from atlas.facts import Dataset
 from atlas.indexing.null_facts import Shuffled, shuffled
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
@@ -113,16 +113,25 @@ def index(
         memory_budget=None if memory_budget is None else int(memory_budget * _GIB),
         **settings,
     )
+    if null and not Path(path).exists():
+        raise NotFound(
+            f"the null stands beside a real run, and there is no atlas {path}: index without the "
+            "null first",
+            parameters=["null"],
+        )
     null_facts = shuffled(dataset, seed) if null else None
     labels = {relation.relation_id: relation.label for relation in chosen.relations}
     with reporting(progress) as report:
         report(Loading(how.name))
-        from atlas.indexing.indexer import indexing_on
+        from atlas.indexing.indexer import indexing_on, require_real_run
 
         with indexing_on(Path(path), how) as (atlas, lm):
             with atlas.reading(COMMIT_WAIT) as connection:
                 before = default_selection(connection)
             runs = [how] if position != BOTH else [how, replace(how, position="subject")]
+            if null_facts is not None:
+                for run in runs:
+                    require_real_run(atlas, lm, dataset, chosen, run, null_facts)
             reports = []
             for number, run in enumerate(runs):
                 run_id, computed = _measured(

@@ -172,7 +172,7 @@ def _summary(db: Path, found: "IndexReport") -> None:
         _run(db, found.at_subject)
     if found.run.null_of is None:
         _advice(db, found)
-    elif found.computed:
+    elif found.computed or (found.at_subject is not None and found.at_subject.computed):
         note_next(db, "atlas overlap", "atlas selections list", "atlas info")
 
 
@@ -209,6 +209,9 @@ def _advice(db: Path, found: "IndexReport") -> None:
         note(
             f"  {labelled(found.default.now)} is the default selection; `{use}` makes it this one."
         )
+    if found.at_subject is not None and found.at_subject.selection is not None:
+        asked = pasted(f"atlas query --hubs --selection {found.at_subject.selection.name}", db)
+        note(f"  Of the run at the subject its selection is asked: `{asked}`.")
     relation = f"atlas query --relation {shlex.quote(found.relations[0])}"
     note_next(db, "atlas query --hubs", relation, "atlas info")
     if found.few_templates:  # a fact with fewer prompts can have no knowledge neuron
@@ -223,12 +226,12 @@ def _null_summary(db: Path, found: "IndexReport") -> None:
     run, selected = found.run, found.found
     if not found.computed:
         note(
-            f"The null of run {run.null_of} is measured already (run {run.run_id}, "
-            f"{counted(run.measured, 'prompt')})."
+            f"The null of run {run.null_of}, at the {run.position}, is measured already (run "
+            f"{run.run_id}, {counted(run.measured, 'prompt')})."
         )
         return
     note(
-        f"Run {run.run_id} in {db} is the null of run {run.null_of}: "
+        f"Run {run.run_id} in {db} is the null of run {run.null_of}, at the {run.position}: "
         f"{counted(run.measured, 'prompt')} of facts with shuffled objects measured."
     )
     for skipped in found.skipped:

@@ -62,7 +62,8 @@ def export_run(
             run_temporary_tables(connection, run_id)
             tables = tuple(_copy(connection, name, sql, unfinished) for name, sql in EXPORTED)
             columns = _columns(connection, [table.table for table in tables])
-            text = _readme(run, _a_selection(connection, run_id), tables, columns)
+            nulls = _nulls(connection, run_id)
+            text = _readme(run, _a_selection(connection, run_id), nulls, tables, columns)
             (unfinished / README).write_text(text, encoding="utf-8")
     return RunExport(run_id, str(directory), tables)
 
@@ -141,9 +142,24 @@ def _a_selection(connection: duckdb.DuckDBPyConnection, run_id: str) -> str:
     return "paper" if found is None else str(found[0])
 
 
+def _nulls(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    """Ids of the runs that measure this one's facts with shuffled objects."""
+    rows = connection.execute(
+        """
+        SELECT run_id
+        FROM runs
+        WHERE null_of = $run_id
+        ORDER BY run_id
+        """,
+        {"run_id": run_id},
+    ).fetchall()
+    return [str(null) for (null,) in rows]
+
+
 def _readme(
     run: RunSummary,
     selection: str,
+    nulls: Sequence[str],
     tables: Sequence[ExportedTable],
     columns: Sequence[_Column],
 ) -> str:
@@ -156,7 +172,20 @@ def _readme(
         "score floor": run.score_floor,
         "dataset": f"{run.dataset} ({run.dataset_digest})",
         "status": run.status,
+        "neurons attributed at": "the answer"
+        if run.position == "answer"
+        else "the subject's last token",
         "prompts measured": f"{run.measured:,}",
+        "facts known": f"{run.known_facts:,} of {run.measured_facts:,} (the object is the top "
+        "answer in at least half of the measured prompts)"
+        if run.measured_facts
+        else None,
+        "null of": f"run {run.null_of}: its facts with shuffled objects, none of them true"
+        if run.null_of is not None
+        else None,
+        "null": f"run {', '.join(nulls)}, the same facts with shuffled objects; exported by itself"
+        if nulls
+        else None,
         "atlas version": run.atlas_version,
     }
     lines = [

@@ -69,6 +69,20 @@ def indexing_on(path: Path, settings: IndexSettings) -> Iterator[tuple[AtlasFile
         yield open_file(path, create=True), lm
 
 
+def require_real_run(
+    atlas: AtlasFile,
+    lm: LanguageModel,
+    dataset: Dataset,
+    chosen: Dataset,
+    settings: IndexSettings,
+    null: Shuffled,
+) -> None:
+    """Raise what `measure` would of this null, before anything is measured."""
+    run = run_record(lm, dataset, settings)
+    with atlas.reading(COMMIT_WAIT) as connection:
+        null_facts(connection, run, chosen, null)
+
+
 def measure(
     atlas: AtlasFile,
     lm: LanguageModel,

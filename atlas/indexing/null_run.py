@@ -44,8 +44,9 @@ def null_facts(
     wanted = {f.fact_id for r in chosen.relations for f in r.facts} & measured
     if not wanted:
         raise NotFound(
-            "the null stands beside a real run, and none with this model, data and settings has "
-            "measured these facts: index them without the null first",
+            f"the null stands beside a real run, and none at the {real.position} with this model, "
+            "data and settings has measured these facts: index them without the null first",
+            parameters=["null"],
         )
     if not selection_ids(connection, real.run_id):
         raise NotFound(

@@ -33,6 +33,12 @@ def planned(
             "specificity is measured on: ask a run that measured a model",
             parameters=["run"],
         )
+    if selection.null_of is not None:
+        raise NotFound(
+            f"selection {labelled(selection)} is of a null, whose facts are false, so that none is "
+            "known: there is nothing to measure",
+            parameters=["selection"],
+        )
     known = known_facts(connection, selection.run_id)
     chosen = chosen_neurons(
         connection, selection, known, relations=relations, limit=limit, seed=seed

@@ -24,6 +24,18 @@ _HEADERS = {
 }
 
 
+_NEURON_HEADERS = {
+    "label": "neuron of",
+    "selection_frequency": "frequency",
+    "same_relation_and_object": "same both",
+    "same_relation": "relation's",
+    "same_object": "object's",
+    "same_subject": "subject's",
+}
+# What goes first on a narrow terminal: a label stays beside the numbers that it follows from.
+_LESS_THAN_LABELS = ("prompt_share", "relations", "facts", "selection_frequency", "mean_score")
+
+
 def ask_fact(scope: Scope, fact: str, show: str | None) -> None:
     """Print every fact that the name leads to; `show`: prompts or neurons alone."""
     report = scope.atlas.facts(fact, limit=scope.limit, **scope.of)
@@ -60,13 +72,19 @@ def _fact_tables(report: FactReport, show: str | None, selection: ChosenSelectio
         _prompt_table(report.prompts)
     if show is None and report.neurons:
         draw_line()
+    if any(neuron.label is not None for neuron in report.neurons) and show != "prompts":
+        draw_line(
+            "  each neuron suppressed alone: what it is a neuron of, and the mean change of log P "
+            "(nats) on own prompts and on others'"
+        )
     if show == "neurons" or (show is None and report.neurons):
         emit(
             report.neurons,
             "table",
             kind=FactNeuron,
             hide=("fact_id",),
-            headers={"selection_frequency": "frequency"},
+            headers=_NEURON_HEADERS,
+            drop=_LESS_THAN_LABELS if any(n.label is not None for n in report.neurons) else (),
         )
 
 

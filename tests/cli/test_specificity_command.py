@@ -63,6 +63,16 @@ def test_a_fact_is_shown_with_the_labels_of_its_neurons(db: Path) -> None:
         assert label in found[f"1:{index}"]
 
 
+def test_labels_stay_on_a_narrow_terminal(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("query", "--fact", "capital-Ireland", "--show", "neurons", "--db", str(db)).stdout
+    assert "known: top answer in" in shown.splitlines()[1]
+    assert "each neuron suppressed alone" in shown
+    (gone,) = (line for line in shown.splitlines() if line.startswith("Too narrow for"))
+    assert "neuron of" not in gone
+    assert "own" not in gone.split()
+
+
 def test_an_unknown_relation_is_one_line(db: Path) -> None:
     result = run("specificity", "--relation", "P999", "--db", str(db))
     assert result.exit_code == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from synthetic import Synthetic, build
+from synthetic_null import add_null
 
 from atlas.errors import NotFound, SettingsError
 from atlas.export.run_export import export_run
@@ -83,6 +84,21 @@ def test_the_readme_tells_the_settings_and_every_column(made: Synthetic, tmp_pat
         file = tmp_path / "out" / f"{table.table}.parquet"
         for column, *_ in duckdb.execute(f"DESCRIBE FROM '{file}'").fetchall():
             assert f"| {column} |" in text
+
+
+def test_the_readme_tells_position_known_facts_and_the_null(
+    made: Synthetic, tmp_path: Path
+) -> None:
+    null = add_null(made)
+    for name, run_id in (("real", made.run_id), ("null", null.run_id)):
+        export_run(made.atlas, run_id, tmp_path / name)
+    real, of_null = ((tmp_path / n / "README.md").read_text() for n in ("real", "null"))
+    assert "- neurons attributed at: the answer\n" in real
+    assert "- facts known: 12 of 12 (the object is the top answer in at least half" in real
+    assert f"- null: run {null.run_id}, the same facts with shuffled objects" in real
+    assert "- null of: " not in real
+    assert f"- null of: run {made.run_id}: its facts with shuffled objects" in of_null
+    assert "- null: " not in of_null
 
 
 def test_the_example_in_the_readme_is_about_one_selection(

@@ -101,10 +101,46 @@ def test_an_interrupted_null_is_continued_and_ends_like_another(
 
 def test_without_its_real_run_there_is_no_null(saved_bert: Path, tmp_path: Path) -> None:
     path = tmp_path / "atlas.duckdb"
+    with pytest.raises(NotFound, match=r"there is no atlas .* without the null first"):
+        atlas.index(path, saved_bert, DATASET, null=True, **CHEAPLY)
+    assert not path.exists()
+    indexed(path, on(saved_bert, integration=CHEAP), tiny_dataset(relations=1, facts=2))
     with pytest.raises(NotFound, match="index them without the null first"):
         atlas.index(path, saved_bert, DATASET, null=True, **CHEAPLY)
     with pytest.raises(SettingsError, match="leave out the null or the interactions"):
         atlas.index(path, saved_bert, DATASET, null=True, interactions=True, **CHEAPLY)
+
+
+def test_a_null_of_both_positions_stands_beside_both_runs_or_none(
+    db: Path, saved_bert: Path
+) -> None:
+    before = tables(db)
+    with pytest.raises(NotFound, match="none at the subject with this model"):
+        atlas.index(db, saved_bert, DATASET, null=True, position="both", **CHEAPLY)
+    assert tables(db) == before  # not even that at the answer, whose run is there
+    atlas.index(db, saved_bert, DATASET, limit=2, position="subject", **CHEAPLY)
+    data = write_jsonl(db.parent / "tiny.jsonl", DATASET)
+    asked = ("--model", str(saved_bert), "--pararel", str(data), "--db", str(db))
+    cheap = ("--rule", CHEAP.rule, "--points", str(CHEAP.points), "--device", "cpu")
+    null = ("index", *asked, *cheap, "--null", "--at", "both")
+    first = run(*null)
+    assert first.exit_code == 0, first.stderr
+    assert ", at the answer: " in first.stderr
+    assert ", at the subject: " in first.stderr
+    runs = {r.run_id: r for r in open_atlas(db).info().runs}
+    nulls = [r for r in runs.values() if r.null_of is not None]
+    assert {r.position for r in nulls} == {"answer", "subject"}
+    assert all(r.position == runs[str(r.null_of)].position for r in nulls)
+    at = {s.selection_id: s for s in open_atlas(db).selections().rows}
+    assert sum(s.null_of is not None for s in at.values()) == 2
+    measured = tables(db, clocks=True)
+    again = run(*null)
+    assert (again.exit_code, len(again.stderr.splitlines()[-2:])) == (0, 2)
+    for line, position in zip(again.stderr.splitlines()[-2:], ("answer", "subject"), strict=True):
+        assert f", at the {position}, is measured already (run " in line
+    assert tables(db, clocks=True) == measured
+    alone = run(*null[:-1], "subject")
+    assert alone.stderr.splitlines()[-1].count("is measured already") == 1
 
 
 def test_a_run_without_a_selection_has_nothing_to_look_at_a_null_with(

@@ -8,6 +8,7 @@ import pytest
 from synthetic import Synthetic, build
 from synthetic_null import SyntheticNull, add_null
 
+from atlas.errors import NotFound
 from atlas.selection.nulls import null_selection_id, select_null
 from atlas.selection.select import select
 from atlas.selection.selections import selections
@@ -109,6 +110,11 @@ def test_null_facts_have_the_neurons_that_they_would_have_as_real_ones(
     assert found == chosen(connection, select(connection, null.run_id, alone))
     if OPTIONS[option]:
         assert found != chosen(connection, of_null(connection, made, null, "as it stands"))
+
+
+def test_a_null_has_no_specificity_and_says_why(made: Synthetic, null: SyntheticNull) -> None:
+    with pytest.raises(NotFound, match="is of a null, whose facts are false"):
+        made.atlas.specificity(selection=null.selection_id, lm="no such model")
 
 
 def test_what_the_null_leaves_out_is_stored_beside_it(
