@@ -646,7 +646,7 @@ class Atlas(AtlasFile):
             report(Working(f"Editing {fact}"))
             from atlas.edits.making.make import make_update
 
-            made = make_update(model, self, found.fact_id, to, how)
+            made = make_update(model, self, found.fact_id, to, how, report)
         return self._made(made)
 
     def edit_erase(

@@ -26,7 +26,7 @@ MEASURED = ("kept_prompts", "kept_right_before", "kept_right_after")
 class Edit:
     """A set of deltas, added to a model's value vectors while the edit is applied.
 
-    kind: update | erase | suppress | amplify; method: solve | paper | zero | scale.
+    kind: update | erase | suppress | amplify; method: spare | solve | paper | zero | scale.
     weights_sha256, model_identity: of the model it was made for, the only one it may be applied to;
         an edit of an older atlas has no identity, and its weights alone are compared.
     fact_id: None where the edit is of a whole relation; new_object: None unless kind is update.

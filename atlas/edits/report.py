@@ -66,7 +66,7 @@ class OutcomeSummary:
 class KeptPrompts:
     """Prompts of other facts that making the edit was told to leave in place, one a fact.
 
-    Method solve knew them; the index answered all of them right.
+    Method solve knew them, method spare looked at them; the index answered all of them right.
     """
 
     prompts: int

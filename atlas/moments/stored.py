@@ -223,14 +223,25 @@ def read_activations(
         raise NotFound(
             f"the atlas holds no activations of layer {layer} of run {run_id}: measure them first"
         )
-    column = found.column("activations").combine_chunks()
-    values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(found), -1)
+    values = _floats(found.column("activations")).reshape(len(found), -1)
     width = values.shape[1]
     return StoredActivations(
         layer=layer,
         neurons=np.arange(width) if neurons is None else np.asarray(neurons, np.int64),
-        prompt_ids=found.column("prompt_id").to_numpy(),
+        prompt_ids=np.array(found.column("prompt_id").to_pylist(), np.int64),
         fact_ids=np.array(found.column("fact_id").to_pylist(), np.object_),
-        tokens=found.column("token").to_numpy(),
+        tokens=np.array(found.column("token").to_pylist(), np.int16),
         values=values,
+    )
+
+
+def _floats(lists: Any) -> NDArray[np.float32]:
+    """All numbers of an Arrow column of lists, without Arrow's `to_numpy`, which loads pandas."""
+    parts = [chunk.flatten() for chunk in lists.chunks]
+    return np.concatenate(
+        [
+            np.frombuffer(part.buffers()[1], np.float32, len(part), 4 * part.offset)
+            for part in parts
+            if len(part)
+        ]
     )

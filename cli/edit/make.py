@@ -45,7 +45,8 @@ _relation_option = click.option(
 _neurons_option = click.option(
     "--neurons",
     type=click.IntRange(min=1),
-    help="So many neurons, those with most score, instead of the knowledge neurons.",
+    help="So many neurons, those with most score, instead of the knowledge neurons; of method "
+    "spare: so many of its layer.",
 )
 
 
@@ -54,7 +55,7 @@ _neurons_option = click.option(
 Examples:
   atlas edit update Ireland --relation P36 --to Galway
   atlas edit update Ireland:P36 --to Galway --method paper --lambda2 8
-  atlas edit update Ireland:P36 --to Galway --neurons 20 --format json
+  atlas edit update Ireland:P36 --to Galway --method solve --neurons 20 --format json
 
 \b
 Methods, by which the change of the value vectors is found:
@@ -79,6 +80,17 @@ show whether the edit holds in other words."""
 )
 @click.option(
     "--lambda2", type=float, help="Of method paper: weight of the new object.  [default: 8]"
+)
+@click.option(
+    "--layer",
+    type=click.IntRange(min=0),
+    help="Of method spare: where the change is made.  [default: by model and position]",
+)
+@click.option(
+    "--spare-on",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Of method spare: texts, one a line, to leave in place beside other facts' prompts.",
 )
 @_neurons_option
 @_edit_options

@@ -29,6 +29,7 @@ from atlas.queries.facts import require_measured
 from atlas.selection.chosen import ChosenSelection, choose_selection, labelled
 from atlas.store.atlas_file import AtlasFile
 
+CHOOSE_THEMSELVES = ("spare",)  # methods that choose their neurons, so that the basis has none
 WIDENED = 20  # neurons in place of knowledge neurons that are all common
 Neurons = Sequence[tuple[int, int]]
 
@@ -60,7 +61,9 @@ def read_basis(
         prompts = sources.measured_prompts(connection, selection.run_id, [fact_id])
         learnt, held_out = split_held_out(prompts, settings.held_out)
         ids = [prompt.prompt_id for prompt in learnt]
-        widened, count = None, settings.neurons
+        widened, count, neurons = None, settings.neurons, []
+        if settings.method in CHOOSE_THEMSELVES:
+            return EditBasis(selection, fact, tuple(learnt), tuple(held_out), ())
         if count is None:
             chosen = edit_neurons.selected_from(connection, selection, fact, ids, len(prompts))
             common = edit_neurons.common_neurons(

@@ -16,3 +16,4 @@ class FoundDeltas:
     deltas: Tensor  # [neuron, d_model]
     settings: Mapping[str, Any]  # what the edit's settings will say of it
     kept: tuple[MeasuredPrompt, ...] = ()  # prompts of others that it was to leave in place
+    neurons: tuple[tuple[int, int], ...] | None = None  # None: the basis's

@@ -24,12 +24,13 @@ from atlas.edits.making.basis import (
     selection_of_model,
     value_vectors,
 )
-from atlas.edits.making.methods import update_deltas
+from atlas.edits.making.methods import prepare, require_expressible, update_deltas
 from atlas.edits.making.outcomes import measured_kept, measured_outcomes
 from atlas.edits.making.settings import EditSettings, require_factor, require_other_object
 from atlas.edits.stored import Held, held_before, read_edits, record_edit
 from atlas.errors import NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
+from atlas.progress import Reporter
 from atlas.selection.chosen import labelled
 from atlas.store.atlas_file import AtlasFile
 
@@ -76,18 +77,26 @@ def make_update(
     fact_id: str,
     new_object: str,
     settings: EditSettings | None = None,
+    report: Reporter = lambda event: None,
 ) -> MadeEdit:
     """Make, measure and store an edit that replaces the fact's object.
+
+    report: is told where it stands if the method has to measure much first.
 
     Raises EditError (another model, the object that it is, an object that the tokenizer cannot
     express, no neuron left) and NotFound (fact, selection, run); then nothing is stored.
     """
-    settings, started = settings or EditSettings(), time.monotonic()
+    settings = settings or EditSettings()
     basis = read_basis(lm, atlas, fact_id, settings)
     new_object = new_object.strip()
     require_other_object(basis.fact.named, basis.fact.object, new_object)
+    require_expressible(lm, basis, new_object)
+    prepare(lm, atlas, basis, settings, report)
+    started = time.monotonic()
     found = update_deltas(lm, atlas, basis, new_object, settings)
     how = {**_shared(settings, basis), **found.settings}
+    if found.neurons is not None:
+        basis = replace(basis, neurons=found.neurons)
     edit = _edit_of(lm, basis, found.deltas, "update", settings.method, how)
     edit = replace(edit, new_object=new_object)
     if found.kept:

@@ -11,14 +11,38 @@ from atlas.edits.making.paper import paper_update
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.solve import solve_update
+from atlas.edits.making.spare import prepare_spare, spare_update
 from atlas.models.language_model import LanguageModel
+from atlas.progress import Reporter
 from atlas.store.atlas_file import AtlasFile
 
 _Method = Callable[[LanguageModel, AtlasFile, EditBasis, str, EditSettings], FoundDeltas]
+_Preparation = Callable[[LanguageModel, AtlasFile, EditBasis, EditSettings, Reporter], None]
 EDIT_METHODS: dict[str, _Method] = {
+    "spare": spare_update,
     "solve": solve_update,
     "paper": paper_update,
 }
+PREPARATIONS: dict[str, _Preparation] = {"spare": prepare_spare}
+"""What takes a while the first time, and is kept in the atlas."""
+
+
+def prepare(
+    lm: LanguageModel,
+    atlas: AtlasFile,
+    basis: EditBasis,
+    settings: EditSettings,
+    report: Reporter,
+) -> None:
+    """What the settings' method needs in the atlas before it can find deltas."""
+    if preparation := PREPARATIONS.get(settings.method):
+        preparation(lm, atlas, basis, settings, report)
+
+
+def require_expressible(lm: LanguageModel, basis: EditBasis, new_object: str) -> None:
+    """EditError if the model cannot be asked for the new object in all the basis's prompts."""
+    for prompts in (basis.prompts, basis.held_out):
+        ask_for(lm, prompts, new_object)
 
 
 def update_deltas(
@@ -28,10 +52,6 @@ def update_deltas(
     new_object: str,
     settings: EditSettings,
 ) -> FoundDeltas:
-    """Deltas for the basis's neurons by the settings' method.
-
-    EditError if the model cannot be asked for the new object, before anything is computed.
-    """
-    for prompts in (basis.prompts, basis.held_out):
-        ask_for(lm, prompts, new_object)
+    """Deltas by the settings' method, for the basis's neurons or for those that it finds itself."""
+    require_expressible(lm, basis, new_object)
     return EDIT_METHODS[settings.method](lm, atlas, basis, new_object, settings)

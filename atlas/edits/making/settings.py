@@ -2,18 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from atlas.edits.making.texts import texts_of
 from atlas.errors import EditError, SettingsError
 from atlas.facts import as_name
 
 METHODS = {  # of an update, with a line each for help
+    "spare": "one direction that tells this fact's prompts from all others in the atlas",
     "solve": "the smallest change that puts the new object on top, others kept",
     "paper": "the λ rule of Dai et al. 2022",
 }
 COMMON = 0.1  # share of a relation's facts, where nobody says another
-_ONLY_OF = {"lambda1": "paper", "lambda2": "paper", "pull_back": "paper", "keep": "solve"}
-_OF_AN_UPDATE = ("method", *_ONLY_OF)
+_ONLY_OF = {  # methods that would not ignore the setting
+    "lambda1": ("paper",),
+    "lambda2": ("paper",),
+    "pull_back": ("paper",),
+    "keep": ("spare", "solve"),
+    "layer": ("spare",),
+    "spare_on": ("spare",),
+    "common": ("solve", "paper"),
+}
+_OF_AN_UPDATE = {"method", *_ONLY_OF} - {"common"}
 
 
 @dataclass(frozen=True)
@@ -25,14 +36,18 @@ class EditSettings:
         knowledge neurons; a neuron of a single fact is never common); None: COMMON. Not together
         with `neurons`, which takes the strongest whatever they are.
     neurons: None: the fact's knowledge neurons, and where all of them are common, its WIDENED
-        neurons of highest mean score; N: its N neurons of highest mean score instead.
+        neurons of highest mean score; N: its N neurons of highest mean score instead. Method spare
+        takes N of one layer, those with a score first; a layer's width or more: all of it.
     lambda1, lambda2: strengths of method paper. pull_back: let it take the slope of the objects'
         logits at the prompts in place of their output embeddings, see `directions`.
-    keep: prompts of other facts that method solve leaves in place.
+    keep: prompts of other facts that method solve leaves in place, and that spare looks at before
+        it settles for a layer.
+    layer: in which method spare makes its change; None: as `layers` says. spare_on: texts whose
+        activations it leaves in place beside those of the atlas's other facts.
     held_out: share of the fact's prompts that play no part.
     """
 
-    method: str = "solve"
+    method: str = "spare"
     selection_id: str | None = None
     common: float | None = None
     neurons: int | None = None
@@ -40,6 +55,8 @@ class EditSettings:
     lambda2: float = 8.0
     pull_back: bool = False
     keep: int = 40
+    layer: int | None = None
+    spare_on: tuple[str, ...] = ()
     held_out: float = 0.25
 
     def __post_init__(self) -> None:
@@ -70,15 +87,20 @@ class EditSettings:
 def update_settings(selection_id: str, given: Mapping[str, Any]) -> EditSettings:
     """Settings of an update; a setting that is None counts as not given.
 
+    spare_on: texts, or a file with one a line.
+
     SettingsError for an unknown one, and for one that the method would ignore.
     """
     wanted = {name: value for name, value in given.items() if value is not None}
+    if isinstance(spared := wanted.get("spare_on"), str | Path):
+        wanted["spare_on"] = texts_of(spared)
     settings = _settings(selection_id, wanted, [f.name for f in fields(EditSettings)])
-    for name, method in _ONLY_OF.items():
-        if name in wanted and settings.method != method:
+    for name, methods in _ONLY_OF.items():
+        if name in wanted and settings.method not in methods:
             raise SettingsError(
-                f"{name} is a setting of method {method}, and method {settings.method} would "
-                "ignore it: leave it out, or choose that method",
+                f"{name} is a setting of method {' and '.join(methods)}, and method "
+                f"{settings.method} would ignore it: leave it out, or choose "
+                f"{'that method' if len(methods) == 1 else 'one of those'}",
                 parameters=[name, "method"],
             )
     return settings

@@ -14,12 +14,16 @@ from atlas.store.rows import fetch, fetch_one
 
 @dataclass(frozen=True)
 class MeasuredPrompt:
-    """A prompt with a result in the run; `text` has the subject filled in and still has [Y]."""
+    """A prompt with a result in the run; `text` has the subject filled in and still has [Y].
+
+    subject_end: index into text behind the subject; None: it names none.
+    """
 
     prompt_id: int
     fact_id: str
     object: str
     text: str
+    subject_end: int | None = None
 
 
 def edited_fact(connection: duckdb.DuckDBPyConnection, fact_id: str) -> FactColumns:
@@ -65,7 +69,7 @@ def measured_prompts(
         connection,
         MeasuredPrompt,
         """
-        SELECT p.prompt_id, p.fact_id, f.object, p.text
+        SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end
         FROM prompts AS p
         JOIN facts AS f USING (fact_id)
         JOIN prompt_results AS m USING (prompt_id)
