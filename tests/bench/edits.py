@@ -33,7 +33,7 @@ from atlas.edits.applying import applied
 from atlas.edits.edit import Edit
 from atlas.edits.making import sources
 from atlas.edits.making.basis import EditBasis, read_basis
-from atlas.edits.making.methods import prepare, update_deltas
+from atlas.edits.making.methods import CHOOSE_THEMSELVES, prepare, update_deltas
 from atlas.edits.making.outcomes import measured_outcomes
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings
@@ -146,7 +146,8 @@ def main() -> None:
         if options.only:
             methods = {n: m for n, m in methods.items() if n in options.only}
         done = {name: Figures() for name in methods}
-        prepare(lm, half, read_basis(lm, half, cases[0].fact_id, how), how, lambda event: None)
+        first = read_basis(lm, half, cases[0].fact_id, how, neurons_too=False)
+        prepare(lm, half, first, how, lambda event: None)
         for place, case in enumerate(cases):
             for name, settings in methods.items():
                 if name not in slow or place % options.every == 0:
@@ -237,7 +238,8 @@ def measure(
     figures: Figures,
 ) -> None:
     try:
-        basis = read_basis(lm, atlas, case.fact_id, settings)
+        chooses = settings.method in CHOOSE_THEMSELVES
+        basis = read_basis(lm, atlas, case.fact_id, settings, neurons_too=not chooses)
     except EditError:  # no knowledge neuron
         return
     prepare(lm, atlas, basis, settings, lambda event: None)

@@ -21,7 +21,8 @@ from atlas.atlas import Atlas, open_atlas
 from atlas.edits.making.make import MadeEdit
 from atlas.errors import AtlasError, EditError, SettingsError
 
-UPDATE = ("update", "Ireland", "--relation", "P36", "--to", "Lima", "--common", "1")
+TO_LIMA = ("update", "Ireland", "--relation", "P36", "--to", "Lima")
+UPDATE = (*TO_LIMA, "--method", "solve", "--common", "1")
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +196,12 @@ REFUSED = {
         "no fact 'Ireland' in P30: the atlas has Ireland in P2 (city), P36",
     ),
     "inexpressible object": (
-        ("update", "Ireland:P36", "--to", "Łódź", "--common", "1", "--any-object"),
+        ("update", "Ireland:P36", "--to", "Łódź", "--any-object"),
         "bert cannot be asked for 'Łódź': the model's vocabulary cannot express",
     ),
-    "empty object": (("update", "Ireland:P36", "--to", " ", "--common", "1"), ""),
+    "empty object": (("update", "Ireland:P36", "--to", " "), ""),
     "the object that it is": (
-        ("update", "Ireland:P36", "--to", "dublin", "--common", "1"),
+        ("update", "Ireland:P36", "--to", "dublin"),
         "'dublin' is the object of Ireland (P36 capital) already: name another (--to OBJECT)",
     ),
     "unknown selection": (
@@ -269,7 +270,7 @@ CHEAP = {
     **COMMON,
     "a weight of another method": (
         ("update", "Ireland:P36", "--to", "Lima", "--lambda2", "4"),
-        "lambda2 is a setting of method paper, and method solve would ignore it: leave it out, or "
+        "lambda2 is a setting of method paper, and method spare would ignore it: leave it out, or "
         "choose that method (--lambda2 WEIGHT, --method METHOD)",
     ),
     "an edit that is not there": (("apply", "7"), "no edit 7: the atlas has "),
@@ -333,7 +334,7 @@ def test_an_export_to_what_exists_is_refused_before_the_model_is_loaded(
         (
             lambda db: db.edit_update("Ireland:P36", "Lima", method="magic"),
             SettingsError,
-            "unknown method 'magic': choose solve or paper",
+            "unknown method 'magic': choose spare, solve, paper",
         ),
         (lambda db: db.edit_update("Ireland:P36", " DUBLIN "), EditError, "'DUBLIN' is the object"),
         (lambda db: db.check(), EditError, "no edit: name one or more"),
@@ -375,7 +376,9 @@ def test_a_reverted_edit_that_is_made_again_is_back_in_force_and_that_is_said(
 
 
 def test_an_edit_that_changes_hardly_anything_says_so_first(edited: Edited) -> None:
-    strong = edited.atlas.edit_update("Ireland:P36", "Lima", common=1.0, lm=edited.lm)
+    strong = edited.atlas.edit_update(
+        "Ireland:P36", "Lima", method="solve", common=1.0, lm=edited.lm
+    )
     assert strong.hardly_changed is None
     edited.atlas.edit_delete(1)
     with edited.atlas.writing() as connection:  # the strongest neurons are those that do least
@@ -532,7 +535,7 @@ def test_an_atlas_without_a_run_or_no_atlas_at_all_is_refused(tmp_path: Path) ->
 
 def test_a_fact_that_is_known_but_not_measured_yet_is_refused(place: Place) -> None:
     run(*index(place, "--limit", "1", "--rule", "gauss-legendre", "--points", "2"))
-    arguments = ("update", "France:P36", "--to", "Rome", "--common", "1")
+    arguments = ("update", "France:P36", "--to", "Rome")
     result = run("edit", *arguments, "--model", str(place.model), "--db", str(place.db))
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1

@@ -104,7 +104,7 @@ def test_an_update_is_stored_with_what_it_came_to(lm: LanguageModel, atlas: Atla
 def test_solve_puts_the_new_object_on_top_of_the_prompts_it_was_made_from(
     lm: LanguageModel, atlas: Atlas
 ) -> None:
-    made = make_update(lm, atlas, FACT, "Paris", EditSettings(neurons=8, keep=4))
+    made = make_update(lm, atlas, FACT, "Paris", EditSettings(method="solve", neurons=8, keep=4))
     assert made.success == 1
     assert made.edit.settings["reached"] == 1
     assert len(made.edit.neurons) == 8

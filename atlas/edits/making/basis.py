@@ -29,7 +29,6 @@ from atlas.queries.facts import require_measured
 from atlas.selection.chosen import ChosenSelection, choose_selection, labelled
 from atlas.store.atlas_file import AtlasFile
 
-CHOOSE_THEMSELVES = ("spare",)  # methods that choose their neurons, so that the basis has none
 WIDENED = 20  # neurons in place of knowledge neurons that are all common
 Neurons = Sequence[tuple[int, int]]
 
@@ -51,9 +50,17 @@ class EditBasis:
 
 
 def read_basis(
-    lm: LanguageModel, atlas: AtlasFile, fact_id: str, settings: EditSettings
+    lm: LanguageModel,
+    atlas: AtlasFile,
+    fact_id: str,
+    settings: EditSettings,
+    *,
+    neurons_too: bool = True,
 ) -> EditBasis:
-    """Prompts and neurons for an edit of the fact; EditError or NotFound if there are none."""
+    """Prompts and neurons for an edit of the fact; EditError or NotFound if there are none.
+
+    neurons_too: without, the basis has none: for methods that choose them themselves.
+    """
     with atlas.reading() as connection:
         selection = selection_of_model(connection, lm, settings)
         fact = sources.edited_fact(connection, fact_id)
@@ -62,7 +69,7 @@ def read_basis(
         learnt, held_out = split_held_out(prompts, settings.held_out)
         ids = [prompt.prompt_id for prompt in learnt]
         widened, count, neurons = None, settings.neurons, []
-        if settings.method in CHOOSE_THEMSELVES:
+        if not neurons_too:
             return EditBasis(selection, fact, tuple(learnt), tuple(held_out), ())
         if count is None:
             chosen = edit_neurons.selected_from(connection, selection, fact, ids, len(prompts))

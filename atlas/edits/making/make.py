@@ -24,7 +24,12 @@ from atlas.edits.making.basis import (
     selection_of_model,
     value_vectors,
 )
-from atlas.edits.making.methods import prepare, require_expressible, update_deltas
+from atlas.edits.making.methods import (
+    CHOOSE_THEMSELVES,
+    prepare,
+    require_expressible,
+    update_deltas,
+)
 from atlas.edits.making.outcomes import measured_kept, measured_outcomes
 from atlas.edits.making.settings import EditSettings, require_factor, require_other_object
 from atlas.edits.stored import Held, held_before, read_edits, record_edit
@@ -87,7 +92,8 @@ def make_update(
     express, no neuron left) and NotFound (fact, selection, run); then nothing is stored.
     """
     settings = settings or EditSettings()
-    basis = read_basis(lm, atlas, fact_id, settings)
+    chooses = settings.method in CHOOSE_THEMSELVES
+    basis = read_basis(lm, atlas, fact_id, settings, neurons_too=not chooses)
     new_object = new_object.strip()
     require_other_object(basis.fact.named, basis.fact.object, new_object)
     require_expressible(lm, basis, new_object)

@@ -23,6 +23,8 @@ EDIT_METHODS: dict[str, _Method] = {
     "solve": solve_update,
     "paper": paper_update,
 }
+CHOOSE_THEMSELVES = {"spare"}
+"""Methods whose neurons are not the basis's."""
 PREPARATIONS: dict[str, _Preparation] = {"spare": prepare_spare}
 """What takes a while the first time, and is kept in the atlas."""
 

@@ -62,7 +62,7 @@ class EditSettings:
     def __post_init__(self) -> None:
         """SettingsError for a value outside its range."""
         if self.method not in METHODS:
-            raise SettingsError(f"unknown method '{self.method}': choose {' or '.join(METHODS)}")
+            raise SettingsError(f"unknown method '{self.method}': choose {', '.join(METHODS)}")
         if self.common is not None and not 0 <= self.common <= 1:
             raise SettingsError(f"common is {self.common}: use a share between 0 and 1")
         if self.neurons is not None and self.neurons < 1:

@@ -34,7 +34,7 @@ from atlas.moments.stored import SampledPrompt
 from atlas.progress import Reporter
 from atlas.store.atlas_file import AtlasFile
 
-NEURONS = 100  # of the layer, where nobody says
+NEURONS = 200  # of the layer, where nobody says
 DAMPING = 0.03  # λ, in parts of the mean diagonal of what is to stay
 MARGINS = (1.0, 2.0, 4.0)  # nats, one after the other until the new object is on top
 BREAKS = 0.05  # share of the kept prompts from which another layer is tried
