@@ -311,7 +311,7 @@ def test_an_export_to_what_exists_is_refused_before_the_model_is_loaded(
     there = tmp_path / "there"
     there.mkdir() if to == "directory" else there.touch()
     option = "--to" if to == "directory" else "--delta"
-    result = _edit(edited, "export", "1", option, str(there))
+    result = run("edit", "export", "1", option, str(there), on=edited)
     assert result.stderr.startswith(f"Error: {there} exists: name another {to}, or have it repl")
     assert result.exit_code == 1
 
