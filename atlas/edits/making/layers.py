@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from atlas.counted import counted
 from atlas.errors import EditError
 from atlas.models.language_model import LanguageModel
 
@@ -11,8 +12,8 @@ def require_own_layers(lm: LanguageModel) -> None:
     modules = {id(block.value_projection) for block in lm.blocks}
     if len(modules) < lm.layers:
         raise EditError(
-            f"the {lm.layers} layers of {lm.name} share {len(modules)} set of value vectors, so no "
-            "single layer can be changed: choose another method",
+            f"the layers of {lm.name} share {counted(len(modules), 'set')} of value vectors, so no "
+            "single one can be changed: choose another method",
             parameters=["method"],
         )
 
