@@ -102,6 +102,7 @@ from atlas.selection.selections import (
 )
 from atlas.selection.stored_ratios import GRID
 from atlas.selection.thresholds import Thresholds
+from atlas.side_effects.forecast import ForecastReport, forecast_report, layers_to_measure
 from atlas.side_effects.scopes import Scope, checked_by, parse_scope
 from atlas.specificity.planned import planned
 from atlas.specificity.report import SpecificityReport, specificity_report
@@ -800,6 +801,34 @@ class Atlas(AtlasFile):
             from atlas.side_effects.checks import check_edits
 
             return check_edits(self, model, edits, chosen, limits, worst, report)
+
+    def forecast(
+        self,
+        edit: int,
+        *,
+        limit: int | None = 20,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        progress: Progress = None,
+    ) -> ForecastReport:
+        """Who will suffer from an edit, from stored numbers: the facts forecast to suffer most.
+
+        The model is needed only where activations of the edit's layers are missing; these are
+        measured, once for all edits of the layer.
+        """
+        with self.reading() as connection:
+            (found,) = read_edits(connection, [edit])
+            by = checked_by(connection, edit)
+            missing = layers_to_measure(connection, by, found)
+            wanted = _model_of(connection, found)
+        with reporting(progress) as report:
+            model = self._asked(lm, wanted, device, report, needed=bool(missing))
+            if model is not None and missing:
+                from atlas.moments.measure import complete_activations
+
+                complete_activations(self, model, by.run_id, missing, report)
+        with self.reading() as connection:
+            return forecast_report(connection, found, by, at_most(limit))
 
     def edit_export(
         self,

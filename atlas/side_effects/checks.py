@@ -10,6 +10,7 @@ from atlas.progress import Reporter
 from atlas.reporting import reported
 from atlas.selection.chosen import OfSelection, find_selection
 from atlas.side_effects.check import check_prompts
+from atlas.side_effects.foretold import Foretold, foretold
 from atlas.side_effects.implied import implied_effects
 from atlas.side_effects.implied_facts import ImpliedEffect, implied_facts
 from atlas.side_effects.limits import Limits
@@ -33,6 +34,7 @@ class CheckedEdit:
     report: SideEffectReport
     held: tuple[GroupEffect, ...]
     implied: Sequence[ImpliedEffect]
+    foretold: Foretold | None = None  # None: the atlas has no activations of the edit's layers
     exceeded: tuple[str, ...] = ()
 
 
@@ -84,6 +86,7 @@ def _checked(
     with atlas.reading() as connection:
         found = side_effect_report(connection, by, worst, prompts)
         everything = side_effect_report(connection, by, 0)
+        predictions = foretold(connection, edit, by, prompts)
         implied = implied_facts(connection, edit_id)
     return CheckedEdit(
         scope=looked_at.scope.name,
@@ -91,5 +94,6 @@ def _checked(
         report=found,
         held=everything.groups if everything.prompts > found.prompts else (),
         implied=implied_effects(lm, edit, implied),
+        foretold=predictions,
         exceeded=() if limits is None else tuple(limits.exceeded(found)),
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.counted import counted
 from atlas.selection.chosen import labelled
+from atlas.side_effects.foretold import Foretold
 from atlas.side_effects.implied_facts import ImpliedEffect
 from atlas.side_effects.report import FactEffect, GroupEffect
 
@@ -74,6 +75,9 @@ def _draw(checked: "CheckedEdit") -> None:
             f"Predicted interference against measured |Δ log P|: "
             f"Spearman {report.correlation:.2f} over {counted(report.facts, 'fact')}."
         )
+    if checked.foretold is not None:
+        draw_line()
+        _draw_foretold(checked.foretold)
     if checked.implied:
         draw_line()
         _draw_implied(checked.implied)
@@ -96,6 +100,19 @@ def _draw_groups(groups: Sequence[GroupEffect], title: str) -> None:
             for g in groups
         ],
         title=title,
+        grouped=True,
+    )
+
+
+def _draw_foretold(found: Foretold) -> None:
+    draw_table(
+        ["", "Spearman with |Δ log P|", "AUC of flips"],
+        [
+            ["forecast", found.forecast_spearman, found.forecast_auc],
+            ["score mass", found.mass_spearman, found.mass_auc],
+        ],
+        title=f"How well that was foretold, over {counted(found.prompts, 'prompt')} of "
+        f"{counted(found.facts, 'fact')} with stored activations, {found.flips:,} flipped",
         grouped=True,
     )
 

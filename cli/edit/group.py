@@ -6,6 +6,7 @@ from ..groups import SuggestingGroup
 from .ask import apply
 from .check import check
 from .files import export, import_
+from .forecast import forecast
 from .list import delete, diff, list_, revert, show
 from .live import live
 from .make import amplify, erase, suppress, update
@@ -16,6 +17,7 @@ from .make import amplify, erase, suppress, update
     epilog="""\b
 Examples:
   atlas edit update Ireland --relation P36 --to Galway
+  atlas edit forecast 1
   atlas edit check 1
   atlas edit apply 1 --ask "The capital of Ireland is [MASK]."
 
@@ -34,6 +36,7 @@ for _command in (
     list_,
     show,
     diff,
+    forecast,
     check,
     apply,
     live,
