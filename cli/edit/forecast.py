@@ -9,6 +9,7 @@ from atlas.counted import counted
 from atlas.selection.chosen import labelled
 from atlas.side_effects.forecast import ForecastFact, ForecastReport
 
+from ..query.scope import say_cut
 from ..render import (
     Format,
     db_option,
@@ -86,5 +87,4 @@ def _show(found: ForecastReport, format_: Format) -> None:
         f"From activations of {found.prompts:,}{of} prompts in "
         f"{counted(len(found.layers), 'layer')} of {found.model}, run {found.run_id}{chosen}."
     )
-    if len(found.affected) < found.facts:
-        note(f"{found.facts - len(found.affected):,} more facts: `--limit 0` shows all.")
+    say_cut(len(found.affected), found.facts, "fact")

@@ -119,6 +119,7 @@ COMMANDS = (
     "edit show 1",
     "edit diff 1 1",
     "edit apply 1 --ask Dublin_is_[MASK]. --model {model}",
+    "edit forecast 1 --model {model}",
     "edit check 1 --model {model}",
     "edit erase --relation P36 --neurons 2 --model {model}",
     "edit erase P36-1 --neurons 2 --model {model}",

@@ -52,6 +52,7 @@ OF_EDITS = (
     "edit list",
     "edit show 1",
     "edit diff 1 1",
+    "edit forecast 1 --model {model}",
     "edit check 1 --model {model}",
     "edit apply 1 --ask Dublin_is_[MASK]. --model {model}",
     "export run {run} --to {out}/run",
