@@ -60,7 +60,7 @@ def main() -> None:
             for name, one in found.items():
                 done.setdefault(name, []).append(one)
             edited += 1
-            if edited % 4 == 0 or edited == options.facts:
+            if edited % 2 == 0 or edited == options.facts:
                 console.print(_table(done))
             if edited == options.facts:
                 break
