@@ -81,10 +81,10 @@ def _show(found: ForecastReport, format_: Format) -> None:
     if found.own_forecast is not None:
         own = f"{found.own_forecast:.3g} over {counted(found.own_prompts, 'prompt')}"
     note(f"On the edit's own prompts the forecast is {own}.")
-    of = f" of {found.of_prompts:,}" if found.prompts < found.of_prompts else ""
+    of = f" (of {found.of_prompts:,})" if found.prompts < found.of_prompts else ""
     chosen = f", selection {labelled(found.selection)}" if found.selection is not None else ""
     note(
-        f"From activations of {found.prompts:,}{of} prompts in "
+        f"From activations of {counted(found.prompts, 'prompt')}{of} in "
         f"{counted(len(found.layers), 'layer')} of {found.model}, run {found.run_id}{chosen}."
     )
     say_cut(len(found.affected), found.facts, "fact")
