@@ -65,7 +65,7 @@ def write_adapter(
     require_free(directory, force, ADAPTER)
     for edit in edits:
         check_fits(lm, edit)
-    modules = {layer: _module(lm, layer) for edit in edits for layer in set(edit.layers.tolist())}
+    modules = {layer: _module(lm, layer) for edit in edits for layer in edit.changed_layers}
     factors: dict[str, list[Factors]] = {modules[layer]: [] for layer in sorted(modules)}
     entries = [_entry(lm, edit, modules, factors) for edit in edits]
     tensors: _Tensors = {}
@@ -179,7 +179,7 @@ def _entry(
 ) -> dict[str, Any]:
     """An edit's description with the place of each layer's ranks, which are added to `factors`."""
     layers = []
-    for layer in sorted(set(edit.layers.tolist())):
+    for layer in edit.changed_layers:
         rows = edit.layers == layer
         made = factorised(edit.neurons[rows], edit.deltas[rows], lm.neurons_per_layer)
         before = factors[modules[layer]]

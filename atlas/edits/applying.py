@@ -29,7 +29,7 @@ def applied(lm: LanguageModel, edits: Edit | Sequence[Edit]) -> Iterator[None]:
     saved: list[tuple[Tensor, Tensor, Tensor]] = []
     try:
         for edit in edits:
-            for layer in sorted(set(edit.layers.tolist())):
+            for layer in edit.changed_layers:
                 rows = edit.layers == layer
                 vectors = lm.value_vectors(layer)
                 index = torch.from_numpy(edit.neurons[rows].astype("int64")).to(vectors.device)

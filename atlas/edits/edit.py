@@ -94,6 +94,11 @@ class Edit:
         return list(zip(self.layers.tolist(), self.neurons.tolist(), strict=True))
 
     @property
+    def changed_layers(self) -> list[int]:
+        """The layers whose value vectors it changes, ascending."""
+        return sorted(set(self.layers.tolist()))
+
+    @property
     def norm(self) -> float:
         """Frobenius norm of all deltas."""
         return float(np.linalg.norm(self.deltas.astype(np.float64)))

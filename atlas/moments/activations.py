@@ -7,6 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def second_moment(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The mean over rows [row, neuron] of a aᵀ, [neuron, neuron]; zeros where there is no row."""
+    products = rows.T @ rows  # float32: half the time, and what it was measured in
+    return products.astype(np.float64) / max(len(rows), 1)
+
+
 @dataclass(frozen=True, eq=False)
 class StoredActivations:
     """A layer's activations at single positions of prompts; every array's first axis is `row`.
@@ -49,12 +55,14 @@ class StoredActivations:
 
     def second_moment(self) -> NDArray[np.float64]:
         """The mean over rows of a aᵀ, [neuron, neuron]; zeros where there is no row."""
-        products = self.values.T @ self.values  # float32: half the time, and what it measured in
-        return products.astype(np.float64) / max(len(self), 1)
+        return second_moment(self.values)
 
-    def along(self, direction: NDArray[np.floating]) -> NDArray[np.float64]:
-        """a·u for every row, [row], with u [neuron]; 0 where the neurons are silent."""
-        products: NDArray[np.float64] = self.values.astype(np.float64) @ direction
+    def along(self, directions: NDArray[np.floating]) -> NDArray[np.float64]:
+        """a·u for every row, [row] with u [neuron], [row, k] with k of them, [neuron, k].
+
+        0 where the neurons are silent.
+        """
+        products: NDArray[np.float64] = self.values.astype(np.float64) @ directions
         return products
 
     def _where(self, rows: NDArray[np.bool_]) -> "StoredActivations":

@@ -18,7 +18,6 @@ from operator import attrgetter
 
 import duckdb
 import numpy as np
-from numpy.typing import NDArray
 
 from atlas.edits.edit import Edit
 from atlas.errors import NotFound
@@ -88,7 +87,7 @@ def layers_to_measure(
             f"share in {edit.label} can be forecast: index the model first"
         )
     known = complete_layers(connection, by.run_id)
-    return [layer for layer in _layers(edit) if layer not in known]
+    return [layer for layer in edit.changed_layers if layer not in known]
 
 
 def forecast_report(
@@ -114,7 +113,7 @@ def forecast_report(
         about=edit.about,
         run_id=by.run_id,
         model=by.model,
-        layers=tuple(_layers(edit)),
+        layers=tuple(edit.changed_layers),
         facts=len(facts),
         of_facts=of_facts,
         prompts=len(others),
@@ -131,11 +130,10 @@ def prompt_forecasts(
 ) -> list[PromptForecast] | None:
     """Every prompt with activations of all the edit's layers, by id; None if a layer has none."""
     try:
-        changes = predicted_changes(
-            edit, [_activations(connection, by.run_id, edit, layer) for layer in _layers(edit)]
-        )
+        stored = [_activations(connection, by.run_id, edit, at) for at in edit.changed_layers]
     except NotFound:
         return None
+    changes = predicted_changes(edit, stored)
     rows = fetch(
         connection,
         _Asked,
@@ -186,7 +184,10 @@ def predicted_changes(edit: Edit, stored: Sequence[StoredActivations]) -> dict[i
         {
             (int(prompt), int(token)): change
             for prompt, token, change in zip(
-                layer.prompt_ids, layer.tokens, _moved(edit, layer), strict=True
+                layer.prompt_ids,
+                layer.tokens,
+                layer.along(edit.deltas[edit.layers == layer.layer].astype(np.float64)),
+                strict=True,
             )
         }
         for layer in stored
@@ -214,22 +215,11 @@ def _bound(by: CheckedBy) -> dict[str, object]:
     return {"edit_id": by.edit_id, "run_id": by.run_id, "selection_id": by.selection_id}
 
 
-def _layers(edit: Edit) -> list[int]:
-    return sorted(set(edit.layers.tolist()))
-
-
 def _activations(
     connection: duckdb.DuckDBPyConnection, run_id: str, edit: Edit, layer: int
 ) -> StoredActivations:
     neurons = edit.neurons[edit.layers == layer].tolist()
     return read_activations(connection, run_id, layer, neurons).at_site
-
-
-def _moved(edit: Edit, layer: StoredActivations) -> NDArray[np.float64]:
-    """Σᵢ a_x,i δᵢ over the layer's neurons, [row, d_model]."""
-    deltas = edit.deltas[edit.layers == layer.layer].astype(np.float64)
-    moved: NDArray[np.float64] = layer.values.astype(np.float64) @ deltas
-    return moved
 
 
 def _by_fact(prompts: Sequence[PromptForecast]) -> list[ForecastFact]:

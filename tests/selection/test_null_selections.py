@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from synthetic import Synthetic, build
+from synthetic import Synthetic, build, scatter_scores
 from synthetic_null import SyntheticNull, add_null
 
 from atlas.errors import NotFound
@@ -34,19 +34,9 @@ def null(made: Synthetic) -> SyntheticNull:
     """Scores differ from prompt to prompt; some facts have an object in common."""
     null = add_null(made)
     with made.atlas.writing() as connection:
+        scatter_scores(connection, 0.4, "concat(run_id, prompt_id, neuron)")
         connection.execute(
             """
-            UPDATE attributions
-            SET score = score * (0.4 + ascii(md5(concat(run_id, prompt_id, neuron))) % 16 / 8);
-            UPDATE prompt_results AS r
-            SET max_score = a.score
-            FROM (
-                SELECT run_id, prompt_id, max(score) AS score
-                FROM attributions
-                GROUP BY ALL
-            ) AS a
-            WHERE a.run_id = r.run_id
-              AND a.prompt_id = r.prompt_id;
             UPDATE facts
             SET object = CASE WHEN subject IN ('Land 0', 'Realm 0') THEN 'Here' ELSE 'There' END
             WHERE subject IN ('Land 0', 'Realm 0', 'Land 1', 'Land 2', 'Land 3');

@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from synthetic import Synthetic, build
+from synthetic import Synthetic, build, scatter_scores
 
 from atlas.selection.select import select
 from atlas.selection.thresholds import Thresholds
@@ -34,19 +34,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
     """Eight measured templates; scores differ, some facts have one object, some are not known."""
     made = build(tmp_path_factory.mktemp("halves") / "atlas.duckdb", facts=5, templates=9)
     with made.atlas.writing() as connection:
+        scatter_scores(connection, 0.02, "concat(prompt_id, neuron)")
         connection.execute(
             """
-            UPDATE attributions
-            SET score = score * (0.02 + ascii(md5(concat(prompt_id, neuron))) % 16 / 8);
-            UPDATE prompt_results AS r
-            SET max_score = a.score
-            FROM (
-                SELECT run_id, prompt_id, max(score) AS score
-                FROM attributions
-                GROUP BY ALL
-            ) AS a
-            WHERE a.run_id = r.run_id
-              AND a.prompt_id = r.prompt_id;
             UPDATE facts
             SET object = 'Everywhere'
             WHERE fact_id IN ('P36-0', 'P36-1', 'P36-2', 'P37-0', 'P37-1');

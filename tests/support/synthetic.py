@@ -184,3 +184,25 @@ def attributions(rows: list[tuple[int, int, int, float, float]]) -> records.Attr
         np.array([row[3] for row in rows], np.float32),
         np.array([row[4] for row in rows], np.float32),
     )
+
+
+def scatter_scores(connection: duckdb.DuckDBPyConnection, least: float, by: str) -> None:
+    """Multiply every score by `least` to `least` + 9/8, as the hash of the SQL text `by` decides.
+
+    The prompts' largest scores follow.
+    """
+    connection.execute(
+        f"""
+        UPDATE attributions
+        SET score = score * ({least} + ascii(md5({by})) % 16 / 8);
+        UPDATE prompt_results AS r
+        SET max_score = a.score
+        FROM (
+            SELECT run_id, prompt_id, max(score) AS score
+            FROM attributions
+            GROUP BY ALL
+        ) AS a
+        WHERE a.run_id = r.run_id
+          AND a.prompt_id = r.prompt_id
+        """
+    )

@@ -123,10 +123,10 @@ def _on_layer(
     written = keys[chosen].T @ lm.value_vectors(layer)[chosen].double().cpu().numpy()
     scale = float(np.sqrt(np.square(written).mean())) or 1.0
     neurons = tuple((layer, neuron) for neuron in chosen)
-    wanted = ask_for(lm, basis.prompts, new_object)
+    wanted, to_keep = ask_for(lm, basis.prompts, new_object), ask_for(lm, kept)
     for margin in MARGINS:
         shifts = find_shifts(lm, neurons, torch.from_numpy(directions), wanted, margin, scale)
-        reached, broken = _as_applied(lm, neurons, shifts.deltas, wanted, ask_for(lm, kept))
+        reached, broken = _as_applied(lm, neurons, shifts.deltas, wanted, to_keep)
         if reached == 1 or shifts.reached < 1:
             break
     return _Found(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atlas.errors import EditError, NotFound
 from atlas.models.language_model import LanguageModel
-from atlas.moments.activations import StoredActivations
+from atlas.moments.activations import StoredActivations, second_moment
 from atlas.moments.measure import Site, site_activations
 from atlas.moments.stored import read_activations
 from atlas.prompts import MASK
@@ -82,7 +82,7 @@ def what_to_spare(
         others.append(_of_texts(lm, texts, layer))
     rows = np.concatenate(others)
     if len(rows):
-        moment = moment + ELSEWHERE * (rows.T @ rows).astype(np.float64) / len(rows)
+        moment = moment + ELSEWHERE * second_moment(rows)
     return Spared(moment, prompts, len(rows))
 
 
