@@ -16,7 +16,7 @@ from atlas.queries.relations import SkipReason
 from atlas.selection.selections import SelectionSummary
 
 from .render import Format, db_option, emit, emit_json, format_option, note
-from .selections import HEADERS, hidden
+from .selection_tables import draw_selections
 from .tables import draw_line, draw_pairs
 
 _PARTS = {
@@ -83,18 +83,7 @@ def _tables(found: AtlasInfo) -> None:
         _run(run, [s for s in found.skipped if s.run_id == run.run_id])
     if found.selections:
         draw_line()
-        emit(
-            found.selections,
-            "table",
-            title="Selections",
-            hide=(
-                "created_at",
-                "asked_at",
-                *hidden(found.selections),
-                *(["run_id", "model"] if len(found.runs) == 1 else []),
-            ),
-            headers=HEADERS,
-        )
+        draw_selections(found.selections)
     if not found.runs:
         note("No run yet: start one with `atlas index`.")
 

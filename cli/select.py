@@ -13,6 +13,7 @@ from atlas.selection.selections import MadeSelection
 
 from .query.scope import facts_of, note_unlike_templates
 from .render import Format, db_option, emit, emit_json, format_option, note, pasted
+from .selection_tables import thresholds
 from .selections import note_default, note_nothing_known
 
 
@@ -170,17 +171,11 @@ def _show(report: SelectionReport, format_: Format, db: Path) -> None:
         note_nothing_known(report.measured_facts, db)
     else:
         note(
-            f"Selection {report.name} ({report.preset}: ratio {report.ratio:g}, "
-            f"sharing {report.sharing:g}, {report.comparison}, at least "
-            f"{counted(report.min_prompts or 0, 'prompt')}{_frequency(report)}): "
+            f"Selection {report.name} ({report.preset}: {thresholds(report)}): "
             f"{report.mean_neurons:.2f} knowledge neurons a fact over {facts_of(selection)}"
             f"{_target(report)}."
         )
         note_unlike_templates(selection)
-
-
-def _frequency(report: SelectionReport) -> str:
-    return "" if report.frequency is None else f", frequency {report.frequency:g}"
 
 
 def _target(report: SelectionReport) -> str:

@@ -1,7 +1,6 @@
 """`atlas selections list|use|delete`: which selections there are, and which is the default."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from atlas.selection.chosen import labelled
 from atlas.selection.selections import DefaultSelection, SelectionSummary
 
 from .render import Format, db_option, emit, emit_json, format_option, note, pasted
+from .selection_tables import draw_selections
 
 
 @click.group()
@@ -34,42 +34,12 @@ def list_(format_: Format, db: Path) -> None:
     rows = found.table()
     if format_ == "json":
         emit_json(found)
-    elif rows or format_ == "csv":
-        emit(
-            rows,
-            format_,
-            kind=SelectionSummary,
-            title="Selections",
-            hide=("created_at", "asked_at", "relations", *hidden(rows)),
-            headers=HEADERS,
-        )
+    elif format_ == "csv":
+        emit(rows, format_, kind=SelectionSummary)
+    elif rows:
+        draw_selections(rows)
     if not rows:
         note("No selection yet: `atlas index` makes the first.")
-
-
-HEADERS = {
-    "name": "selection",
-    "is_default": "default",
-    "selection_id": "id",
-    "run_id": "run",
-    "comparison": "by",
-    "min_prompts": "min",
-    "known_only": "known",
-    "measured_facts": "of",
-    "targets_missed": "missed",
-    "mean_neurons": "a fact",
-    "distinct_neurons": "neurons",
-    "with_neurons": "with any",
-    "null_mean_neurons": "null a fact",
-    "null_with_neurons": "null with any",
-}
-_OF_NULLS = ("null_of", "null_mean_neurons", "null_with_neurons")
-
-
-def hidden(rows: Sequence[SelectionSummary]) -> tuple[str, ...]:
-    """The columns that tables do without: of nulls, and of a threshold, that no selection has."""
-    of_nulls = () if any(row.null_of is not None for row in rows) else _OF_NULLS
-    return of_nulls if any(row.frequency is not None for row in rows) else (*of_nulls, "frequency")
 
 
 _run_option = click.option("--run", metavar="ID", help="The run that the selection is of.")

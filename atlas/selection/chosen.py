@@ -25,6 +25,8 @@ class ChosenSelection(AboutSelection):
     comparison: str | None  # >= | >
     min_prompts: int | None
     frequency: float | None  # how often a neuron must be chosen; None: not asked
+    templates: int | None  # go by so many prompts of a fact; None: all
+    against: str | None  # answer: without neurons that serve it elsewhere; None: with them
     known_only: bool | None  # of known facts alone; None: published, none is known of
     facts: int  # selected from
     measured_facts: int | None  # with a measured prompt; None: published
@@ -62,6 +64,8 @@ class ChosenSelection(AboutSelection):
             "comparison": self.comparison,
             "min_prompts": self.min_prompts,
             "frequency": self.frequency,
+            "templates": self.templates,
+            "against": self.against,
             "known_only": self.known_only,
             "facts": self.facts,
             "measured_facts": self.measured_facts,
@@ -188,6 +192,8 @@ def _selections(connection: duckdb.DuckDBPyConnection) -> list[ChosenSelection]:
                s.comparison,
                s.min_prompts,
                (s.settings ->> 'frequency')::DOUBLE AS frequency,
+               (s.settings ->> 'templates')::INTEGER AS templates,
+               s.settings ->> 'against' AS against,
                s.known_only,
                coalesce(reached.facts, 0) AS facts,
                reached.measured_facts,

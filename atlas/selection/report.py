@@ -41,6 +41,8 @@ class SelectionReport(OfSelection, rows="relations"):
     comparison: str | None
     min_prompts: int | None
     frequency: float | None  # how often a neuron must be chosen; None: not asked
+    templates: int | None  # go by so many prompts of a fact; None: all
+    against: str | None  # answer: without neurons that serve it elsewhere; None: with them
     known_only: bool | None  # of known facts alone; None: published
     facts: int  # selected from
     measured_facts: int | None  # with at least one measured prompt; None: published
@@ -109,6 +111,8 @@ def selection_report(connection: duckdb.DuckDBPyConnection, selection_id: str) -
         comparison=selection.comparison,
         min_prompts=selection.min_prompts,
         frequency=selection.frequency,
+        templates=selection.templates,
+        against=selection.against,
         known_only=selection.known_only,
         facts=facts,
         measured_facts=selection.measured_facts,

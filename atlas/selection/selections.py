@@ -39,6 +39,8 @@ class SelectionSummary:
     comparison: str | None  # >= | >
     min_prompts: int | None
     frequency: float | None  # how often a neuron must be chosen; None: not asked
+    templates: int | None  # go by so many prompts of a fact; None: all
+    against: str | None  # answer: without neurons that serve it elsewhere; None: with them
     known_only: bool | None  # of known facts alone; None: published
     relations: int
     facts: int  # selected from
@@ -136,6 +138,8 @@ def selections(connection: duckdb.DuckDBPyConnection) -> list[SelectionSummary]:
                s.comparison,
                s.min_prompts,
                (s.settings ->> 'frequency')::DOUBLE AS frequency,
+               (s.settings ->> 'templates')::INTEGER AS templates,
+               s.settings ->> 'against' AS against,
                s.known_only,
                f.relations,
                f.facts,

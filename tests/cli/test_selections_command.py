@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import pytest
 from invocation import run
 from synthetic import Synthetic
 
@@ -12,8 +13,8 @@ def test_the_list_marks_the_default(own: Synthetic) -> None:
     run("select", "--ratio", "0.9", "--name", "strict", on=own)
     text = run("selections", "list", on=own).stdout
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert lines[3].startswith("strict yes ")
-    assert lines[4].startswith(f"paper no {own.selection_id} {own.run_id} synthetic paper 0.200")
+    assert lines[3].startswith("strict default ")
+    assert lines[4].startswith(f"paper {own.selection_id} paper ratio 0.2, sharing 0.7, >=, ")
     answer = json.loads(run("selections", "list", "--format", "json", on=own).stdout)
     assert [(row["name"], row["is_default"]) for row in answer["rows"]] == [
         ("strict", True),
@@ -24,6 +25,23 @@ def test_the_list_marks_the_default(own: Synthetic) -> None:
         ("strict", "true"),
         ("paper", "false"),
     ]
+
+
+def test_thresholds_and_neurons_a_fact_stay_at_80_columns(
+    own: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    named = ("--templates", "4", "--against", "answer", "--frequency", "0.5", "--all-facts")
+    made = run("select", "--ratio", "0.3", *named, on=own)
+    asked = (
+        "ratio 0.3, sharing 0.7, >=, at least 3 prompts, by 4 templates a fact, "
+        "against the answer, frequency 0.5, all facts"
+    )
+    assert f"(fixed: {asked})" in " ".join(made.stderr.split())
+    for shown in (run("selections", "list", on=own), run("info", on=own)):
+        table = shown.stdout[shown.stdout.index("Selections") :]
+        assert " a fact" in table.splitlines()[2]
+        assert {"against", "templates", "frequency"} <= set(table.replace(",", " ").split())
 
 
 def test_using_the_default_again_says_that_it_is(own: Synthetic) -> None:
