@@ -26,7 +26,7 @@ from atlas.edits.making.questions import Questions, ask_for
 from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.shifts import find_shifts
 from atlas.edits.making.sources import MeasuredPrompt
-from atlas.edits.making.spared import ELSEWHERE, spared_activations, what_to_spare
+from atlas.edits.making.spared import ELSEWHERE, Spared, spared_activations, what_to_spare
 from atlas.engine.probe import probe
 from atlas.models.language_model import LanguageModel
 from atlas.moments.measure import complete_activations, prompt_sites, site_activations
@@ -108,6 +108,60 @@ def _on_layer(
     layer: int,
     kept: Sequence[MeasuredPrompt],
 ) -> _Found:
+    key = key_in_layer(lm, atlas, basis, new_object, settings, layer)
+    neurons, spared = tuple((layer, neuron) for neuron in key.neurons), key.spared
+    directions = torch.from_numpy(key.directions)
+    wanted, to_keep = ask_for(lm, basis.prompts, new_object), ask_for(lm, kept)
+    for margin in MARGINS:
+        shifts = find_shifts(lm, neurons, directions, wanted, margin, key.scale)
+        reached, broken = _as_applied(lm, neurons, shifts.deltas, wanted, to_keep)
+        if reached == 1 or shifts.reached < 1:
+            break
+    return _Found(
+        neurons,
+        shifts.deltas,
+        reached,
+        broken,
+        {
+            "layer": layer,
+            "position": basis.selection.position,
+            "neurons": len(neurons),
+            "keep": settings.keep,
+            "damping": DAMPING,
+            "elsewhere": ELSEWHERE,
+            "margin": margin,
+            "reached": round(reached, 6),
+            "broken": round(broken, 6),
+            "steps": shifts.steps,
+            "spared_prompts": spared.prompts,
+            "spared_elsewhere": spared.elsewhere,
+        },
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerKey:
+    """Where in a layer an edit is written, and which prompts will feel it.
+
+    neurons: their indices, ascending. scale: size of an entry of a shift that would be felt, the
+    root mean square of what they write on the fact's prompts.
+    """
+
+    neurons: list[int]
+    directions: NDArray[np.float64]  # [neuron, key]
+    scale: float
+    spared: Spared
+
+
+def key_in_layer(
+    lm: LanguageModel,
+    atlas: AtlasFile,
+    basis: EditBasis,
+    new_object: str,
+    settings: EditSettings,
+    layer: int,
+) -> LayerKey:
+    """The layer's key directions for the fact, on the neurons that carry most of them."""
     with atlas.reading() as connection:
         stored = spared_activations(connection, basis.selection.run_id, layer, [basis.fact.fact_id])
         learnt = [prompt.prompt_id for prompt in basis.prompts]
@@ -122,33 +176,7 @@ def _on_layer(
     directions = key_directions(spared.moment[np.ix_(chosen, chosen)], keys[chosen], DAMPING)
     written = keys[chosen].T @ lm.value_vectors(layer)[chosen].double().cpu().numpy()
     scale = float(np.sqrt(np.square(written).mean())) or 1.0
-    neurons = tuple((layer, neuron) for neuron in chosen)
-    wanted, to_keep = ask_for(lm, basis.prompts, new_object), ask_for(lm, kept)
-    for margin in MARGINS:
-        shifts = find_shifts(lm, neurons, torch.from_numpy(directions), wanted, margin, scale)
-        reached, broken = _as_applied(lm, neurons, shifts.deltas, wanted, to_keep)
-        if reached == 1 or shifts.reached < 1:
-            break
-    return _Found(
-        neurons,
-        shifts.deltas,
-        reached,
-        broken,
-        {
-            "layer": layer,
-            "position": basis.selection.position,
-            "neurons": len(chosen),
-            "keep": settings.keep,
-            "damping": DAMPING,
-            "elsewhere": ELSEWHERE,
-            "margin": margin,
-            "reached": round(reached, 6),
-            "broken": round(broken, 6),
-            "steps": shifts.steps,
-            "spared_prompts": spared.prompts,
-            "spared_elsewhere": spared.elsewhere,
-        },
-    )
+    return LayerKey(chosen, directions, scale, spared)
 
 
 def own_keys(
