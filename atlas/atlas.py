@@ -49,6 +49,7 @@ from atlas.edits.stored import (
     set_edit_state,
 )
 from atlas.errors import EditError, NoScores, SettingsError
+from atlas.evidence.drawn import parse_sample, run_settings
 from atlas.export.run_export import RunExport, export_run
 from atlas.indexing.run_model import RunModel, edit_model, selection_model
 from atlas.interactions.report import InteractionReport, interaction_report
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
 
     from atlas.edits.asking import AskedReport
     from atlas.edits.live import LiveEdits
+    from atlas.evidence.verify import VerifyReport
     from atlas.export.plots import Plotted
     from atlas.facts import Dataset
     from atlas.indexing.published import Imported
@@ -457,6 +459,39 @@ class Atlas(AtlasFile):
             return specificity_report(connection, chosen.selection_id, fact_ids, controls, seed).of(
                 chosen
             )
+
+    def verify(
+        self,
+        *,
+        sample: str | int = "1%",
+        seed: int = 0,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> "VerifyReport":
+        """Stored prompts drawn at random, measured again here, and the selection made again.
+
+        sample: a share of the run's measured prompts such as "1%" (64 at least), or a number.
+        Nothing is written; whether all of it is as stored, `holds` says. NoScores for published
+        neurons, SettingsError for a null.
+        """
+        drawn = parse_sample(sample)
+        with self._opened(selection, run) as (connection, chosen):
+            run_settings(connection, chosen.run_id)  # refused before the model is loaded
+            if chosen.null_of is not None:
+                raise SettingsError(
+                    f"selection {chosen.name} looks at a null: verify {chosen.null_of}, whose "
+                    "thresholds it has",
+                    parameters=["selection"],
+                )
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            from atlas.evidence.verify import verify
+
+            return verify(self, model, chosen, drawn, seed, report).of(chosen)
 
     def meaning(
         self,

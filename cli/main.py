@@ -35,6 +35,7 @@ SUBCOMMANDS = {
     "specificity": Subcommand(
         "specificity:specificity", "What facts' neurons are neurons of: suppress and compare."
     ),
+    "verify": Subcommand("verify:verify", "Measure stored prompts again: are they as stored?"),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "selections": Subcommand(
         "selections:selections", "List selections, choose the default, delete one."

@@ -37,11 +37,12 @@ def draw_selections(found: Sequence[SelectionSummary]) -> None:
     columns = ["selection", "", "id"]
     columns += ["run", "model"] if several else []
     columns += ["preset", "asks for", "facts", "neurons a fact"]
-    columns += ["null a fact"] if nulls else []
+    columns += ["with any", "null a fact", "null with any"] if nulls else []
     rows = []
     for row in found:
         cells: list[object] = [row.name, "default" if row.is_default else "", row.selection_id]
         cells += [row.run_id, row.model] if several else []
         cells += [row.preset, thresholds(row), row.facts, row.mean_neurons]
-        rows.append([*cells, row.null_mean_neurons] if nulls else cells)
+        beside = [row.with_neurons, row.null_mean_neurons, row.null_with_neurons]
+        rows.append([*cells, *beside] if nulls else cells)
     draw_table(columns, rows, "Selections", grouped=True, drop=("preset", "model", "run"))

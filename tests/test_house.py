@@ -13,7 +13,7 @@ FLOORS = (
     ("atlas",),  # the public names
     ("atlas.atlas",),
     ("atlas.jobs", "atlas.model_check", "atlas.data_check"),
-    ("atlas.side_effects", "atlas.export"),
+    ("atlas.side_effects", "atlas.export", "atlas.evidence"),
     ("atlas.edits",),
     ("atlas.interference", "atlas.interactions", "atlas.meaning", "atlas.specificity"),
     ("atlas.moments",),

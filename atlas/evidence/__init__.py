@@ -1,0 +1,1 @@
+"""Evidence: whether what an atlas holds deserves to be believed."""
