@@ -110,10 +110,9 @@ def _tables(found: "VerifyReport") -> None:
             headers={"relation_id": "id"},
             drop=("template", "difference", "allowed"),
         )
-        if len(found.wrong_values) > SHOWN:
-            note(
-                f"{SHOWN} of {len(found.wrong_values):,} wrong values; --format json has them all."
-            )
+        wrong = len(found.wrong_values)
+        if wrong > SHOWN:
+            note(f"{SHOWN} of {counted(wrong, 'wrong value')}; --format json has them all.")
     draw_line()
     draw_line(_verdict(found), bold=True)
 

@@ -37,8 +37,8 @@ def test_info_shows_totals_models_runs_and_selections(asked: Synthetic) -> None:
     )
     assert "measured 36 prompts, 180 scores kept" in text
     assert f"12 {SKIPPED_BECAUSE}" in text
-    found = "paper 0.200 0.700 >= 3 yes 2 12 12 3.000 0 15 1.000"
-    assert f"paper yes {asked.selection_id} {found}" in text
+    found = "paper ratio 0.2, sharing 0.7, >=, at least 3 prompts 12 3.000"
+    assert f"paper default {asked.selection_id} {found}" in text
     assert (result.stderr, result.exit_code) == ("", 0)
 
 

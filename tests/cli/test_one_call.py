@@ -199,7 +199,8 @@ def test_every_command_makes_one_library_call(
         if command in COMMANDS:
             words += ["--db", str(path)]
         result = run(*words, input=":quit\n")
-        assert result.exit_code == 0, f"{command}\n{result.output}"
+        found = 1 if command.startswith("verify") else 0  # it finds the ranks that were changed
+        assert result.exit_code == found, f"{command}\n{result.output}"
         assert len(calls) == 1, f"{command}: {calls}"
     walked = {command.split()[0] for command in COMMANDS + OF_NO_ATLAS}
     assert walked == set(sys.modules["atlas_cli.main"].SUBCOMMANDS)
