@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from atlas.counted import counted
 from atlas.errors import AtlasError, SettingsError
+from atlas.html_tables import are_numbers, drawn, said
 
 if TYPE_CHECKING:
     import pandas
@@ -126,18 +127,15 @@ class Answer:
             for f in _fields(self)
             if isinstance(getattr(self, f.name), str | bool | int | float)
         }
-        said = ", ".join(f"{_words(name)} {_cell(value)}" for name, value in single.items())
+        values = (f"{html.escape(_words(name))} {said(value)}" for name, value in single.items())
         names, cells = self._cells()
-        head = "".join(f"<th>{_words(name)}</th>" for name in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>"
-            for row in cells[:_SHOWN]
+        table = drawn(
+            [_words(name) for name in names],
+            [[said(value) for value in row] for row in cells[:_SHOWN]],
+            [are_numbers([row[i] for row in cells[:_SHOWN]]) for i in range(len(names))],
         )
         more = f"<p>{counted(len(cells) - _SHOWN, 'more row')}</p>" if len(cells) > _SHOWN else ""
-        return (
-            f"<p><b>{html.escape(type(self).__name__)}</b> {said}</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-        )
+        return f"<p><b>{html.escape(type(self).__name__)}</b> {', '.join(values)}</p>{table}{more}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,12 +224,4 @@ def _flat(value: Any) -> Any:
 
 
 def _words(name: str) -> str:
-    return html.escape(name.replace("_", " "))
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if value is None:
-        return ""
-    return html.escape(str(value))
+    return name.replace("_", " ")

@@ -58,6 +58,12 @@ from atlas.interference.predicted import InterferenceReport, interference_report
 from atlas.meaning.report import NeuronMeaning, neuron_meaning
 from atlas.meaning.stored import turned
 from atlas.meaning.stored_associations import remember_associations
+from atlas.pages.compare import FactsCompared, facts_compared
+from atlas.pages.edit import EditPage, edit_page
+from atlas.pages.fact import FactPage, fact_page
+from atlas.pages.neuron import NeuronPage, neuron_page
+from atlas.pages.overview import OverviewPage, overview_page
+from atlas.pages.relation import RelationPage, relation_page
 from atlas.progress import Loading, Progress, Reporter, Working
 from atlas.queries.diff import SelectionDiff, selection_diff
 from atlas.queries.fact_tokens import FactTokensReport
@@ -83,7 +89,10 @@ from atlas.queries.overlap import (
     relation_overlap,
 )
 from atlas.queries.prompt_scores import PromptScoresReport, prompt_scores_report
+from atlas.queries.relation_facts import FactOrder, Standing
+from atlas.queries.relation_sharing import RelationPairReport, relation_pair
 from atlas.queries.relations import RelationReport, one_relation, relation_report
+from atlas.queries.search import SearchReport, search_report
 from atlas.queries.sharing import NeighboursReport, SharedReport, neighbours_report, shared_report
 from atlas.queries.single_facts import SingleFactsReport, single_facts_report
 from atlas.reporting import reported, reporting
@@ -123,6 +132,7 @@ if TYPE_CHECKING:
     from atlas.indexing.published import Imported
     from atlas.interference.measure import MeasuredInterference
     from atlas.jobs import IndexReport
+    from atlas.meaning.typed_prompt import TypedPromptReport
     from atlas.models.language_model import LanguageModel
     from atlas.side_effects.checks import ChecksReport
 
@@ -317,9 +327,14 @@ class Atlas(AtlasFile):
                 )
             return group_overlap(connection, chosen, by, shown).of(chosen)
 
-    def sql(self, statement: str) -> QueryResult:
-        """The answer to one SQL statement that reads; BadQuery for anything else."""
-        return run_sql(self.path, statement)
+    def sql(
+        self, statement: str, *, limit: int | None = None, seconds: float | None = None
+    ) -> QueryResult:
+        """The answer to one SQL statement that reads; BadQuery for anything else.
+
+        BadQuery, too, for one that takes longer than `seconds`.
+        """
+        return run_sql(self.path, statement, limit=at_most(limit), seconds=seconds)
 
     def dictionary(self) -> Listed:
         """Every view, table and column of the atlas with its meaning."""
@@ -338,6 +353,98 @@ class Atlas(AtlasFile):
             connect_args={"read_only": True},
             poolclass=sqlalchemy.NullPool,
         )
+
+    # Pages: all that is stored about one subject, in one answer
+
+    def search(
+        self,
+        text: str,
+        *,
+        limit: int | None = 20,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> SearchReport:
+        """What a text typed into a search box may mean: a neuron, relations, facts, objects."""
+        with self._opened(selection, run) as (connection, chosen):
+            return search_report(connection, chosen, text, at_most(limit)).of(chosen)
+
+    def overview_page(
+        self, *, selection: str | None = None, run: str | None = None
+    ) -> OverviewPage:
+        """The atlas at a glance: contents, relations, layers, hubs, what relations share."""
+        with self._opened(selection, run) as (connection, chosen):
+            return overview_page(connection, self.path, chosen).of(chosen)
+
+    def relation_page(
+        self,
+        name: str,
+        *,
+        by: FactOrder = "subject",
+        standing: Standing = "all",
+        containing: str = "",
+        limit: int | None = None,
+        offset: int = 0,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> RelationPage:
+        """A relation's neurons, layers and fellows, and its facts: sorted, filtered, paged."""
+        with self._opened(selection, run) as (connection, chosen):
+            return relation_page(
+                connection,
+                chosen,
+                name,
+                by=by,
+                standing=standing,
+                containing=containing,
+                limit=at_most(limit),
+                offset=offset,
+            ).of(chosen)
+
+    def fact_page(
+        self, name: str, *, selection: str | None = None, run: str | None = None
+    ) -> FactPage:
+        """All that is stored of a fact; named as for `fact`."""
+        with self._opened(selection, run) as (connection, chosen):
+            return fact_page(connection, chosen, name).of(chosen)
+
+    def neuron_page(
+        self,
+        layer: int | str,
+        neuron: int | None = None,
+        *,
+        limit: int | None = None,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> NeuronPage:
+        """All that is stored of a neuron, named as for `neuron`; `limit` bounds its facts."""
+        at = named_neuron(layer, neuron)
+        with self._opened(selection, run) as (connection, chosen):
+            return neuron_page(connection, chosen, *at, at_most(limit)).of(chosen)
+
+    def compare_facts(
+        self, a: str, b: str, *, selection: str | None = None, run: str | None = None
+    ) -> FactsCompared:
+        """Two facts side by side, with the neurons of each and those of both."""
+        with self._opened(selection, run) as (connection, chosen):
+            return facts_compared(connection, chosen, a, b).of(chosen)
+
+    def compare_relations(
+        self,
+        a: str,
+        b: str,
+        *,
+        limit: int | None = None,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> RelationPairReport:
+        """Two relations side by side, with the neurons that serve facts of both."""
+        with self._opened(selection, run) as (connection, chosen):
+            return relation_pair(connection, chosen, a, b, at_most(limit)).of(chosen)
+
+    def edit_page(self, number: int) -> EditPage:
+        """All that is stored of an edit: outcome, side effects, forecast."""
+        with self.reading() as connection:
+            return edit_page(connection, number)
 
     # Questions that may need the model; what it answers is stored, and not asked again
 
@@ -780,6 +887,48 @@ class Atlas(AtlasFile):
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
             return ask_all(model, found, questions, top, tokens, conflicts, selection)
+
+    def model(
+        self,
+        lm: ModelOrName = None,
+        *,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> "LanguageModel":
+        """The run's model, loaded: what methods that need it take as `lm`."""
+        with self._opened(selection, run) as (connection, chosen):
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            return self._model(lm, wanted, device, report)
+
+    def attribute(
+        self,
+        text: str,
+        answer: str,
+        *,
+        lm: ModelOrName = None,
+        limit: int | None = 20,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> "TypedPromptReport":
+        """The neurons of a prompt typed by hand, at the answer position; nothing is stored.
+
+        text: for a masked model with one `[MASK]`, for a causal one up to the answer. Raises
+        PromptError for what the model cannot be asked.
+        """
+        shown = at_most(limit)
+        with self._opened(selection, run) as (connection, chosen):
+            wanted = selection_model(connection, chosen.selection_id)
+        from atlas.meaning.typed_prompt import typed_prompt
+
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            report(Working("Attributing the answer"))
+            return typed_prompt(self, model, chosen, text, answer, shown).of(chosen)
 
     def live(
         self,

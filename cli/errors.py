@@ -33,6 +33,7 @@ OPTIONS = {
     "neurons_per_layer": "--neurons-per-layer N",
     "null": "--null",
     "path": "--db FILE or ATLAS_DB",
+    "port": "--port N or --host ADDRESS",
     "position": "--at",
     "relation": "--relation RELATION",
     "run": "--run RUN",

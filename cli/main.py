@@ -46,6 +46,7 @@ SUBCOMMANDS = {
     "plot": Subcommand("plot:plot_", "Draw a figure, with its data and a caption to paste."),
     "import": Subcommand("import_:import_", "Import published neurons as a run."),
     "export": Subcommand("export:export", "Write a run as Parquet files."),
+    "serve": Subcommand("serve:serve_", "Look at the atlas in a browser."),
     "edit": Subcommand("edit.group:edit", "Make edits of facts, see what they broke, apply them."),
     "model": Subcommand("model:model", "Check that a model is measured rightly."),
     "data": Subcommand("data:data", "Check files of facts and templates."),

@@ -10,9 +10,12 @@ ROOT = Path(__file__).parents[1]
 # From the top down: a room imports from its own floor and from those below it.
 FLOORS = (
     ("cli",),
+    ("atlas.explorer",),
     ("atlas",),  # the public names
     ("atlas.atlas",),
     ("atlas.jobs", "atlas.model_check", "atlas.data_check"),
+    ("atlas.explorer.rendering",),
+    ("atlas.pages",),
     ("atlas.side_effects", "atlas.export", "atlas.evidence"),
     ("atlas.edits",),
     ("atlas.interference", "atlas.interactions", "atlas.meaning", "atlas.specificity"),
@@ -27,7 +30,7 @@ FLOORS = (
     ("atlas.progress_bars",),
     ("atlas.facts", "atlas.scripts", "atlas.answers", "atlas.progress"),
     ("atlas.statistics", "atlas.durability"),
-    ("atlas.errors", "atlas.paths", "atlas.threads", "atlas.counted"),
+    ("atlas.errors", "atlas.paths", "atlas.threads", "atlas.counted", "atlas.html_tables"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HOOKS = "atlas/models/hooks.py"

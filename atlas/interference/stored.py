@@ -37,6 +37,50 @@ class MeasuredFact(FactColumns):
     subject_ends: list[int | None]  # per text; None: neurons are measured at the answer
 
 
+@dataclass(frozen=True)
+class StoredMeasurement(FactColumns):
+    """What suppressing a fact's neurons did to a fact, as it was measured."""
+
+    role: str  # self | predicted | control | random
+    predicted: float  # share of its score mass on the neurons
+    predicted_change: float | None  # of delta_log_p, from the signed scores
+    prompts: int
+    delta_log_p: float  # mean over prompts, nats
+    flips: int  # prompts whose top answer changed
+    right_to_wrong: int
+
+
+def stored_measurements(
+    connection: duckdb.DuckDBPyConnection, selection_id: str, fact_id: str
+) -> list[StoredMeasurement]:
+    """What is stored of suppressing the fact's neurons, the largest loss first; often nothing."""
+    return fetch(
+        connection,
+        StoredMeasurement,
+        """
+        SELECT f.relation_id,
+               r.label AS relation,
+               f.fact_id,
+               f.subject,
+               f.object,
+               m.role,
+               m.predicted,
+               m.predicted_change,
+               m.prompts,
+               m.delta_log_p,
+               m.flips,
+               m.right_to_wrong
+        FROM interference_measurements AS m
+        JOIN facts AS f USING (fact_id)
+        JOIN relations AS r USING (relation_id)
+        WHERE m.selection_id = $selection_id
+          AND m.source_fact = $fact_id
+        ORDER BY m.role <> 'self', m.delta_log_p, f.fact_id
+        """,
+        {"selection_id": selection_id, "fact_id": fact_id},
+    )
+
+
 def measured_facts(
     connection: duckdb.DuckDBPyConnection, run_id: str, fact_ids: Sequence[str] | None = None
 ) -> list[MeasuredFact]:

@@ -40,6 +40,11 @@ class Association:
     p_within_objects: float | None  # of a relation: exact, stratified by object; see associations
     q_within_objects: float | None  # the same corrected for as many tests
 
+    @property
+    def named(self) -> str:
+        """What it is of, as people call it: a relation by its label and id."""
+        return self.value if self.label is None else f"{self.label} ({self.value})"
+
 
 def remember_associations(atlas: AtlasFile, selection_id: str) -> None:
     """Store what the selection's neurons are associated with, unless it is stored.

@@ -61,9 +61,14 @@ def neurons_in_prompts() -> str:
             FROM prompts AS p
             JOIN prompt_results AS r USING (prompt_id)
             JOIN knowledge_neurons AS k USING (fact_id)
-            LEFT JOIN attributions AS a
-              ON a.run_id = r.run_id
-             AND a.prompt_id = p.prompt_id
+            LEFT JOIN (
+                SELECT prompt_id, layer, neuron, score
+                FROM attributions
+                -- by what is named: a left join alone would read the scores of all prompts
+                SEMI JOIN (FROM prompts WHERE fact_id = $fact_id) USING (prompt_id)
+                WHERE run_id = $run_id
+            ) AS a
+              ON a.prompt_id = p.prompt_id
              AND a.layer = k.layer
              AND a.neuron = k.neuron
             WHERE p.fact_id = $fact_id

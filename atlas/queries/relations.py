@@ -7,6 +7,7 @@ import duckdb
 from atlas.counted import counted
 from atlas.errors import NotFound
 from atlas.facts import as_name
+from atlas.queries.layers import LayerCount, layer_counts
 from atlas.queries.unindexed import relation_to_index
 from atlas.selection.chosen import ChosenSelection, OfSelection, null_selection
 from atlas.selection.degrees import neuron_degrees
@@ -27,15 +28,6 @@ class RelationNeuron:
     fact_share: float  # of the relation's facts that the selection is made from
     mean_score: float | None  # over those facts
     relations: int  # that the neuron serves in this selection, this one included
-
-
-@dataclass(frozen=True)
-class LayerCount:
-    """How many of a relation's knowledge neurons lie in a layer."""
-
-    layer: int
-    neurons: int  # distinct
-    uses: int  # pairs of fact and neuron
 
 
 @dataclass(frozen=True)
@@ -107,7 +99,7 @@ def relation_report(
         """,
         [selection.run_id, relation_id],
     )
-    layers = _layers(connection, selection, relation_id)
+    layers = layer_counts(connection, selection, relation_id)
     (distinct,) = fetch_one(
         connection,
         """
@@ -245,35 +237,6 @@ def _neurons(
             "relation_id": relation_id,
             "facts": facts,
             "limit": limit,
-        },
-    )
-
-
-def _layers(
-    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, relation_id: str
-) -> list[LayerCount]:
-    return fetch(
-        connection,
-        LayerCount,
-        """
-        WITH own AS (
-            SELECT layer, neuron
-            FROM all_neuron_facts
-            WHERE selection_id = $selection_id
-              AND relation_id = $relation_id
-        )
-        SELECT l.layer,
-               count(DISTINCT own.neuron) AS neurons,
-               count(own.neuron) AS uses
-        FROM range($layers) AS l (layer)
-        LEFT JOIN own USING (layer)
-        GROUP BY l.layer
-        ORDER BY l.layer
-        """,
-        {
-            "selection_id": selection.selection_id,
-            "relation_id": relation_id,
-            "layers": selection.layers,
         },
     )
 

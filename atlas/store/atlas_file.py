@@ -6,7 +6,7 @@ another name and renamed, and upgraded in one transaction after a backup was mad
 
 import contextlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -24,15 +24,20 @@ _FORMAT = "v1.1.0"
 
 @dataclass(frozen=True)
 class AtlasFile:
-    """An atlas at the newest revision; the file is open only inside `reading` and `writing`."""
+    """An atlas at the newest revision; the file is open only inside `reading` and `writing`.
+
+    sandboxed: readers reach nothing of the machine but this file, as SQL from users does; they and
+    such SQL can then go on side by side in one process. Exports need files.
+    """
 
     path: Path
+    sandboxed: bool = field(default=False, kw_only=True)
 
     def reading(
         self, wait: float = 10.0
     ) -> contextlib.AbstractContextManager[duckdb.DuckDBPyConnection]:
         """A read-only connection; LockedAtlas after `wait` seconds in which others write."""
-        return connections.reading(self.path, wait)
+        return connections.reading(self.path, wait, connections.SANDBOX if self.sandboxed else None)
 
     def writing(
         self, wait: float = 60.0

@@ -27,6 +27,9 @@ _CONFIG: dict[str, str] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
+# With these a connection reads its file and nothing else of the machine. All connections of a
+# process to a file have one configuration, or DuckDB refuses the second.
+SANDBOX: dict[str, str] = {"enable_external_access": "false", "lock_configuration": "true"}
 _DUCKDB = (duckdb.Error,)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds
 _PID = re.compile(r"\(PID (\d+)\)")

@@ -11,12 +11,11 @@ import duckdb
 
 from atlas.answers import Answer, plain
 from atlas.errors import BadQuery
-from atlas.store.connection import reading
+from atlas.store.connection import SANDBOX, reading
 
 if TYPE_CHECKING:
     import pyarrow
 
-_CONFIG = {"enable_external_access": "false", "lock_configuration": "true"}
 _READING = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI"}  # MULTI is what PIVOT becomes
 _KIND = re.compile(r"^[A-Z][A-Za-z ]*Error: ")
 _EXCERPT = re.compile(r"\n\s*LINE \d+:.*", re.DOTALL)
@@ -28,6 +27,7 @@ class QueryResult(Answer):
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+    cut: bool = False  # there are more rows, which a limit kept back
 
     def to_arrow(self, part: str | None = None) -> "pyarrow.Table":
         """The rows as an Arrow table; `part` is for answers of several tables."""
@@ -48,18 +48,30 @@ class QueryResult(Answer):
         return list(self.columns), [list(row) for row in self.rows]
 
 
-def run_sql(path: Path | str, sql: str, wait: float = 10.0) -> QueryResult:
-    """Run one statement that reads; BadQuery for anything else, and for SQL that is wrong."""
-    with reading(path, wait, _CONFIG) as connection:
+def run_sql(
+    path: Path | str,
+    sql: str,
+    wait: float = 10.0,
+    *,
+    limit: int | None = None,
+    seconds: float | None = None,
+) -> QueryResult:
+    """Run one statement that reads; BadQuery for anything else, and for SQL that is wrong.
+
+    limit: rows that are answered at most. BadQuery likewise for what takes longer than `seconds`.
+    """
+    with reading(path, wait, SANDBOX) as connection:
         try:
-            return _run(connection, sql)
+            return _run(connection, sql, limit, seconds)
         except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException):
             raise
         except duckdb.Error as e:
             raise BadQuery(_hint(str(e))) from e
 
 
-def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
+def _run(
+    connection: duckdb.DuckDBPyConnection, sql: str, limit: int | None, seconds: float | None
+) -> QueryResult:
     if not sql.isascii() and any("\ud800" <= character <= "\udfff" for character in sql):
         raise BadQuery("the SQL statement is not text in UTF-8: save or type it as such")
     statements = connection.extract_statements(sql)
@@ -72,17 +84,29 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: str) -> QueryResult:
         raise BadQuery(f"{kind} statements are refused, SQL only reads the atlas: use SELECT")
     # In a thread of its own, for DuckDB has long operations in which it notices no Ctrl-C.
     with ThreadPoolExecutor(1) as worker:
-        answer = worker.submit(_answer, connection, statements[0])
+        answer = worker.submit(_answer, connection, statements[0], limit)
         try:
-            return answer.result()
+            return answer.result(seconds)
         except KeyboardInterrupt:
             connection.interrupt()
             raise
+        except TimeoutError as e:
+            connection.interrupt()
+            raise BadQuery(
+                f"the query took longer than {seconds:g} s: ask for less, or use the command line, "
+                "which waits"
+            ) from e
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> QueryResult:
+def _answer(
+    connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, limit: int | None
+) -> QueryResult:
     answer = connection.execute(statement)
-    return QueryResult(tuple(column[0] for column in answer.description), answer.fetchall())
+    columns = tuple(column[0] for column in answer.description)
+    if limit is None:
+        return QueryResult(columns, answer.fetchall())
+    rows = answer.fetchmany(limit + 1)
+    return QueryResult(columns, rows[:limit], len(rows) > limit)
 
 
 def _hint(text: str) -> str:

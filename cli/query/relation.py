@@ -1,11 +1,8 @@
 """`atlas query --relation`: a relation's neurons, layers and thresholds."""
 
 from atlas.counted import counted
-from atlas.queries.relations import (
-    LayerCount,
-    RelationNeuron,
-    RelationReport,
-)
+from atlas.queries.layers import LayerCount
+from atlas.queries.relations import RelationNeuron, RelationReport
 from atlas.selection.chosen import ChosenSelection, labelled
 
 from ..render import Format, emit, emit_json, note

@@ -14,7 +14,7 @@ from synthetic import Synthetic, build
 
 from atlas.errors import NoScores, NotFound
 from atlas.export.captions import model_name
-from atlas.export.drawings.edit import relation_damage, template_shifts
+from atlas.export.drawings.edit import template_shifts
 from atlas.export.drawings.effects import MOST, edit_effects, suppression_effects
 from atlas.export.drawings.fact import prompt_scores
 from atlas.export.drawings.hubs import hub_points
@@ -23,6 +23,7 @@ from atlas.export.drawings.overlap import clustered, overlap_cells
 from atlas.export.figures import layer_ticks
 from atlas.export.plots import plot
 from atlas.selection.chosen import ChosenSelection, choose_selection
+from atlas.side_effects.by_relation import relation_damage
 from atlas.side_effects.scopes import checked_by
 
 

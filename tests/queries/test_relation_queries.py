@@ -13,7 +13,8 @@ from synthetic import (
 )
 
 from atlas.errors import NotFound
-from atlas.queries.relations import LayerCount, relation_report
+from atlas.queries.layers import LayerCount
+from atlas.queries.relations import relation_report
 from atlas.selection.chosen import (
     ChosenSelection,
     choose_selection,

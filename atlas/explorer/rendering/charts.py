@@ -1,0 +1,258 @@
+"""Charts as inline SVG, drawn without a library, in the figures' colours.
+
+Shapes have classes and no colours of their own: the style sheet knows the palette, in the light
+and in the dark. Every chart has a text that says what it shows; its numbers stand in a table or in
+the shapes' titles.
+"""
+
+import html
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from atlas.html_tables import number
+
+STEPS = 10  # colours of a heatmap
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar, with what is written beside it."""
+
+    label: str
+    value: float
+    title: str
+    href: str | None = None
+
+
+def step(share: float | None) -> int | None:
+    """The colour of a share from 0 to 1; None stays None."""
+    return None if share is None else min(STEPS - 1, max(0, int(share * STEPS)))
+
+
+def columns(bars: Sequence[Bar], about: str, under: str) -> str:
+    """Bars that stand side by side, as layers do; `under` names what they are."""
+    wide, high, left, bottom = 480, 150, 44, 30
+    most = max((bar.value for bar in bars), default=0) or 1
+    room = (wide - left - 4) / max(len(bars), 1)
+    every = max(1, -(-len(bars) * 22 // (wide - left)))  # labels that would touch are left out
+    parts = [_line(left, high - bottom, wide, high - bottom)]
+    for share in (0.5, 1.0):
+        y = (high - bottom - 14) * (1 - share) + 14
+        parts += [
+            _line(left, y, wide, y, "grid"),
+            _text(left - 5, y + 3.5, number(most * share), "e"),
+        ]
+    for i, bar in enumerate(bars):
+        x, height = left + 2 + i * room, (high - bottom - 14) * max(bar.value, 0) / most
+        shape = (
+            f'<rect class="b" x="{x + room * 0.12:.1f}" y="{high - bottom - height:.1f}" '
+            f'width="{room * 0.76:.1f}" height="{height:.1f}">{_title(bar.title)}</rect>'
+        )
+        parts.append(_to(bar.href, shape, bar.title))
+        if i % every == 0:
+            parts.append(_text(x + room / 2, high - bottom + 13, bar.label, "m"))
+    parts.append(_text((left + wide) / 2, high - 3, under, "m q"))
+    return _svg(wide, high, about, parts)
+
+
+def rows(bars: Sequence[Bar], about: str, *, most: float | None = None) -> str:
+    """Bars that lie one below the other, each with its name before and its value behind it."""
+    wide, pitch, left, right = 480, 20, 170, 86
+    most = most or max((abs(bar.value) for bar in bars), default=0) or 1
+    parts = []
+    for i, bar in enumerate(bars):
+        y = i * pitch
+        width = max((wide - left - right) * abs(bar.value) / most, 0.5)
+        label = bar.label if len(bar.label) <= 28 else bar.label[:27] + "…"
+        parts.append(
+            _to(bar.href, _text(left - 6, y + 14, label, "e"), bar.label)
+            + f'<rect class="b" x="{left}" y="{y + 4}" width="{width:.1f}" height="12">'
+            f"{_title(bar.title)}</rect>" + _text(left + width + 5, y + 14, bar.title, "q")
+        )
+    return _svg(wide, pitch * len(bars) + 4, about, parts)
+
+
+def histogram(bins: Sequence[tuple[float, float, int, int]], about: str, under: str) -> str:
+    """How many values lie in bins of one width: low, high, all, and the part to point out."""
+    wide, high, left, bottom = 480, 160, 44, 32
+    most = max((there for *_, there, _ in bins), default=0) or 1
+    room = (wide - left - 4) / max(len(bins), 1)
+    floor = high - bottom
+    parts = [_line(left, floor, wide, floor)]
+    parts += [_line(left, 14, wide, 14, "grid"), _text(left - 5, 17.5, number(most), "e")]
+    for i, (low, up, there, chosen) in enumerate(bins):
+        x = left + 2 + i * room
+        title = _title(f"{number(low)} to {number(up)}: {there:,}, of these {chosen:,} chosen")
+        for count, kind in ((there, "p"), (chosen, "b")):
+            height = (floor - 14) * count / most
+            parts.append(
+                f'<rect class="{kind}" x="{x:.1f}" y="{floor - height:.1f}" '
+                f'width="{room - 1:.1f}" height="{height:.1f}">{title}</rect>'
+            )
+    if bins:
+        parts += [
+            _text(left + 2, floor + 13, number(bins[0][0]), "q"),
+            _text(wide - 2, floor + 13, number(bins[-1][1]), "e q"),
+        ]
+    parts.append(_text((left + wide) / 2, high - 4, under, "m q"))
+    return _svg(wide, high, about, parts)
+
+
+def matrix(
+    names: Sequence[str],
+    value: Callable[[int, int], float | None],
+    href: Callable[[int, int], str | None],
+    title: Callable[[int, int], str],
+    about: str,
+) -> str:
+    """The lower half of a symmetric matrix as coloured cells that lead somewhere."""
+    pitch, left, top = 14, 46, 6
+    size = pitch * len(names)
+    found = [value(i, j) for i in range(len(names)) for j in range(i + 1)]
+    most = max((v for v in found if v is not None), default=0) or 1
+    parts = []
+    for i, name in enumerate(names):
+        parts.append(_text(left - 4, top + i * pitch + 11, name, "e"))
+        for j in range(i + 1):
+            there = value(i, j)
+            if there is None:
+                continue
+            cell = (
+                f'<rect class="c{step(there / most)}" x="{left + j * pitch}" '
+                f'y="{top + i * pitch}" width="{pitch - 1}" height="{pitch - 1}">'
+                f"{_title(title(i, j))}</rect>"
+            )
+            parts.append(_to(href(i, j), cell, title(i, j)))
+        parts.append(
+            f'<g transform="translate({left + i * pitch + 10} {top + size + 4}) rotate(90)">'
+            f"{_text(0, 0, name)}</g>"
+        )
+    return _svg(left + size + 4, top + size + 44, about, parts, "wide")
+
+
+def before_after(
+    shifts: Sequence[tuple[str, bool, Sequence[tuple[str, float, float]]]], about: str
+) -> str:
+    """Probabilities before and after: a name, whether it is to stand back, and lines by class."""
+    wide, pitch, left = 480, 26, 200
+    parts: list[str] = []
+
+    def at(p: float) -> float:
+        return left + (wide - left - 8) * min(max(p, 0.0), 1.0)
+
+    floor = pitch * len(shifts)
+    for p in (0.0, 0.5, 1.0):
+        parts += [_line(at(p), 0, at(p), floor, "grid"), _text(at(p), floor + 13, number(p), "m q")]
+    for i, (name, back, lines) in enumerate(shifts):
+        y = i * pitch
+        if back:
+            parts.append(f'<rect class="back" x="0" y="{y}" width="{wide}" height="{pitch}"/>')
+        label = name if len(name) <= 34 else name[:33] + "…"
+        parts.append(f"<g>{_title(name)}{_text(left - 8, y + 16, label, 'e')}</g>")
+        for nudge, (kind, before, after) in zip((-5, 5), lines, strict=False):
+            level = y + pitch / 2 + nudge
+            parts.append(
+                f'<g class="{kind}">{_title(f"{number(before)} → {number(after)}")}'
+                f'<path d="M{at(before):.1f} {level}H{at(after):.1f}"/>'
+                f'<circle class="open" cx="{at(before):.1f}" cy="{level}" r="3.2"/>'
+                f'<circle cx="{at(after):.1f}" cy="{level}" r="3.5"/></g>'
+            )
+    return _svg(wide, floor + 18, about, parts)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A neuron in a graph between two facts or relations."""
+
+    name: str
+    title: str
+    href: str | None = None
+
+
+def between(
+    a: str, b: str, only_a: Sequence[Node], both: Sequence[Node], only_b: Sequence[Node], about: str
+) -> str:
+    """Two subjects and their neurons: those of one alone outside, those of both between them."""
+    wide, pitch, most = 640, 24, 14
+    high = max(3, *(min(len(n), most) + (len(n) > most) for n in (only_a, both, only_b))) * pitch
+    middle, left, right = high / 2, wide * 0.27, wide * 0.73
+    parts: list[str] = []
+    for nodes, x, ends in (
+        (only_a, 40.0, (left,)), (both, wide / 2, (left, right)), (only_b, wide - 40.0, (right,))
+    ):  # fmt: skip
+        shown = nodes[:most]
+        top = (high - pitch * (len(shown) + (len(nodes) > most))) / 2 + pitch / 2
+        for i in range(len(shown)):
+            y = top + i * pitch
+            kind = "shared" if len(ends) == 2 else "own"
+            parts += [
+                f'<path class="{kind}" d="M{end:.0f} {middle:.1f}L{x:.0f} {y:.1f}"/>'
+                for end in ends
+            ]
+        for i, node in enumerate(shown):
+            y = top + i * pitch
+            mark = (
+                f'<g>{_title(node.title)}<rect class="node" x="{x - 30:.0f}" y="{y - 9:.1f}" '
+                f'width="60" height="18" rx="9"/>{_text(x, y + 4, node.name, "m")}</g>'
+            )
+            parts.append(_to(node.href, mark, node.title))
+        if len(nodes) > most:
+            parts.append(_text(x, top + most * pitch + 4, f"{len(nodes) - most} more", "m q"))
+    for name, x in ((a, left), (b, right)):
+        short = name if len(name) <= 18 else name[:17] + "…"
+        parts.append(
+            f'<g>{_title(name)}<rect class="fact" x="{x - 62:.0f}" y="{middle - 13:.1f}" '
+            f'width="124" height="26" rx="4"/>{_text(x, middle + 4, short, "m f")}</g>'
+        )
+    return _svg(wide, high + 4, about, parts, "wide")
+
+
+def scatter(points: Sequence[tuple[float, float, str]], about: str, x: str, y: str) -> str:
+    """Points with their titles, both axes linear from the smallest value to the largest."""
+    wide, high, left, bottom = 480, 240, 52, 34
+    xs, ys = [p[0] for p in points] or [0.0], [p[1] for p in points] or [0.0]
+    low_x, low_y = min(0.0, *xs), min(0.0, *ys)
+    span_x, span_y = (max(*xs, 0.0) - low_x) or 1, (max(*ys, 0.0) - low_y) or 1
+    floor = high - bottom
+    parts = [_line(left, floor, wide, floor), _line(left, 6, left, floor)]
+    for share in (0.0, 1.0):
+        parts += [
+            _text(left - 5, floor - (floor - 10) * share + 3, number(low_y + span_y * share), "e"),
+            _text(left + (wide - left - 20) * share, floor + 13, number(low_x + span_x * share)),
+        ]
+    parts += [
+        f'<circle class="dot" cx="{left + (wide - left - 20) * (px - low_x) / span_x:.1f}" '
+        f'cy="{floor - (floor - 10) * (py - low_y) / span_y:.1f}" r="3">{_title(title)}</circle>'
+        for px, py, title in points
+    ]
+    parts += [_text((left + wide) / 2, high - 4, x, "m q"), _text(left + 6, 12, y, "q")]
+    return _svg(wide, high, about, parts)
+
+
+def _svg(wide: float, high: float, about: str, parts: Sequence[str], kind: str = "") -> str:
+    inside = "".join(itertools.chain.from_iterable((part, "\n") for part in parts))
+    role = "group" if "<a " in inside else "img"
+    return (
+        f'<svg class="chart {kind}" viewBox="0 0 {wide:g} {high:g}" role="{role}" '
+        f'aria-label="{html.escape(about)}" width="{wide:g}" height="{high:g}">\n{inside}</svg>'
+    )
+
+
+def _title(text: str) -> str:
+    return f"<title>{html.escape(text)}</title>"
+
+
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    of = f' class="{kind}"' if kind else ""
+    return f'<text{of} x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis") -> str:
+    return f'<path class="{kind}" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>'
+
+
+def _to(href: str | None, inside: str, name: str) -> str:
+    if not href:
+        return inside
+    return f'<a href="{html.escape(href)}" aria-label="{html.escape(name)}">{inside}</a>'
