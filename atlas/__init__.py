@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from atlas.facts import Dataset, Fact, Relation, Template
     from atlas.indexing.settings import IndexSettings
     from atlas.jobs import IndexReport, index
+    from atlas.merging.merge import Merged, merge
     from atlas.model_check import ModelCheck, check_model
     from atlas.models.language_model import LanguageModel
     from atlas.models.load import load_model
@@ -56,6 +57,7 @@ __all__ = [
     "IndexSettings",
     "LanguageModel",
     "MadeEdit",
+    "Merged",
     "ModelCheck",
     "Probed",
     "Prompt",
@@ -75,6 +77,7 @@ __all__ = [
     "make_relation_erase",
     "make_scale",
     "make_update",
+    "merge",
     "open",
     "open_atlas",
     "read_dataset",
@@ -98,6 +101,7 @@ _HOME = {
     "IndexSettings": "indexing.settings",
     "LanguageModel": "models.language_model",
     "MadeEdit": "edits.making.make",
+    "Merged": "merging.merge",
     "ModelCheck": "model_check",
     "Probed": "engine.probe",
     "Prompt": "prompts",
@@ -116,6 +120,7 @@ _HOME = {
     "make_relation_erase": "edits.making.make",
     "make_scale": "edits.making.make",
     "make_update": "edits.making.make",
+    "merge": "merging.merge",
     "open": "atlas",
     "open_atlas": "atlas",
     "read_dataset": "datasets",

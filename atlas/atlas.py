@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     from atlas.interference.measure import MeasuredInterference
     from atlas.jobs import IndexReport
     from atlas.meaning.typed_prompt import TypedPromptReport
+    from atlas.merging.merge import Merged
     from atlas.models.language_model import LanguageModel
     from atlas.side_effects.checks import ChecksReport
 
@@ -711,6 +712,20 @@ class Atlas(AtlasFile):
             layers=layers,
             neurons_per_layer=neurons_per_layer,
         )
+
+    def import_run(self, directory: Path | str, *, progress: Progress = None) -> "Merged":
+        """Put back a run that `export_run` wrote; one that is there is joined with it."""
+        from atlas.merging.merge import import_run
+
+        return import_run(self.path, directory, progress=progress)
+
+    def merge(
+        self, sources: Path | str | Sequence[Path | str], *, progress: Progress = None
+    ) -> "Merged":
+        """Merge other atlases and exported runs into this one; see `atlas.merge`."""
+        from atlas.merging.merge import merge
+
+        return merge(sources, self.path, progress=progress)
 
     # Edits
 

@@ -16,6 +16,7 @@ from atlas.errors import NotFound, SettingsError
 from atlas.facts import Dataset
 from atlas.indexing.null_facts import Shuffled, shuffled
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
+from atlas.indexing.shards import Shard, as_shard
 from atlas.interactions.stored import unexamined_facts
 from atlas.progress import Advance, Loading, Progress, Reporter
 from atlas.queries.info import RunSummary, run_summary
@@ -73,6 +74,7 @@ def index(
     interactions: bool = False,
     null: bool = False,
     seed: int = 0,
+    shard: Shard | str | None = None,
     progress: Progress = None,
     **settings: Any,
 ) -> IndexReport:
@@ -84,9 +86,10 @@ def index(
     `both` makes two runs, of which that at the answer is the default. interactions: also suppress
     every fact's neurons, each, in pairs and all. null: measure, of the facts that the same call
     without it has measured, the null: their objects shuffled within their relation by `seed`; the
-    selections of the real run look at it, too. Further settings are those of `Integration` (rule,
-    points, tolerance, max_evaluations) and `IndexSettings` (method, dtype, device, score_floor,
-    thresholds).
+    selections of the real run look at it, too. shard: "3/64" measures the third of 64 parts of all
+    that; `atlas.merge` joins them to what one index would have made. Further settings are those of
+    `Integration` (rule, points, tolerance, max_evaluations) and `IndexSettings` (method, dtype,
+    device, score_floor, thresholds).
 
     The same call again continues where it was stopped and changes nothing once it is done. There
     is no new file before the model is loaded.
@@ -98,10 +101,19 @@ def index(
             "interactions are of the real run: leave out the null or the interactions",
             parameters=["null", "interactions"],
         )
+    part = as_shard(shard)
+    if part is not None and interactions:
+        raise SettingsError(
+            "interactions are of neurons that are selected when the shards are merged: leave them "
+            "out, and index the merged atlas with interactions, which measures nothing again",
+            parameters=["shard", "interactions"],
+        )
     dataset = (
         data if isinstance(data, Dataset) else read_dataset(None if data is None else Path(data))
     )
     chosen = choose(dataset, relations, limit)
+    if part is not None:
+        chosen = part.part(chosen)
     require_one_of((*POSITIONS, BOTH), "position", position)
     if position != "answer":
         _require_subjects(chosen)
@@ -111,6 +123,7 @@ def index(
         position="answer" if position == BOTH else position,
         integration=integration,
         memory_budget=None if memory_budget is None else int(memory_budget * _GIB),
+        shard=part,
         **settings,
     )
     if null and not Path(path).exists():

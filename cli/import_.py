@@ -1,4 +1,4 @@
-"""`atlas import`: neurons that others published, as a run."""
+"""`atlas import`: neurons that others published, or a run that was exported, as a run."""
 
 from pathlib import Path
 
@@ -6,14 +6,59 @@ import click
 
 from atlas.counted import counted
 from atlas.indexing.published import import_published
+from atlas.merging.merge import import_run
 
 from .dataset_option import dataset_option
-from .render import db_option, note, note_next
+from .groups import SuggestingGroup
+from .merge import note_runs
+from .render import db_option, note, note_next, quiet
 from .selections import note_default
 
+_PUBLISHED = "published"
 
-@click.command(
+
+class _ImportGroup(SuggestingGroup):
+    """`atlas import FILE...` is `atlas import published FILE...`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named or not args else [_PUBLISHED, *args])
+
+
+@click.group(
     name="import",
+    cls=_ImportGroup,
+    epilog="""\b
+Examples:
+  atlas import published_neurons/*.json --model bert-base-uncased --pararel pararel/
+  atlas import run run-parquet
+
+FILE... without a command before it are published neurons.""",
+)
+def import_() -> None:
+    """Import published neurons, or an exported run."""
+
+
+@import_.command(
+    epilog="""\b
+Example:
+  atlas import run run-parquet --db atlas.duckdb
+
+Exporting a run and importing it brings back every row. Importing the same again
+changes nothing; a run that the atlas has is joined with what the directory has of it,
+as in `atlas merge`, which takes several.""",
+)
+@click.argument("run_directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@db_option
+def run(run_directory: Path, db: Path) -> None:
+    """Import a run that `atlas export run` wrote."""
+    found = import_run(db, run_directory, progress=not quiet())
+    note_runs(found, db)
+    note_next(db, "atlas query --hubs", "atlas info")
+
+
+@import_.command(
+    name=_PUBLISHED,
     epilog="""\b
 Examples:
   atlas import published_neurons/*.json --model bert-base-uncased --pararel pararel/
@@ -39,7 +84,7 @@ what is not available. Importing the same again changes nothing.""",
 )
 @click.option("--verbose", is_flag=True, help="List the uuids that the dataset lacks.")
 @db_option
-def import_(
+def published(
     files: tuple[Path, ...],
     model: str,
     data: Path,

@@ -29,6 +29,7 @@ Examples:
   atlas index --null
   atlas index --model ./SmolLM2.gguf --pararel ./pararel --relation P36
   atlas index --at subject
+  atlas index --shard 3/64 --db shard-3.duckdb
 
 Without options: the embedded dataset on the embedded model, into ./atlas.duckdb.
 The same command again continues where it was stopped, and changes nothing once
@@ -115,6 +116,11 @@ one is false: what neurons per fact or overlap are worth shows beside it."""
     "--interactions",
     is_flag=True,
     help="Also suppress every fact's neurons, each, in pairs and all (atlas query --interactions).",
+)
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="The K-th of N parts of the facts, for machines side by side (atlas merge).",
 )
 @click.option(
     "--null",

@@ -104,7 +104,8 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
             "status": f"{run.status}, atlas {run.atlas_version}",
             "started": run.started_at,
             "finished": run.finished_at,
-            "dataset": f"{run.dataset} ({run.dataset_digest})",
+            "dataset": f"{run.dataset} ({run.dataset_digest})"
+            + (f", shard {run.shards}" if run.shards is not None else ""),
             "method": f"{run.method} at the {run.position}",
             "settings": ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None),
             "made with": ", ".join(f"{k} {v}" for k, v in run.environment.items()),

@@ -15,9 +15,11 @@ from atlas.queries.info import RunSummary, run_summary
 from atlas.selection.chosen import choose_run
 from atlas.store.atlas_file import AtlasFile
 from atlas.store.connection import mapped_errors
+from atlas.store.migrate import revisions
 from atlas.store.rows import fetch, fetch_one
 
 README = "README.md"
+REVISION = "atlas_schema_revision"  # in the metadata of every file
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,14 @@ def _copy(
 ) -> ExportedTable:
     file = directory / f"{table}.parquet"
     target = str(file).replace("'", "''")
-    connection.execute(f"COPY ({sql} ORDER BY ALL) TO '{target}' (FORMAT parquet)")
+    connection.execute(
+        f"""
+        COPY ({sql} ORDER BY ALL) TO '{target}' (
+            FORMAT parquet,
+            KV_METADATA {{{REVISION}: '{revisions()[-1]}'}}
+        )
+        """
+    )
     (rows,) = fetch_one(connection, "SELECT count(*) FROM read_parquet(?)", [str(file)])
     return ExportedTable(table, rows, file.stat().st_size)
 

@@ -11,6 +11,7 @@ _OF_RELATION = "relation_id IN (SELECT relation_id FROM run_facts)"
 _WHERE = {
     "models": _OF_MODEL,
     "runs": _OF_RUN,
+    "run_shards": _OF_RUN,
     "relations": _OF_RELATION,
     "templates": "template_id IN (SELECT template_id FROM run_prompts)",
     "facts": "fact_id IN (SELECT fact_id FROM run_facts)",

@@ -23,6 +23,7 @@ from atlas.indexing.null_facts import Shuffled
 from atlas.indexing.null_run import null_facts, null_run
 from atlas.indexing.run_record import model_record, run_record
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
+from atlas.indexing.shards import finish_shard, record_shard
 from atlas.indexing.sparse_results import sparse_results
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
@@ -80,7 +81,7 @@ def require_real_run(
     """Raise what `measure` would of this null, before anything is measured."""
     run = run_record(lm, dataset, settings)
     with atlas.reading(COMMIT_WAIT) as connection:
-        null_facts(connection, run, chosen, null)
+        null_facts(connection, run, chosen, null, settings.shard)
 
 
 def measure(
@@ -106,7 +107,7 @@ def measure(
     run = run_record(lm, dataset, settings)
     if null is not None:
         with atlas.reading(COMMIT_WAIT) as connection:
-            chosen = null_facts(connection, run, chosen, null)
+            chosen = null_facts(connection, run, chosen, null, settings.shard)
         run = null_run(run, null)
     yield from _Job(atlas, lm, settings, run, make_default).measure(chosen)
 
@@ -133,6 +134,7 @@ class _Job:
         with self.atlas.writing(COMMIT_WAIT) as connection:
             records.record_dataset(connection, chosen)
             records.record_model(connection, model_record(self.lm, self.settings.model))
+            record_shard(connection, self.run.run_id, self.settings.shard)
             records.record_run(connection, self.run)
             recorded = set(records.recorded_prompts(connection, self.run.run_id).tolist())
         status: Literal["interrupted", "finished"] = "interrupted"
@@ -142,6 +144,8 @@ class _Job:
         finally:
             with self._writing_pending() as connection:
                 records.finish_run(connection, self.run.run_id, status)
+                if status == "finished" and self.settings.shard is not None:
+                    finish_shard(connection, self.run.run_id, self.settings.shard)
 
     def _relations(self, chosen: Dataset, recorded: set[int]) -> Iterator[IndexProgress]:
         total = sum(len(r.facts) * len(r.templates) for r in chosen.relations)

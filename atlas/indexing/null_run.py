@@ -8,6 +8,7 @@ from atlas.errors import NotFound, SettingsError
 from atlas.facts import Dataset
 from atlas.indexing.null_facts import Shuffled
 from atlas.indexing.records import RunRecord
+from atlas.indexing.shards import Shard
 from atlas.selection.chosen import selection_ids
 
 
@@ -23,12 +24,16 @@ def null_run(real: RunRecord, null: Shuffled) -> RunRecord:
 
 
 def null_facts(
-    connection: duckdb.DuckDBPyConnection, real: RunRecord, chosen: Dataset, null: Shuffled
+    connection: duckdb.DuckDBPyConnection,
+    real: RunRecord,
+    chosen: Dataset,
+    null: Shuffled,
+    shard: Shard | None = None,
 ) -> Dataset:
     """The null facts to measure: those of chosen facts that the real run has measured.
 
     NotFound where it has measured none of them or has no selection yet, SettingsError where all
-    their relations are left out.
+    their relations are left out. shard: of which the chosen facts are, be there none.
     """
     rows = connection.execute(
         """
@@ -41,8 +46,9 @@ def null_facts(
         {"run_id": real.run_id},
     ).fetchall()
     measured = {fact_id for (fact_id,) in rows}
-    wanted = {f.fact_id for r in chosen.relations for f in r.facts} & measured
-    if not wanted:
+    facts = {f.fact_id for r in chosen.relations for f in r.facts}
+    wanted = facts & measured
+    if facts and not wanted:
         raise NotFound(
             f"the null stands beside a real run, and none at the {real.position} with this model, "
             "data and settings has measured these facts: index them without the null first",
@@ -58,7 +64,8 @@ def null_facts(
         replace(r, facts=tuple(f for f in r.facts if f.null_of in wanted))
         for r in null.dataset.relations
     )
-    relations = tuple(relation for relation in kept if relation.facts)
+    asked = {r.relation_id for r in chosen.relations} if shard is not None else set()
+    relations = tuple(r for r in kept if r.facts or r.relation_id in asked)
     if not relations:
         raise SettingsError(
             f"no shuffling of the objects of {', '.join(null.left_out)} makes every fact false: "

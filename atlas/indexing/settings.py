@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Union
 
 from atlas.engine.settings import METHODS, POSITIONS, Integration, require_one_of
 from atlas.errors import SettingsError
+from atlas.indexing.shards import Shard
 from atlas.selection.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class IndexSettings:
     model, dtype, device: as for `load_model`; a loaded model is taken as it is. position: where
     neurons are attributed, at the `answer` position (Dai et al. 2022) or at the `subject`'s last
     token. score_floor: scores below this share of a prompt's maximum (in absolute value) are not
-    stored. memory_budget (bytes) changes no score.
+    stored. memory_budget (bytes) changes no score. shard: which part of the facts the index is of,
+    which is recorded, but no part of what identifies the run.
     """
 
     model: Union[str, "LanguageModel"] = "mini-bert"
@@ -32,6 +34,7 @@ class IndexSettings:
     score_floor: float = 0.05
     thresholds: Thresholds = field(default_factory=Thresholds)
     memory_budget: int | None = None
+    shard: Shard | None = None
 
     @property
     def name(self) -> str:

@@ -60,6 +60,7 @@ class RunSummary:
     settings: Any  # everything, as the run stored it
     environment: Any  # versions of what computed the numbers
     null_of: str | None  # the run whose facts it measures with shuffled objects; None: a real run
+    shards: str | None  # those it was asked for, `1-3, 7 of 64`; None: not split, or all are there
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,12 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
             SELECT run_id, count(*) AS attributions
             FROM attributions
             GROUP BY run_id
+        ),
+        parts AS (
+            SELECT run_id,
+                   list({'shards': shards, 'shard': shard} ORDER BY shards, shard) AS shards
+            FROM run_shards
+            GROUP BY run_id
         )
         SELECT r.run_id,
                m.name AS model,
@@ -191,12 +198,14 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
                r.finished_at,
                r.settings,
                r.environment,
-               r.null_of
+               r.null_of,
+               parts.shards
         FROM runs AS r
         JOIN models AS m USING (model_id)
         LEFT JOIN results USING (run_id)
         LEFT JOIN knowledge USING (run_id)
         LEFT JOIN scores USING (run_id)
+        LEFT JOIN parts USING (run_id)
         LEFT JOIN runs AS o ON o.run_id = r.null_of
         ORDER BY coalesce(o.started_at, r.started_at) DESC,
                  coalesce(r.null_of, r.run_id),
@@ -209,4 +218,25 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> list[RunSummary]:
 
 def _with_settings(run: RunSummary) -> RunSummary:
     parsed = {name: json.loads(getattr(run, name)) for name in ("settings", "environment")}
-    return RunSummary(**{**vars(run), **parsed})
+    return RunSummary(**{**vars(run), **parsed, "shards": _shards(run.shards)})
+
+
+def _shards(stored: Any) -> str | None:
+    """Shards in words: `3 of 64`, `1-3, 7 of 64`."""
+    if stored is None:
+        return None
+    by_split: dict[int, list[int]] = {}
+    for row in stored:
+        by_split.setdefault(row["shards"], []).append(row["shard"])
+    return "; ".join(f"{_ranges(found)} of {split}" for split, found in by_split.items())
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers, neighbours drawn together."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)

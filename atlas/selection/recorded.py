@@ -52,7 +52,7 @@ def record_selection(
             {
                 "selection_id": selection_id,
                 "run_id": run_id,
-                "name": name or _free(automatic, set(others.values())),
+                "name": name or free_name(automatic, set(others.values())),
                 "preset": settings["preset"],
                 "ratio": settings.get("ratio"),
                 "sharing": settings.get("sharing"),
@@ -103,7 +103,7 @@ def record_null_selection(
         {
             "selection_id": selection_id,
             "run_id": run_id,
-            "name": _free([name], set(others.values())),
+            "name": free_name([name], set(others.values())),
             "created_at": datetime.now(UTC).replace(tzinfo=None),
             "null_of": null_of,
         },
@@ -192,6 +192,7 @@ def _require_free(name: str, run_id: str, others: Mapping[str, str]) -> None:
             )
 
 
-def _free(automatic: Sequence[str], taken: set[str]) -> str:
+def free_name(automatic: Sequence[str], taken: set[str]) -> str:
+    """The first of the names that is not taken, else the last with a number behind."""
     numbered = (f"{automatic[-1]}-{number}" for number in itertools.count(2))
     return next(name for name in itertools.chain(automatic, numbered) if name not in taken)

@@ -14,7 +14,7 @@ import duckdb
 from atlas.errors import NotFound, SettingsError
 from atlas.selection.nulls import select_null
 from atlas.selection.outdated import outdated_relations
-from atlas.selection.recorded import offer_default, record_selection
+from atlas.selection.recorded import offer_default, record_selection, recorded_thresholds
 from atlas.selection.renew import renew
 from atlas.selection.stability import refresh_stability
 from atlas.selection.stored_ratios import reaches
@@ -52,14 +52,56 @@ def select(
     selection_id = thresholds.selection_id(run_id)
     settings = thresholds.settings()
     record_selection(connection, selection_id, run_id, settings, name, automatic)
+    _bring_up_to_date(connection, selection_id, run_id, thresholds, relations)
+    offer_default(connection, selection_id, make_default)
+    for null_run in _nulls(connection, run_id):
+        select_null(connection, selection_id, null_run)
+    return selection_id
+
+
+def select_again(connection: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> None:
+    """Bring every selection of these runs up to date with what they have measured by now.
+
+    Of a real run its nulls are looked at, too, and of a null what its real run's selections see in
+    it. What was imported has no scores to select from. The default stays what it is.
+    """
+    for run_id, selection_id in connection.execute(
+        """
+        SELECT s.run_id, s.selection_id
+        FROM selections AS s
+        JOIN runs AS r USING (run_id)
+        WHERE r.null_of IS NULL
+          AND r.score_floor IS NOT NULL
+          AND (s.run_id IN $runs
+               OR s.run_id IN (SELECT null_of FROM runs WHERE run_id IN $runs))
+        ORDER BY s.run_id, s.created_at, s.selection_id
+        """,
+        {"runs": list(runs)},
+    ).fetchall():
+        thresholds = recorded_thresholds(connection, selection_id)
+        _bring_up_to_date(connection, selection_id, run_id, thresholds, None)
+        for null_run in _nulls(connection, run_id):
+            select_null(connection, selection_id, null_run)
+
+
+def _bring_up_to_date(
+    connection: duckdb.DuckDBPyConnection,
+    selection_id: str,
+    run_id: str,
+    thresholds: Thresholds,
+    relations: Sequence[str] | None,
+) -> None:
     outdated = outdated_relations(connection, selection_id, run_id, relations)
     if outdated and thresholds.against is not None:  # one relation's neurons depend on all others'
         outdated = outdated_relations(connection, selection_id, run_id, None, everything=True)
     if outdated:
         renew(connection, selection_id, run_id, thresholds, outdated)
     refresh_stability(connection, selection_id, relations)
-    offer_default(connection, selection_id, make_default)
-    for null_run in connection.execute(
+
+
+def _nulls(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:
+    """Runs that measure this one's facts with shuffled objects."""
+    rows = connection.execute(
         """
         SELECT run_id
         FROM runs
@@ -67,9 +109,8 @@ def select(
         ORDER BY run_id
         """,
         {"run_id": run_id},
-    ).fetchall():
-        select_null(connection, selection_id, str(null_run[0]))
-    return selection_id
+    ).fetchall()
+    return [str(null_run) for (null_run,) in rows]
 
 
 def _require_scores(

@@ -6,6 +6,8 @@ another name and renamed, and upgraded in one transaction after a backup was mad
 
 import contextlib
 import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +65,29 @@ def open_file(path: Path | str, *, create: bool = False) -> AtlasFile:
     if found != newest:
         _upgrade(path, create)
     return AtlasFile(path)
+
+
+@contextlib.contextmanager
+def readable(path: Path | str) -> Iterator[Path]:
+    """An atlas as a file at the newest revision, to be read alone: `path` is left as it is.
+
+    Of an older atlas, a copy is upgraded and forgotten at the end. Errors as of `open_file`.
+    """
+    path = Path(path)
+    with connections.reading(path) as connection:
+        found = _recognised(path, connection, create=False)
+    if found == migrate.revisions()[-1]:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory, "atlas.duckdb")
+        with connections.mapped_errors(path):
+            for end in ("", ".wal"):  # what a killed writer had committed is in the log
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(f"{path}{end}", f"{copy}{end}")
+        with connections.exclusive(copy) as connection:
+            migrate.upgrade(connection)
+        yield copy
 
 
 def _recognised(path: Path, connection: duckdb.DuckDBPyConnection, create: bool) -> str | None:

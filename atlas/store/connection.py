@@ -15,7 +15,7 @@ import contextlib
 import errno
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -82,9 +82,42 @@ def exclusive(path: Path | str, wait: float = 60.0) -> Iterator[duckdb.DuckDBPyC
         connection.close()
 
 
+@contextlib.contextmanager
+def attached(
+    connection: duckdb.DuckDBPyConnection, path: Path | str, name: str, wait: float = 10.0
+) -> Iterator[None]:
+    """Let SQL on the connection read the atlas at `path` as the schema `name`, as `reading` does.
+
+    What the block raises passes through unchanged, since it may be about either file.
+    """
+    quoted = str(path).replace("'", "''")
+    _waiting(
+        Path(path), wait, lambda: connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+    )
+    try:
+        yield
+    finally:
+        # after a failure the transaction is over, and with it the connection
+        with contextlib.suppress(duckdb.Error):
+            connection.execute(f"DETACH {name}")
+
+
 def _connect(
     path: Path, wait: float, *, read_only: bool, config: dict[str, str] | None = None
 ) -> duckdb.DuckDBPyConnection:
+    return _waiting(
+        path,
+        wait,
+        lambda: duckdb.connect(
+            str(path), read_only=read_only, config={**_CONFIG, **(config or {})}
+        ),
+    )
+
+
+def _waiting(
+    path: Path, wait: float, opened: Callable[[], duckdb.DuckDBPyConnection]
+) -> duckdb.DuckDBPyConnection:
+    """What `opened` returns, tried again for `wait` seconds while others hold the file."""
     deadline = time.monotonic() + wait
     pause = _FIRST_PAUSE
     while True:
@@ -95,9 +128,7 @@ def _connect(
                         f"no atlas at {path}: run `atlas index`, or name another file",
                         parameters=["path"],
                     )
-                return duckdb.connect(
-                    str(path), read_only=read_only, config={**_CONFIG, **(config or {})}
-                )
+                return opened()
         except LockedAtlas:
             if time.monotonic() + pause > deadline:
                 raise

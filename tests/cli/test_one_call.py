@@ -21,6 +21,7 @@ from stored_edits import Edited
 from stored_edits import build as build_edited
 
 import atlas.jobs
+import atlas.merging.merge
 from atlas.atlas import Atlas
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +74,11 @@ def test_a_command_takes_nothing_but_types_and_words_from_the_rooms(source: Path
     assert work == ALLOWED.get(source.relative_to(ROOT).as_posix(), set())
 
 
-# Not about an atlas: checking a dataset or a model asks no atlas, and an import may make one.
+# Not about an atlas: checking a dataset or a model asks none, an import or a merge may make one.
 ALLOWED = {
     "cli/data.py": {"check_data"},
-    "cli/import_.py": {"import_published"},
+    "cli/import_.py": {"import_published", "import_run"},
+    "cli/merge.py": {"merge"},
     "cli/model.py": {"check_model"},
     "cli/serve.py": {"address", "bound", "serve"},  # whose pages make one call each
 }
@@ -134,6 +136,7 @@ COMMANDS = (
     "edit revert 1",
     "edit revert 1 --undo",
     "export run --to {out}/run {run}",
+    "import run {out}/run",
     "plot layers --to {out}/layers.svg",
     "edit live 1 --model {model}",
     "edit delete 1",
@@ -141,11 +144,18 @@ COMMANDS = (
     "import {out}/dump.json --model bert-base-uncased --data {data}",
 )
 # These ask no atlas.
-OF_NO_ATLAS = ("data check {data}", "data check {data} --model {model}", "model check {model}")
+OF_NO_ATLAS = (
+    "data check {data}",
+    "data check {data} --model {model}",
+    "model check {model}",
+    "merge {db} --to {out}/merged.duckdb",
+)
 # What the calls that are no method of an atlas are, and where commands find them.
 FUNCTIONS = (
     (atlas.jobs, "index"),
     (atlas_cli.import_, "import_published"),
+    (atlas_cli.import_, "import_run"),
+    (atlas.merging.merge, "merge"),
     (atlas_cli.data, "check_data"),
     (atlas_cli.model, "check_model"),
 )
@@ -191,7 +201,7 @@ def test_every_command_makes_one_library_call(
             monkeypatch.setattr(Atlas, name, counted(name, method))
     for module, name in FUNCTIONS:
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
-    places = {"model": ready.directory, "out": tmp_path, "run": row[0]}
+    places = {"model": ready.directory, "out": tmp_path, "run": row[0], "db": path}
     places["data"] = write_dataset(tmp_path / "data.jsonl")
     write_dump(tmp_path / "dump.json")
     for command in COMMANDS + OF_NO_ATLAS:

@@ -1,0 +1,1 @@
+"""Joining atlases: shards of one run, runs of other models, exported runs."""
