@@ -1,22 +1,19 @@
 """Merging atlases and exported runs into one file: equal runs are joined.
 
 A run is the same where model, settings and dataset are, so that shards of a dataset come together
-to what one index would have made. All of it happens in one transaction, into a new file that
-appears when it is whole, or into one that is as it was until then. Sources are only read, and
-merging them again changes nothing.
+to what one index would have made. All of it happens in a copy of the target that takes its place at
+the end. Sources are only read, and merging them again changes nothing.
 """
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from atlas.answers import Answer
-from atlas.durability import appearing_file
-from atlas.errors import DiskFull, NotAnAtlas, StoreError
+from atlas.errors import NotAnAtlas, StoreError
 from atlas.merging.agreement import (
     require_joined_shards,
     require_same_facts,
@@ -33,8 +30,7 @@ from atlas.selection.chosen import default_selection
 from atlas.selection.recorded import make_default
 from atlas.selection.select import select_again
 from atlas.selection.selections import DefaultSelection, default_since
-from atlas.store.atlas_file import open_file
-from atlas.store.connection import exclusive, mapped_errors, writing
+from atlas.store.atlas_file import AtlasFile, rewritten
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,8 @@ def merge(
         require_source(path)
     with reporting(progress) as report:
         created = not target.exists()
-        with _written(target) as connection:
-            made, runs, default = _merged(connection, target, paths, report)
+        with rewritten(target) as atlas:
+            made, runs, default = _merged(atlas, target, paths, report)
     return Merged(str(target), created, tuple(made), tuple(runs), default)
 
 
@@ -101,36 +97,11 @@ def import_run(path: Path | str, directory: Path | str, *, progress: Progress = 
     return merge([directory], path, progress=progress)
 
 
-@contextlib.contextmanager
-def _written(target: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A transaction on the target; a new one appears when the block has ended well."""
-    if target.exists():
-        with open_file(target).writing() as connection:
-            yield connection
-        return
-    with mapped_errors(target), appearing_file(target) as unfinished:
-        log = unfinished.with_name(f"{unfinished.name}.wal")
-        try:
-            open_file(unfinished, create=True)
-            with writing(unfinished) as connection:
-                yield connection
-            with exclusive(unfinished) as connection:
-                connection.execute("CHECKPOINT")
-        except DiskFull as e:  # which is to name the target
-            raise (e.__cause__ or e) from None
-        finally:
-            log.unlink(missing_ok=True)
-        # of a file that is gone; DuckDB would take it for the new file's
-        target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
-
-
 def _merged(
-    connection: duckdb.DuckDBPyConnection,
-    target: Path,
-    paths: Sequence[Path],
-    report: Reporter,
+    atlas: AtlasFile, target: Path, paths: Sequence[Path], report: Reporter
 ) -> tuple[list[MergedSource], list[RunSummary], DefaultSelection | None]:
-    before = default_selection(connection)
+    with atlas.reading() as connection:
+        before = default_selection(connection)
     wanted = None if before is None else before.selection_id
     came_from: dict[str, Path] = {}
     joined: set[str] = set()
@@ -138,7 +109,7 @@ def _merged(
     started = time.monotonic()
     for number, path in enumerate(paths):
         report(_advance(number, len(paths), started))
-        with opened(connection, path) as source:
+        with atlas.writing() as connection, opened(connection, path) as source:
             require_same_models_and_runs(connection, source)
             require_same_facts(connection, source)
             require_same_values(connection, source)
@@ -160,14 +131,16 @@ def _merged(
             )
         )
     report(_advance(len(paths), len(paths), started))
-    require_joined_shards(connection, came_from, target)
-    _require_real_runs(connection)
     report(Working("Selecting knowledge neurons"))
-    select_again(connection, sorted(joined))
-    _keep_default(connection, wanted)
-    runs = [run_summary(connection, run_id) for run_id in came_from]
-    now = default_selection(connection)
-    return made, runs, None if now is None else default_since(connection, before)
+    # of committed rows: DuckDB plans queries of others badly, by a factor of a hundred
+    with atlas.writing() as connection:
+        require_joined_shards(connection, came_from, target)
+        _require_real_runs(connection)
+        select_again(connection, sorted(joined))
+        _keep_default(connection, wanted)
+        runs = [run_summary(connection, run_id) for run_id in came_from]
+        now = default_selection(connection)
+        return made, runs, None if now is None else default_since(connection, before)
 
 
 def _advance(done: int, total: int, started: float) -> Advance:

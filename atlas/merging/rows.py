@@ -27,7 +27,6 @@ _BY_KEY = {
 _OF_RUNS = {  # likewise, once the source's runs are there
     "prompt_activations": ("run_id", "layer", "prompt_id"),
     "activation_layers": ("run_id", "layer"),
-    "fact_masses": ("run_id", "fact_id"),
 }
 _OF_NEW_RESULTS = ("prompt_results", "attributions", "token_attributions")
 
@@ -44,7 +43,7 @@ _OF_NEURONS = (
 )
 BY_ROWS = ("runs", "run_shards", "selections")  # of which this module takes care one by one
 EDITS = ("edits", "edit_deltas", "edit_outcomes", "side_effects")
-MERGED = {*_BY_KEY, *_OF_RUNS, *_OF_NEW_RESULTS, *BY_ROWS, *DERIVED, *EDITS}
+MERGED = {*_BY_KEY, *_OF_RUNS, *_OF_NEW_RESULTS, "fact_masses", *BY_ROWS, *DERIVED, *EDITS}
 """Every table that a merge knows."""
 
 
@@ -87,6 +86,7 @@ def add_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> Added:
         )
     for table, key in _OF_RUNS.items():
         _add_by_key(connection, source, table, key)
+    _add_masses(connection, source, new_runs)
     selected = _add_selections(connection, source)
     _add_of_neurons(connection, source)
     (prompts,) = fetch_one(connection, "SELECT count(*) FROM new_results")
@@ -149,6 +149,29 @@ def _add_runs(
             """,
             {"new_runs": list(new_runs)},
         )
+
+
+def _add_masses(
+    connection: duckdb.DuckDBPyConnection, source: Source, new_runs: Collection[str]
+) -> None:
+    """Those of runs that came as a whole, and of facts of others that have no new result.
+
+    Selecting sums up anew what facts with new results come to.
+    """
+    connection.execute(
+        f"""
+        INSERT INTO fact_masses BY NAME
+        FROM {source.table("fact_masses")}
+        ANTI JOIN (SELECT DISTINCT run_id, fact_id FROM fact_masses) USING (run_id, fact_id)
+        ANTI JOIN (
+            SELECT DISTINCT n.run_id, p.fact_id
+            FROM new_results AS n
+            JOIN prompts AS p USING (prompt_id)
+            WHERE n.run_id NOT IN $new_runs
+        ) USING (run_id, fact_id)
+        """,
+        {"new_runs": list(new_runs)},
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """An atlas file: creating it, recognising it, bringing it to the newest revision.
 
 At every moment the file is either the old one or the new one, whole: it is created under
-another name and renamed, and upgraded in one transaction after a backup was made.
+another name and renamed, and upgraded in one transaction after a backup was made. What takes more
+than one transaction is done in a copy that takes its place.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from atlas.durability import appearing_file
-from atlas.errors import NewerAtlas, NotAnAtlas
+from atlas.errors import NewerAtlas, NotAnAtlas, StoreError
 from atlas.store import connection as connections
 from atlas.store import migrate
 from atlas.store.file_lock import file_lock
@@ -90,6 +91,46 @@ def readable(path: Path | str) -> Iterator[Path]:
         yield copy
 
 
+@contextlib.contextmanager
+def rewritten(path: Path | str) -> Iterator[AtlasFile]:
+    """A copy of the atlas at `path`, or a new one, that takes its place when the block ends well.
+
+    Until then the atlas is as it was, for readers too, and writers wait. The copy may be written in
+    as many transactions as are useful. Errors as of `open_file`, told of `path`.
+    """
+    path = Path(path).resolve()  # a link goes on to lead to it
+    with contextlib.ExitStack() as held:
+        held.enter_context(connections.mapped_errors(path))
+        if path.exists():
+            open_file(path)
+            if _log(path).exists():  # a killed writer's, which a copy of the file would lack
+                with connections.exclusive(path) as connection:
+                    connection.execute("CHECKPOINT")
+            # Closing any descriptor of the file drops DuckDB's lock on it: this one closes last.
+            source = held.enter_context(path.open("rb"))
+            held.enter_context(connections.reading(path))
+        else:
+            source = None
+        with appearing_file(path) as unfinished:
+            try:
+                if source is None:
+                    open_file(unfinished, create=True)
+                else:
+                    with unfinished.open("wb") as target:
+                        shutil.copyfileobj(source, target, 1 << 20)
+                    shutil.copymode(path, unfinished)
+                yield AtlasFile(unfinished)
+                with connections.exclusive(unfinished) as connection:
+                    connection.execute("CHECKPOINT")
+                if source is None:  # of a file that is gone
+                    _remove_wal(path)
+            except StoreError as e:
+                said = str(e).replace(str(unfinished), str(path))
+                raise type(e)(said, parameters=e.parameters) from e
+            finally:
+                _remove_wal(unfinished)
+
+
 def _recognised(path: Path, connection: duckdb.DuckDBPyConnection, create: bool) -> str | None:
     """The file's revision, which this version knows; None for a file without tables."""
     found = migrate.revision_of(connection)
@@ -136,8 +177,12 @@ def _create(path: Path) -> None:
                 _remove_wal(unfinished)
 
 
+def _log(file: Path) -> Path:
+    return file.with_name(f"{file.name}.wal")
+
+
 def _remove_wal(file: Path) -> None:
-    file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
+    _log(file).unlink(missing_ok=True)
 
 
 def _upgrade(path: Path, create: bool) -> None:

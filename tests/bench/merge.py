@@ -43,8 +43,9 @@ def timed(step: str) -> Iterator[dict[str, object]]:
     print(json.dumps(said), flush=True)
 
 
-def split(whole: Path, directory: Path, shards: int) -> list[Path]:
-    """The shards of the atlas's latest real run, in files of their own."""
+def split(whole: Path, directory: Path, paths: list[Path]) -> None:
+    """Write the shards of the atlas's latest real run, each into its file."""
+    shards = len(paths)
     empty = directory / "empty.duckdb"
     open_atlas(empty, create=True)
     with open_atlas(whole).reading() as connection:
@@ -56,9 +57,7 @@ def split(whole: Path, directory: Path, shards: int) -> list[Path]:
         ).fetchall()
         thresholds = [recorded_thresholds(connection, found) for (found,) in selected]
         ids = [found for (found,) in connection.execute("SELECT fact_id FROM facts").fetchall()]
-    paths = []
-    for number in range(1, shards + 1):
-        path = directory / f"shard-{number}.duckdb"
+    for number, path in enumerate(paths, 1):
         shutil.copyfile(empty, path)
         own = [fact_id for fact_id in ids if shard_of(fact_id, shards) == number]
         with open_atlas(path).writing() as connection, attached(connection, whole, "whole"):
@@ -86,8 +85,6 @@ def split(whole: Path, directory: Path, shards: int) -> list[Path]:
             for how in thresholds:
                 select(connection, run_id, how)
             finish_shard(connection, run_id, Shard(number, shards))
-        paths.append(path)
-    return paths
 
 
 def differing(one: Path, other: Path) -> list[str]:
@@ -129,13 +126,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--db", type=Path, required=True)
     parser.add_argument("--shards", type=int, default=64)
-    parser.add_argument("--keep", type=Path, help="Leave the shards in this directory.")
+    parser.add_argument("--keep", type=Path, help="Leave the shards here, and take them again.")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = asked.keep or Path(temporary)
         directory.mkdir(exist_ok=True)
         with timed("split") as said:
-            paths = split(asked.db, directory, asked.shards)
+            paths = [directory / f"shard-{n}.duckdb" for n in range(1, asked.shards + 1)]
+            if not all(path.exists() for path in paths):
+                split(asked.db, directory, paths)
             said["shards"] = len(paths)
             said["megabytes"] = round(sum(path.stat().st_size for path in paths) / 1e6)
         merged = Path(temporary) / "merged.duckdb"
