@@ -13,6 +13,7 @@ from atlas.engine.settings import BOTH, DTYPES, METHODS, POSITIONS
 from atlas.selection.chosen import labelled
 
 from .dataset_option import dataset_option
+from .info import shards_of
 from .query.scope import facts_of
 from .render import db_option, note, note_next, pasted, quiet, resumable
 from .selections import note_default, note_nothing_known
@@ -191,6 +192,8 @@ def _run(db: Path, found: "IndexReport") -> None:
     measured = counted(run.measured, "prompt")
     where = "" if run.position == "answer" else f" at the {run.position}"
     note(f"Run {run.run_id} of {run.model} in {db}: {measured} measured{where}.")
+    if run.shards is not None:
+        note(f"  {shards_of(run)[:1].upper()}{shards_of(run)[1:]}: `atlas merge` joins shards.")
     for skipped in found.skipped:
         note(f"  {skipped.prompts:,} skipped: {skipped.reason}")
     if run.over_tolerance:

@@ -88,6 +88,12 @@ def _tables(found: AtlasInfo) -> None:
         note("No run yet: start one with `atlas index`.")
 
 
+def shards_of(run: RunSummary) -> str:
+    """Which part of a dataset a run was asked for: `shard 3 of 64`, `shards 1-3, 7 of 64`."""
+    held = str(run.shards)
+    return f"shard {held}" if held.partition(" of ")[0].isdigit() else f"shards {held}"
+
+
 def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
     settings = {
         "rule": run.rule,
@@ -105,7 +111,7 @@ def _run(run: RunSummary, skipped: list[SkipReason]) -> None:
             "started": run.started_at,
             "finished": run.finished_at,
             "dataset": f"{run.dataset} ({run.dataset_digest})"
-            + (f", shard {run.shards}" if run.shards is not None else ""),
+            + (f", {shards_of(run)}" if run.shards is not None else ""),
             "method": f"{run.method} at the {run.position}",
             "settings": ", ".join(f"{k} {v}" for k, v in settings.items() if v is not None),
             "made with": ", ".join(f"{k} {v}" for k, v in run.environment.items()),

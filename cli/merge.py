@@ -7,16 +7,8 @@ import click
 
 from atlas.counted import counted
 
-from .render import (
-    DEFAULT_DB,
-    Format,
-    emit,
-    emit_json,
-    format_option,
-    note,
-    note_next,
-    quiet,
-)
+from .info import shards_of
+from .render import DEFAULT_DB, Format, emit, emit_json, format_option, note, note_next, quiet
 from .selections import note_default
 
 if TYPE_CHECKING:
@@ -71,6 +63,6 @@ def note_runs(found: "Merged", db: Path) -> None:
 
 
 def _said(run: "RunSummary") -> str:
-    parts = "" if run.shards is None else f", shards {run.shards}"
+    parts = "" if run.shards is None else f", {shards_of(run)}"
     null = "" if run.null_of is None else f", the null of run {run.null_of}"
     return f"{counted(run.measured, 'prompt')} measured{null}, {run.status}{parts}."

@@ -33,7 +33,7 @@ def test_a_merge_says_what_came_from_where_and_how_far_each_run_is(
     first = run("merge", shards[0], "--to", str(to))
     assert first.exit_code == 0, first.output
     assert f"Run {RUN.run_id} of synthetic in {to}: " in first.stderr
-    assert "prompts measured, finished, shards 1 of 2." in first.stderr
+    assert "prompts measured, finished, shard 1 of 2." in first.stderr
     assert all(cell_len(line) <= 80 for line in first.stdout.splitlines()), first.stdout
     assert "shard 1 of 2" in run("info", "--db", str(to)).stdout
     second = run("merge", *shards, "--to", str(to), "--format", "csv")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from atlas_content import names
+from processes import run
 from revision_assets import asset
 from synthetic_shards import DATASET, RUN, THRESHOLDS, empty, measured
 from tiny_index import rows, tables
 
 from atlas.atlas import open_atlas
-from atlas.errors import AtlasError, NewerAtlas, NotAnAtlas, SettingsError, StoreError
+from atlas.errors import AtlasError, LockedAtlas, NewerAtlas, NotAnAtlas, SettingsError, StoreError
 from atlas.export.run_tables import EXPORTED
 from atlas.indexing.shards import Shard
 from atlas.merging import rows as merged_rows
@@ -437,6 +438,72 @@ def test_a_failure_leaves_an_old_target_as_it_was(
     with pytest.raises(KeyboardInterrupt):
         merge(shards, tmp_path / "new.duckdb")
     assert names(tmp_path) == ["other.duckdb", "target.duckdb"]
+
+
+def test_a_merge_that_is_killed_loses_nothing_and_leaves_nothing_to_the_next(
+    shards: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    target = Path(copyfile(shards[0], tmp_path / "target.duckdb"))
+    before = tables(target, clocks=True)
+    killed = run(
+        """
+        import os, signal, sys
+        from atlas.merging import merge
+        merge.select_again = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        merge.merge(sys.argv[2:], sys.argv[1])
+        """,
+        target,
+        *shards[1:],
+    )
+    assert killed.returncode == -9, killed.stderr
+    assert tables(target, clocks=True) == before
+    assert len(names(tmp_path)) == 2
+    merge(shards[1:], target)
+    assert tables(target) == tables(whole)
+    assert names(tmp_path) == ["target.duckdb"]
+
+
+def test_the_target_is_read_as_it_was_while_others_are_merged_into_it(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    target = Path(copyfile(shards[0], tmp_path / "target.duckdb"))
+    before = rows(target, "FROM prompt_results ORDER BY ALL")
+    seen = []
+
+    def look(event: object) -> None:
+        seen.append(rows(target, "FROM prompt_results ORDER BY ALL") == before)
+        with pytest.raises(LockedAtlas), open_atlas(target).writing(wait=0):
+            pass
+
+    merge(shards[1:], target, progress=look)
+    assert seen == [True] * len(seen)
+    assert len(rows(target, "FROM prompt_results")) > len(before)
+
+
+def test_what_a_killed_writer_had_committed_is_merged_too(
+    shards: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    """It is in the log beside a file, of a source and of the target."""
+    copies = [Path(copyfile(path, tmp_path / path.name)) for path in shards]
+    for copy in copies[:2]:
+        done = run(
+            """
+            import os, signal, sys
+            from atlas.store.connection import exclusive
+            with exclusive(sys.argv[1]) as connection:
+                connection.execute("INSERT INTO relations VALUES ('P' || ?, 'new')", [sys.argv[2]])
+                os.kill(os.getpid(), signal.SIGKILL)
+            """,
+            copy,
+            copy.stem[-1],
+        )
+        assert done.returncode == -9, done.stderr
+    merge(copies[1:], copies[0])
+    new = rows(copies[0], "SELECT relation_id FROM relations WHERE label = 'new' ORDER BY ALL")
+    assert new == [("P1",), ("P2",)]
+    assert rows(copies[0], "FROM knowledge_neurons ORDER BY ALL") == rows(
+        whole, "FROM knowledge_neurons ORDER BY ALL"
+    )
 
 
 def test_a_null_without_its_real_run_is_told(whole: Path, tmp_path: Path) -> None:
