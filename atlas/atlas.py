@@ -38,6 +38,8 @@ from atlas.edits.making.settings import (
     require_other_object,
     update_settings,
 )
+from atlas.edits.network.report import TrainedNetwork
+from atlas.edits.network.settings import TrainingSettings
 from atlas.edits.report import EditReport, edit_report
 from atlas.edits.stored import (
     delete_edit,
@@ -806,6 +808,34 @@ class Atlas(AtlasFile):
 
             made = make_update(model, self, found.fact_id, to, how, report)
         return self._made(made)
+
+    def edit_train(
+        self,
+        *,
+        layers: Sequence[int] = (),
+        edits: int = 2000,
+        steps: int = 800,
+        seed: int = 0,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        progress: Progress = None,
+    ) -> TrainedNetwork:
+        """Train the network of edits by method hypernetwork, and write it beside the atlas.
+
+        layers: in which it is to edit; none: the likeliest one. edits: sampled from the facts of
+        the selection's run to learn from; steps: of the training. The same call gives the same
+        file, which replaces the one that is there once it is done.
+        """
+        how = TrainingSettings(layers=tuple(layers), edits=edits, steps=steps, seed=seed)
+        with self._opened(selection, None) as (connection, chosen):
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            model = self._model(lm, wanted, device, report)
+            report(Working("Training the hypernetwork"))
+            from atlas.edits.network.training import train_network
+
+            return train_network(model, self, chosen, how, report)
 
     def edit_erase(
         self,

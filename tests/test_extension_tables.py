@@ -44,7 +44,7 @@ def test_the_command_line_offers_what_the_tables_hold() -> None:
 def test_help_has_a_line_for_every_edit_method() -> None:
     printed = run("edit", "update", "--help").stdout
     for name, about in EDIT_METHODS.items():
-        assert f"  {name:<9}{about}\n" in printed
+        assert f"  {name:<13}{about}\n" in printed
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from .forecast import forecast
 from .list import delete, diff, list_, revert, show
 from .live import live
 from .make import amplify, erase, suppress, update
+from .train import train
 
 
 @click.group(
@@ -33,6 +34,7 @@ for _command in (
     erase,
     suppress,
     amplify,
+    train,
     list_,
     show,
     diff,

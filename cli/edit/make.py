@@ -14,7 +14,7 @@ from .model import model_options
 from .tables import show_made
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_METHODS = "\n".join(f"  {name:<9}{about}" for name, about in METHODS.items())
+_METHODS = "\n".join(f"  {name:<13}{about}" for name, about in METHODS.items())
 
 
 def _edit_options(command: _Command) -> _Command:
@@ -45,8 +45,8 @@ _relation_option = click.option(
 _neurons_option = click.option(
     "--neurons",
     type=click.IntRange(min=1),
-    help="So many neurons, those with most score, instead of the knowledge neurons; of method "
-    "spare: so many of its layer.",
+    help="So many neurons, those with most score, instead of the knowledge neurons; of "
+    "methods spare and hypernetwork: so many of its layer.",
 )
 
 
@@ -84,13 +84,15 @@ show whether the edit holds in other words."""
 @click.option(
     "--layer",
     type=click.IntRange(min=0),
-    help="Of method spare: where the change is made.  [default: by model and position]",
+    help="Of methods spare and hypernetwork: where the change is made.  [default: by model "
+    "and position]",
 )
 @click.option(
     "--spare-on",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Of method spare: texts, one a line, to leave in place beside other facts' prompts.",
+    help="Of methods spare and hypernetwork: texts, one a line, to leave in place beside other "
+    "facts' prompts.",
 )
 @_neurons_option
 @_edit_options

@@ -11,6 +11,8 @@ the old object on top, those that have the new one; held-out prompts with P(new)
 wrong among facts kept out, mean with a 95 % bootstrap interval over edits, and the worst edit; KL
 (before ‖ after) of the next token's distribution, or of a masked token's, over the sentences of
 prose.txt in millinats; CPU seconds. Methods other than spare are tried on every so many-th fact.
+With --unseen the facts and their new objects are those that the hypernetwork, which is trained from
+the copy first, has not seen.
 """
 
 import argparse
@@ -38,6 +40,7 @@ from atlas.edits.making.outcomes import measured_outcomes
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.sources import MeasuredPrompt
+from atlas.edits.network.parts import part_of
 from atlas.engine.probe import Probed, probe
 from atlas.errors import AtlasError, EditError
 from atlas.models.language_model import LanguageModel
@@ -118,6 +121,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="fact, by methods other than spare")
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="of a method")
     parser.add_argument("--layer", type=int, action="append", default=[], help="also in this layer")
+    parser.add_argument("--unseen", action="store_true", help="facts and objects, alone")
     parser.add_argument("--held-out", type=float, default=0.25, help="share of a fact's prompts")
     options = parser.parse_args()
     lm, console = load_model(options.model), Console(width=170)
@@ -127,7 +131,7 @@ def main() -> None:
         with half.reading() as connection:
             chosen = choose_selection(connection, options.selection)
         kept_out = take_out(half, chosen.run_id)
-        cases = known_facts(half, lm, chosen.run_id, options.facts)
+        cases = known_facts(half, lm, chosen.run_id, options.facts, options.unseen)
         sample = kept_out_prompts(whole, chosen.run_id, kept_out, options.check)
         before = probe(lm, ask_for(lm, sample))
         prose = Prose(lm, PROSE.read_text().splitlines())
@@ -141,12 +145,16 @@ def main() -> None:
             "solve": replace(how, method="solve"),
             "solve, 20 neurons": replace(how, method="solve", neurons=20),
             "paper, 20 neurons": replace(how, method="paper", neurons=20),
+            "hypernetwork": replace(how, method="hypernetwork"),
         }
         if options.only:
             methods = {n: m for n, m in methods.items() if n in options.only}
         done = {name: Figures() for name in methods}
         first = read_basis(lm, half, cases[0].fact_id, how, neurons_too=False)
         prepare(lm, half, first, how, lambda event: None)
+        if "hypernetwork" in methods:
+            trained = half.edit_train(lm=lm, selection=chosen.selection_id)
+            console.print(f"trained in {trained.cpu_seconds:.0f} CPU s", *trained.parts)
         for place, case in enumerate(cases):
             for name, settings in methods.items():
                 if name == "spare" or place % options.every == 0:
@@ -173,8 +181,13 @@ def take_out(atlas: Atlas, run_id: str) -> set[str]:
     return {fact_id for (fact_id,) in rows}
 
 
-def known_facts(atlas: Atlas, lm: LanguageModel, run_id: str, count: int) -> list[Case]:
-    """Known facts of the run, the first of every relation before the second of any."""
+def known_facts(
+    atlas: Atlas, lm: LanguageModel, run_id: str, count: int, unseen: bool
+) -> list[Case]:
+    """Known facts of the run, the first of every relation before the second of any.
+
+    unseen: of facts and new objects, those that no hypernetwork learns from or is chosen by.
+    """
     with atlas.reading() as connection:
         rows = connection.execute(
             """
@@ -189,6 +202,7 @@ def known_facts(atlas: Atlas, lm: LanguageModel, run_id: str, count: int) -> lis
             """,
             [run_id],
         ).fetchall()
+        rows = [row for row in rows if not unseen or part_of(row[0]) == "unseen"]
         objects: dict[str, list[str]] = defaultdict(list)
         for relation_id, name in connection.execute(
             "SELECT DISTINCT relation_id, object FROM facts ORDER BY ALL"
@@ -201,6 +215,7 @@ def known_facts(atlas: Atlas, lm: LanguageModel, run_id: str, count: int) -> lis
     cases = []
     for fact_id, old, relation_id in rows[: 3 * count]:
         others = [name for name in objects[relation_id] if name.casefold() != old.casefold()]
+        others = [name for name in others if not unseen or part_of(name) == "unseen"]
         random.Random(fact_id).shuffle(others)
         for new in others:
             try:

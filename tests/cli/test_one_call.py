@@ -129,6 +129,7 @@ COMMANDS = (
     "edit erase P36-1 --neurons 2 --model {model}",
     "edit suppress P36-1 --neurons 2 --factor 2 --model {model}",
     "edit amplify P36-1 --neurons 2 --model {model}",
+    "edit train --edits 4 --steps 1 --model {model}",
     "edit update P36-1 --to Dublin --method paper --neurons 2 --model {model}",
     "edit export 1 --delta {out}/edit.safetensors",
     "edit export 1 --adapter {out}/adapter --model {model}",

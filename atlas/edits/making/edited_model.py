@@ -103,13 +103,13 @@ class _Part:
             if deltas is not None:
                 for module, columns, index in self.by_module.values():
                     stack.enter_context(_added(module, index, deltas[columns]))
-            narrowed = stack.enter_context(_narrowed(self.lm, self.at))
+            is_narrowed = stack.enter_context(narrowed(self.lm, self.at))
             self.lm.model.base_model(**self.inputs)
         if before:
             self.entering = before[0].detach()
         hidden = seen[0].reshape(len(self.at), -1, self.lm.d_model)
         row = torch.arange(len(self.at), device=hidden.device)
-        answer = hidden[:, 0] if narrowed else hidden[row, self.at]
+        answer = hidden[:, 0] if is_narrowed else hidden[row, self.at]
         return self.lm.head(answer).float()
 
 
@@ -137,7 +137,7 @@ def _noted(module: nn.Module, seen: list[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def _narrowed(lm: LanguageModel, at: Tensor) -> Iterator[bool]:
+def narrowed(lm: LanguageModel, at: Tensor) -> Iterator[bool]:
     """Let the last block go on with the answer position alone behind its attention, if it can."""
     ffn_input = lm.blocks[-1].ffn_input
     shared = sum(block.ffn_input is ffn_input for block in lm.blocks) > 1

@@ -33,12 +33,23 @@ def key_directions(moment: Floats, keys: Floats, damping: float) -> Floats:
             "there: take more neurons, or another layer",
             parameters=["neurons", "layer"],
         )
+    return at_one(solved(moment, keys, damping), keys)
+
+
+def solved(moment: Floats, keys: Floats, damping: float) -> Floats:
+    """(C + λI)⁻¹ A, [neuron, key]: of many edits at once, since C is most of the work."""
     mean = float(np.trace(moment)) / len(moment) or 1.0
-    solved = np.linalg.solve(moment + damping * mean * np.eye(len(moment)), keys)
-    gram = keys.T @ solved
+    damped: Floats = moment + damping * mean * np.eye(len(moment))
+    found: Floats = np.linalg.solve(damped, keys).astype(np.float64, copy=False)
+    return found
+
+
+def at_one(along: Floats, keys: Floats) -> Floats:
+    """U [neuron, key] from (C + λI)⁻¹ A and the keys A of one edit."""
+    gram = keys.T @ along
     if len(gram) > 1:
         gram = gram + ALIKE * float(np.trace(gram)) / len(gram) * np.eye(len(gram))
-    directions: Floats = solved @ np.linalg.inv(gram)
+    directions: Floats = along @ np.linalg.inv(gram)
     return directions
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from atlas.edits.making.basis import EditBasis
 from atlas.edits.making.found import FoundDeltas
+from atlas.edits.making.hypernetwork import hypernetwork_update, prepare_hypernetwork
 from atlas.edits.making.paper import paper_update
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings
@@ -22,11 +23,15 @@ EDIT_METHODS: dict[str, _Method] = {
     "spare": spare_update,
     "solve": solve_update,
     "paper": paper_update,
+    "hypernetwork": hypernetwork_update,
 }
-CHOOSE_THEMSELVES = {"spare"}
+CHOOSE_THEMSELVES = {"spare", "hypernetwork"}
 """Methods whose neurons are not the basis's."""
-PREPARATIONS: dict[str, _Preparation] = {"spare": prepare_spare}
-"""What takes a while the first time, and is kept in the atlas."""
+PREPARATIONS: dict[str, _Preparation] = {
+    "spare": prepare_spare,
+    "hypernetwork": prepare_hypernetwork,
+}
+"""What takes a while the first time and is kept in the atlas, and what must be there."""
 
 
 def prepare(

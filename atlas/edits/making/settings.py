@@ -13,6 +13,7 @@ METHODS = {  # of an update, with a line each for help
     "spare": "one direction that tells this fact's prompts from all others in the atlas",
     "solve": "the smallest change that puts the new object on top, others kept",
     "paper": "the λ rule of Dai et al. 2022",
+    "hypernetwork": "as spare, how far told by the network of `atlas edit train`",
 }
 COMMON = 0.1  # share of a relation's facts, where nobody says another
 _ONLY_OF = {  # methods that would not ignore the setting
@@ -20,8 +21,8 @@ _ONLY_OF = {  # methods that would not ignore the setting
     "lambda2": ("paper",),
     "pull_back": ("paper",),
     "keep": ("spare", "solve"),
-    "layer": ("spare",),
-    "spare_on": ("spare",),
+    "layer": ("spare", "hypernetwork"),
+    "spare_on": ("spare", "hypernetwork"),
     "common": ("solve", "paper"),
 }
 _OF_AN_UPDATE = {"method", *_ONLY_OF} - {"common"}
@@ -42,8 +43,9 @@ class EditSettings:
         logits at the prompts in place of their output embeddings, see `directions`.
     keep: prompts of other facts that method solve leaves in place, and that spare looks at before
         it settles for a layer.
-    layer: in which method spare makes its change; None: as `layers` says. spare_on: texts whose
-        activations it leaves in place beside those of the atlas's other facts.
+    layer: in which methods spare and hypernetwork make their change; None: as `layers` says, or
+        the first that the network learnt. spare_on: texts whose activations they leave in place
+        beside those of the atlas's other facts.
     held_out: share of the fact's prompts that play no part.
     """
 
