@@ -35,19 +35,12 @@ def pulled_back(lm: LanguageModel, questions: Questions) -> Tensor:
     stands before them, also through a masked head's dense layer and activation.
     """
     targets = [target for targets in questions for target in targets]
+    tokens = torch.tensor([target.token for target in targets], device=lm.model.device)
     with lm.frozen():
-        states = answer_states(lm, targets)
-    return slopes(lm, states, [target.token for target in targets]).mean(0)
-
-
-def slopes(lm: LanguageModel, states: Tensor, tokens: Sequence[int]) -> Tensor:
-    """The slope of each token's logit at its row of last hidden states, [row, d_model] float32."""
-    wanted = torch.tensor(tokens, device=lm.model.device)[:, None]
-    with lm.frozen(), torch.enable_grad():
-        hidden = states.detach().to(lm.model.dtype).requires_grad_(True)
-        logits = lm.head(hidden).gather(1, wanted).float()
+        hidden = answer_states(lm, targets).requires_grad_(True)
+        logits = lm.head(hidden).gather(1, tokens[:, None]).float()
         (slope,) = torch.autograd.grad(logits.sum(), hidden)
-    return slope.float()
+    return slope.float().mean(0)
 
 
 def output_directions(lm: LanguageModel, tokens: Sequence[int]) -> Tensor:

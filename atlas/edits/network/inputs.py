@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.edits.making.directions import slopes
+from atlas.edits.making.directions import output_directions
 from atlas.edits.making.questions import Questions
 from atlas.edits.network.network import ShiftInputs
 from atlas.engine.probe import BATCH_TOKENS
@@ -37,15 +37,15 @@ def told(
 
     There is a key for each token of the new object with a position of its own, as of method spare.
     An old object of fewer tokens has its last one repeated; where one key stands for all tokens,
-    the objects' slopes are the means of their tokens'. scales: None: the root mean square of what
-    the layer writes at the keys.
+    the objects' directions are the means of their tokens'. scales: None: the root mean square of
+    what the layer writes at the keys.
     """
     flat = [target for new, _ in questions for targets in new for target in targets]
     seen = _seen(lm, flat, layer)
     vectors = lm.value_vectors(layer).detach().float()
     places = torch.arange(len(flat)).split([len(new) * len(new[0]) for new, _ in questions])
     rows = [at.reshape(len(new), -1) for at, (new, _) in zip(places, questions, strict=True)]
-    of_new, of_old = _slopes(lm, [seen.ends[at].mean(0) for at in rows], questions)
+    of_new, of_old = _directions(lm, questions)
     found = []
     for number, at in enumerate(rows):
         tokens = at.shape[1]
@@ -67,20 +67,20 @@ def told(
     return found
 
 
-def _slopes(
-    lm: LanguageModel, ends: Sequence[Tensor], questions: Sequence[tuple[Questions, Questions]]
+def _directions(
+    lm: LanguageModel, questions: Sequence[tuple[Questions, Questions]]
 ) -> list[Sequence[Tensor]]:
-    """Of the new and of the old object, by edit, each token's slope at its mean end."""
-    counts = [len(of) for of in ends]
+    """Of the new and of the old objects, by edit, the output direction of each token."""
+    counts = [len(new[0]) for new, _ in questions]
     found: list[Sequence[Tensor]] = []
-    for which in range(2):  # all edits at once: asking the head costs most of it
-        asked = [pair[which][0] for pair in questions]
+    for which in range(2):
+        asked = [pair[which][0] for pair in questions]  # the tokens are the same in all prompts
         tokens = [
             targets[min(place, len(targets) - 1)].token
             for targets, count in zip(asked, counts, strict=True)
             for place in range(count)
         ]
-        found.append(slopes(lm, torch.cat(list(ends)), tokens).split(counts))
+        found.append(output_directions(lm, tokens).split(counts))
     return found
 
 
@@ -88,7 +88,6 @@ def _slopes(
 class _Seen:
     activations: Tensor  # [target, neuron] float32 at the targets' sites
     states: Tensor  # [target, d_model] behind the layer's block, there
-    ends: Tensor  # [target, d_model] behind the last block, at the answer positions
     entering: list[Tensor | None]  # by target, [position, d_model]; None: into the first layer
 
 
@@ -100,7 +99,6 @@ def _seen(lm: LanguageModel, targets: Sequence[Target], layer: int) -> _Seen:
         inputs.setdefault(target.token_ids, []).append(number)
     found = _Seen(
         torch.empty(len(targets), lm.neurons_per_layer, device=device),
-        torch.empty(len(targets), lm.d_model, device=device),
         torch.empty(len(targets), lm.d_model, device=device),
         [None] * len(targets),
     )
@@ -114,17 +112,15 @@ def _seen(lm: LanguageModel, targets: Sequence[Target], layer: int) -> _Seen:
                 rows, numbers = [row for row, _ in pairs], [n for _, n in pairs]
                 passed = _passed(lm, ids, layer)
                 sites = [targets[n].site for n in numbers]
-                answers = [targets[n].position for n in numbers]
                 found.activations[numbers] = passed[0][rows, sites].float()
                 found.states[numbers] = passed[1][rows, sites].float()
-                found.ends[numbers] = passed[2][rows, answers].float()
                 for row, number in pairs if layer else ():
-                    found.entering[number] = passed[3][row]
+                    found.entering[number] = passed[2][row]
     return found
 
 
 def _passed(lm: LanguageModel, ids: list[tuple[int, ...]], layer: int) -> list[Tensor]:
-    """What enters the layer's value projection, and leaves its block, the last and the one before.
+    """What enters the layer's value projection, leaves its block, and leaves the one before.
 
     Each is [input, position, width].
     """
@@ -139,7 +135,7 @@ def _passed(lm: LanguageModel, ids: list[tuple[int, ...]], layer: int) -> list[T
 
         return note
 
-    blocks = {"state": layer, "end": lm.layers - 1, "before": max(layer - 1, 0)}
+    blocks = {"state": layer, "before": max(layer - 1, 0)}
     kwargs = {"use_cache": False} if lm.objective == "causal" else {}
     with ExitStack() as stack:
         stack.enter_context(after_forward(lm.blocks[layer].value_projection, entering))

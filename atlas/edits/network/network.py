@@ -24,7 +24,7 @@ class ShiftInputs:
     """What the network is told of an edit; first axis `key`, as of its key directions.
 
     states: mean hidden state of the fact's prompts behind the edited layer, at the key's position.
-    old, new: the slope of the old and of the new object's logit there where the answer is read.
+    old, new: output directions of the old and of the new object, see `making.directions`.
     layer: number of the edited layer. scale: size of an entry that would be felt.
     """
 

@@ -27,7 +27,6 @@ from atlas.edits.making import sources
 from atlas.edits.making.key_directions import at_one, solved
 from atlas.edits.making.layers import default_layers, require_layer, require_own_layers
 from atlas.edits.making.questions import Questions, split_held_out
-from atlas.edits.making.shifts import SMALL
 from atlas.edits.making.sources import MeasuredPrompt
 from atlas.edits.making.spare import DAMPING
 from atlas.edits.making.spared import what_to_spare
@@ -53,7 +52,8 @@ from atlas.prompts import Target, UnusablePrompt
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.atlas_file import AtlasFile
 
-MARGIN = 2.0  # nats
+MARGIN = 4.0  # nats: an unseen object is told less exactly, and needs some to spare
+SMALL = 1e-4  # weight of the shifts' size: as of method spare, every answer would lack some
 BATCH = 32  # edits a step
 LEARNT = 4  # prompts of an edit to learn from, at most
 PROMPTS = 3  # of these a step, drawn anew every time
