@@ -15,7 +15,7 @@ import duckdb
 from atlas.errors import StoreError
 from atlas.facts import FactColumns
 from atlas.merging.sources import Source
-from atlas.store.rows import fetch
+from atlas.store.rows import fetch, fetch_one
 
 ROUNDING = 1e-3  # of the larger value; scores: of the prompt's largest
 _SMALLEST_P = 1e-6
@@ -116,7 +116,8 @@ def require_same_values(connection: duckdb.DuckDBPyConnection, source: Source) -
         JOIN {source.table("prompt_results")} AS s USING (run_id, prompt_id)
         """
     )
-    for sql in (_OTHER_ANSWERS, _OTHER_SCORES):
+    (twice,) = fetch_one(connection, "SELECT count(*) FROM measured_twice")
+    for sql in (_OTHER_ANSWERS, _OTHER_SCORES) if twice else ():
         found = fetch(
             connection,
             _Differing,

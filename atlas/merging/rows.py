@@ -312,7 +312,7 @@ def _add_selections(connection: duckdb.DuckDBPyConnection, source: Source) -> li
                 "name": free_name([name], {str(other) for (other,) in taken}),
             },
         )
-    for table in DERIVED:
+    for table in DERIVED if new else ():
         connection.execute(
             f"""
             INSERT INTO {table} BY NAME
@@ -344,6 +344,9 @@ def _add_of_neurons(connection: duckdb.DuckDBPyConnection, source: Source) -> No
     )
     for group in _OF_NEURONS:
         table, fact_id = group[0]
+        (any_there,) = fetch_one(connection, f"SELECT EXISTS (FROM {source.table(table)})")
+        if not any_there:
+            continue
         connection.execute(
             f"""
             CREATE OR REPLACE TEMPORARY TABLE carried AS
@@ -387,5 +390,5 @@ def _add_of_neurons(connection: duckdb.DuckDBPyConnection, source: Source) -> No
                  AND c.fact_id = t.{fact_id}
                 """
             )
-    for table in ("carried", "new_selections"):
-        connection.execute(f"DROP TABLE {table}")
+        connection.execute("DROP TABLE carried")
+    connection.execute("DROP TABLE new_selections")

@@ -41,13 +41,19 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
+def fresh(directory: Path) -> Path:
+    """A new atlas to merge into, for less than a merge takes to make one."""
+    return empty(directory / "merged.duckdb").path
+
+
 def refusal(sources: Any, to: Path) -> str:
-    """What merging says when it refuses, in one line, and leaves no new file."""
-    before = names(to.parent)
+    """What merging says when it refuses, in one line, and changes nothing."""
+    before, held = names(to.parent), to.read_bytes() if to.exists() else b""
     with pytest.raises(AtlasError) as refused:
         merge(sources, to)
     assert "\n" not in str(refused.value)
     assert names(to.parent) == before
+    assert not to.exists() or to.read_bytes() == held
     return str(refused.value)
 
 
@@ -66,50 +72,51 @@ def test_shards_merged_equal_one_index_table_by_table(
     in_parts = [r for p in shards for r in rows(p, SHARING)]
     assert set(in_parts) - set(rows(whole, SHARING)), "each part alone is calibrated otherwise"
     assert found.default is not None
-    assert found.default.now.selection_id == THRESHOLDS[1].selection_id(RUN.run_id)
+    assert found.default.now.selection_id == THRESHOLDS.selection_id(RUN.run_id)
     assert names(tmp_path) == ["merged.duckdb"]
 
 
 def test_merging_again_in_any_mix_and_order_changes_no_row(
     whole: Path, shards: list[Path], tmp_path: Path
 ) -> None:
-    merged = tmp_path / "merged.duckdb"
+    merged = fresh(tmp_path)
     first = merge([shards[2], shards[0]], merged)
     assert {run.shards for run in first.runs} == {"1, 3 of 3"}
     assert {run.shards for run in open_atlas(merged).info().runs} == {"1, 3 of 3"}
     merge(shards[1], merged)
     assert tables(merged) == tables(whole)
     before = tables(merged, clocks=True)
-    again = merge([shards[1], whole, *shards], merged)
+    again = merge([shards[1], whole], merged)
     assert tables(merged, clocks=True) == before
     assert {(s.new_runs, s.facts, s.prompts, s.edits) for s in again.sources} == {(0, 0, 0, 0)}
 
 
 def test_machines_added_later_fit_in(whole: Path, shards: list[Path], tmp_path: Path) -> None:
-    """Two of three shards are there when the rest is split anew, into more of them."""
-    more = [measured(tmp_path / f"{n}.duckdb", shard=Shard(n, 4)) for n in range(1, 5)]
-    merged = tmp_path / "merged.duckdb"
-    merge([*shards[:2], more[0]], merged)
-    assert {run.shards for run in open_atlas(merged).info().runs} == {"1-2 of 3; 1 of 4"}
-    merge(more, merged)
+    """One of three shards is there when the facts are split anew, into four."""
+    more = measured(tmp_path / "1.duckdb", shard=Shard(1, 4))
+    merged = fresh(tmp_path)
+    merge([shards[1], more], merged)
+    assert {run.shards for run in open_atlas(merged).info().runs} == {"2 of 3; 1 of 4"}
+    merge([shards[0], shards[2]], merged)
     assert tables(merged) == tables(whole)
 
 
-def test_a_part_measured_without_shards_is_joined_too(whole: Path, tmp_path: Path) -> None:
-    parts = [
-        measured(tmp_path / "first.duckdb", FACTS[:7]),
-        measured(tmp_path / "second.duckdb", FACTS[5:]),  # two facts are in both
-    ]
-    merge(parts, tmp_path / "merged.duckdb")
+def test_a_part_measured_without_shards_is_joined_too(
+    shards: list[Path], whole: Path, tmp_path: Path
+) -> None:
+    in_shard = [fact_id for (fact_id,) in rows(shards[0], "SELECT fact_id FROM facts")]
+    others = [fact_id for fact_id in FACTS if fact_id not in in_shard[2:]]  # two are in both
+    rest = measured(tmp_path / "rest.duckdb", others)
+    merge([shards[0], rest], fresh(tmp_path))
     assert tables(tmp_path / "merged.duckdb") == tables(whole)
 
 
 def test_runs_of_other_models_and_settings_are_added_beside(whole: Path, tmp_path: Path) -> None:
     other = measured(tmp_path / "other.duckdb", run=replace(RUN, tolerance=0.5), null=False)
-    merged = tmp_path / "merged.duckdb"
+    merged = fresh(tmp_path)
     found = merge([whole, other], merged)
     assert len({run.run_id for run in found.runs}) == 3
-    assert len(rows(merged, "FROM selections")) == 6
+    assert len(rows(merged, "FROM selections")) == 3
     of_whole = "run_id IN (SELECT run_id FROM runs WHERE tolerance < 0.5)"
     for table in ("prompt_results", "attributions", "run_shards", "fact_masses"):
         assert rows(merged, f"FROM {table} WHERE {of_whole} ORDER BY ALL") == rows(
@@ -205,7 +212,7 @@ def test_what_was_measured_of_neurons_comes_along_where_a_fact_still_has_them(
     for copy in copies:
         with open_atlas(copy).writing() as connection:
             connection.execute(MEASURED_OF_NEURONS)
-    merged = tmp_path / "merged.duckdb"
+    merged = fresh(tmp_path)
     merge(copies, merged)
     now = neurons(merged)
     assert now == neurons(whole)
@@ -222,7 +229,7 @@ def test_what_was_measured_of_neurons_comes_along_where_a_fact_still_has_them(
     assert len(rows(merged, "FROM activation_layers")) == 2  # outdated, which their count tells
     assert len(rows(merged, "FROM neuron_meanings")) == 1
     before = tables(merged, clocks=True)
-    merge(copies, merged)
+    merge(copies[1], merged)
     assert tables(merged, clocks=True) == before
 
 
@@ -269,7 +276,7 @@ def test_edits_keep_their_numbers_where_those_are_free(whole: Path, tmp_path: Pa
     store_edit(b, 1, "bbb", None, effects=5)
     store_edit(b, 2, "ccc", RUN.run_id)
     store_edit(b, 4, "ddd", RUN.run_id)
-    merged = tmp_path / "merged.duckdb"
+    merged = fresh(tmp_path)
     found = merge([a, b], merged)
     assert [source.edits for source in found.sources] == [2, 2]
     assert rows(merged, "SELECT edit_id, digest FROM edits ORDER BY edit_id") == [
@@ -300,7 +307,7 @@ def test_sources_are_only_read(shards: list[Path], tmp_path: Path) -> None:
 def test_an_older_atlas_is_merged_by_an_upgraded_copy(tmp_path: Path) -> None:
     old = Path(copyfile(asset("0007"), tmp_path / "old.duckdb"))
     before = old.read_bytes()
-    merge(old, tmp_path / "merged.duckdb")
+    merge(old, fresh(tmp_path))
     assert len(rows(tmp_path / "merged.duckdb", "FROM knowledge_neurons")) == 36
     assert old.read_bytes() == before
     assert names(tmp_path) == ["merged.duckdb", "old.duckdb"]
@@ -358,7 +365,7 @@ def test_a_fact_measured_twice_with_other_values_is_told_with_both(
     shards: list[Path], whole: Path, tmp_path: Path, sql: str, said: str
 ) -> None:
     other = changed(shards[0], tmp_path / "other.duckdb", sql)
-    told = refusal([whole, other], tmp_path / "merged.duckdb")
+    told = refusal([whole, other], fresh(tmp_path))
     assert told.startswith("fact ")
     assert said in told
     assert f"in {other} and" in told
@@ -375,7 +382,7 @@ def test_what_rounding_changes_is_no_disagreement(
         UPDATE attributions SET score = 1.00001 * score;
         """,
     )
-    merge([whole, other], tmp_path / "merged.duckdb")
+    merge([whole, other], fresh(tmp_path))
     assert tables(tmp_path / "merged.duckdb") == tables(whole)
 
 
@@ -392,7 +399,7 @@ def test_an_id_that_stands_for_something_else_is_told(
 ) -> None:
     same = changed(shards[0], tmp_path / "same.duckdb", "SELECT 1")
     other = changed(shards[0], tmp_path / "other.duckdb", sql)
-    assert said in refusal([same, other], tmp_path / "merged.duckdb")
+    assert said in refusal([same, other], fresh(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -411,7 +418,7 @@ def test_shards_of_unlike_settings_are_not_left_beside_each_other(
     other = measured(
         tmp_path / "other.duckdb", shard=Shard(2, SHARDS), run=replace(RUN, **changes), null=False
     )
-    told = refusal([shards[0], other], tmp_path / "merged.duckdb")
+    told = refusal([shards[0], other], fresh(tmp_path))
     swapped = said.replace("{a}", "{c}").replace("{b}", "{a}").replace("{c}", "{b}")
     assert "cannot be joined" in told
     parts = said.format(a=shards[0], b=other).split(" and ")

@@ -26,9 +26,8 @@ DATASET = synthetic_dataset(relations=2, facts=6, templates=7)
 RUN = synthetic_run(DATASET)
 NULL = shuffled(DATASET, 0)
 NULL_RUN = null_run(RUN, NULL)
-THRESHOLDS = (
-    Thresholds(),
-    Thresholds(ratio=0.6, target_low=2.0, target_high=2.5, against="answer", known_only=False),
+THRESHOLDS = Thresholds(
+    ratio=0.6, target_low=2.0, target_high=2.5, against="answer", known_only=False
 )
 _empty: list[Path] = []
 
@@ -50,7 +49,7 @@ def measured(
     *,
     null: bool = True,
 ) -> Path:
-    """An atlas of these facts (None: all) or of this shard, two selections and the null with it."""
+    """An atlas of these facts (None: all) or of this shard, with its selection and the null."""
     part = DATASET if facts is None else _only(DATASET, set(facts))
     part = part if shard is None else shard.part(part)
     kept = {fact.fact_id for relation in part.relations for fact in relation.facts}
@@ -58,8 +57,7 @@ def measured(
         records.record_model(connection, MODEL)
         _measure(connection, DATASET, part, run, shard)
         scatter_scores(connection, 0.25, "prompt_id || ':' || neuron")
-        for thresholds in THRESHOLDS:
-            select(connection, run.run_id, thresholds)
+        selection_id = select(connection, run.run_id, THRESHOLDS)
         if null:
             of_null = _only(
                 NULL.dataset,
@@ -68,12 +66,7 @@ def measured(
             _measure(
                 connection, NULL.dataset, of_null, replace(NULL_RUN, null_of=run.run_id), shard
             )
-            for thresholds in THRESHOLDS:
-                select_null(
-                    connection,
-                    thresholds.selection_id(run.run_id),
-                    replace(NULL_RUN, null_of=run.run_id).run_id,
-                )
+            select_null(connection, selection_id, replace(NULL_RUN, null_of=run.run_id).run_id)
     return path
 
 
