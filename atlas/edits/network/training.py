@@ -88,8 +88,8 @@ def train_network(
 ) -> TrainedNetwork:
     """Train the network on the selection's run, and write it beside the atlas.
 
-    The same call gives the same file, bit for bit, on the same machine. It is written at the end
-    alone. Raises EditError for a model whose layers cannot be edited and for too few facts.
+    The same call gives the same file, bit for bit, on the same machine with as many threads. It is
+    written at the end alone. EditError for a model whose layers cannot be edited, too few facts.
     """
     started, worked = time.monotonic(), time.process_time()
     require_own_layers(lm)
