@@ -1,4 +1,7 @@
-"""Which rows of which tables belong to a run, or are referred to by rows that do."""
+"""Which rows of which tables belong to a run, or are referred to by rows that do.
+
+How a merge puts them into another atlas is told table by table in `atlas.merging.rows`.
+"""
 
 import duckdb
 
