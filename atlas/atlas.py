@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 import duckdb
 
 from atlas.answers import Listed, at_most
+from atlas.counted import counted
 from atlas.edits.diff import EditDiff, edit_diff
 from atlas.edits.edit import ChangedEdit, Edit, ImportedEdit, overlapping
 from atlas.edits.in_force import (
@@ -36,11 +37,13 @@ from atlas.edits.making.settings import (
     relation_settings,
     require_factor,
     require_other_object,
+    require_solving_together,
     update_settings,
 )
+from atlas.edits.making.wanted import Wanted, named_changes, read_wanted
 from atlas.edits.network.report import TrainedNetwork
 from atlas.edits.network.settings import TrainingSettings
-from atlas.edits.report import EditReport, edit_report
+from atlas.edits.report import EditReport, MadeEdits, edit_report
 from atlas.edits.stored import (
     delete_edit,
     edit_summaries,
@@ -809,6 +812,40 @@ class Atlas(AtlasFile):
             made = make_update(model, self, found.fact_id, to, how, report)
         return self._made(made)
 
+    def edit_updates(
+        self,
+        changes: Wanted,
+        *,
+        each: bool = False,
+        any_object: bool = False,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        progress: Progress = None,
+        **settings: Any,
+    ) -> MadeEdits:
+        """Give many facts new objects, solved together so that they do not undo each other.
+
+        changes: rows (subject, relation, new object), or a CSV, TSV or JSONL file of them. each:
+        store one edit a fact in place of one for all; they add up to it. Raises what `edit_update`
+        raises, listing all that is wrong by line; then nothing is stored.
+        """
+        wanted = read_wanted(changes)
+        with self._opened(selection, None) as (connection, chosen):
+            how = update_settings(chosen.selection_id, settings)
+            require_solving_together(how, len(wanted), each)
+            facts = named_changes(connection, chosen, wanted, any_object)
+            model_wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            model = self._model(lm, model_wanted, device, report)
+            report(Working(f"Editing {counted(len(wanted), 'fact')}"))
+            from atlas.edits.making.make import make_updates
+
+            pairs = [(f.fact_id, w.object) for f, w in zip(facts, wanted, strict=True)]
+            made = make_updates(model, self, pairs, how, each, report)
+        reports = tuple(self._made(one) for one in made)
+        return MadeEdits(reports, len(facts), sum(one.seconds for one in reports)).of(chosen)
+
     def edit_train(
         self,
         *,
@@ -915,16 +952,16 @@ class Atlas(AtlasFile):
     ) -> "AskedReport":
         """Top answers to the texts without the edits and with them; the model stays as it was.
 
-        Without texts, each edit's fact is asked once. tokens: how many a causal model writes on
+        Without texts, each edit's facts are asked once. tokens: how many a causal model writes on
         behind each text, at most.
         """
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
             wanted = _model_of(connection, found[0]) if found else self._latest(connection)
             conflicts = interfering_edits(connection, found)
-            own = [edit_report(connection, number).outcomes[:1] for number in edits]
+            own = [edit_report(connection, number).questions for number in edits]
             selection = selection_of(connection, found)
-        questions = texts or tuple(prompt.text for prompts in own for prompt in prompts)
+        questions = texts or tuple(question for several in own for question in several)
         from atlas.edits.asking import ask_all, require_questions, require_writer
 
         require_questions(questions)

@@ -5,11 +5,13 @@ from atlas.errors import AtlasError
 OPTIONS = {
     "adapter": "--adapter DIR",
     "any_object": "--any-object",
+    "changes": "--from FILE",
     "common": "--common SHARE",
     "controls": "--controls N",
     "data": "--data PATH",
     "delta": "--delta FILE",
     "device": "--device auto",
+    "each": "--each",
     "edit_id": "--edit EDIT",
     "directory": "--to DIR",
     "dtype": "--dtype float32",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from atlas import paths
 from atlas.durability import appearing_directory
 from atlas.edits.applying import check_fits
-from atlas.edits.description import described, edit_described
+from atlas.edits.description import described, edit_described, of_several
 from atlas.edits.destination import ADAPTER, require_free
 from atlas.edits.edit import Edit
 from atlas.edits.factors import Factors, factorised
@@ -37,6 +37,7 @@ from atlas.models.checkpoint import (
 from atlas.models.language_model import LanguageModel
 
 FORMAT = "knowledge-neuron-atlas edits as an adapter, version 1"
+_OF_SEVERAL = "knowledge-neuron-atlas edits as an adapter, version 2"  # with one of several facts
 _STEM = "base_model.model."  # PEFT's, before the path of the module that is adapted
 _INPUTS, _OUTPUTS = ".lora_A.weight", ".lora_B.weight"
 # What an adapter's config may say without changing what it adds to the weights.
@@ -77,7 +78,7 @@ def write_adapter(
     listed = json.dumps(entries, sort_keys=True)
     metadata = {
         "format": "pt",  # what readers of checkpoints expect there
-        "atlas": FORMAT,
+        "atlas": _OF_SEVERAL if of_several(edits) else FORMAT,
         "architecture": lm.architecture,
         "edits": listed,
         "sha256": _digest(listed, tensors),
@@ -114,7 +115,7 @@ def read_adapter(directory: Path | str) -> list[Edit]:
     try:
         with safe_open(directory / WEIGHTS, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if metadata.get("atlas") != FORMAT:
+            if metadata.get("atlas") not in (FORMAT, _OF_SEVERAL):
                 raise _Refused(
                     f"{directory} does not say which edits it holds: only an adapter that "
                     "`atlas edit export` wrote can be read back"

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from atlas.durability import appearing_file
-from atlas.edits.description import described, edit_described
+from atlas.edits.description import described, edit_described, of_several
 from atlas.edits.edit import Edit
 from atlas.errors import AtlasError, EditError
 from atlas.models.checkpoint import check_safetensors, one_line
 
 FORMAT = "knowledge-neuron-atlas edits, version 2"
-_READ = ("knowledge-neuron-atlas edits, version 1", FORMAT)  # the first knew no model identity
+_OF_SEVERAL = "knowledge-neuron-atlas edits, version 3"  # with an edit of several facts
+# the first knew no model identity
+_READ = ("knowledge-neuron-atlas edits, version 1", FORMAT, _OF_SEVERAL)
 _ARRAYS = (("layers", np.int16), ("neurons", np.int32), ("deltas", np.float32))
 
 
@@ -39,7 +41,7 @@ def write_delta(path: Path | str, edits: Sequence[Edit], force: bool = False) ->
         for name, kind in _ARRAYS
     }
     listed = json.dumps([described(edit) for edit in edits], sort_keys=True)
-    metadata = {"format": FORMAT, "edits": listed}
+    metadata = {"format": _OF_SEVERAL if of_several(edits) else FORMAT, "edits": listed}
     content = save(tensors, metadata)
     try:
         with appearing_file(path) as unfinished:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.edits.edit import Edit
+from atlas.edits.edit import Edit, about
 from atlas.selection.chosen import OfSelection
 
 _FACTS = ("kind", "method", "model_id", "run_id", "selection_id", "relation_id", "fact_id")
@@ -51,6 +51,7 @@ def edit_diff(first: Edit, second: Edit) -> EditDiff:
     """Compare properties, settings and deltas of two edits."""
     names = sorted({*first.settings, *second.settings})
     pairs = [(name, getattr(first, name), getattr(second, name)) for name in _FIELDS]
+    pairs.append(("facts", _facts(first), _facts(second)))
     pairs += [(name, first.settings.get(name), second.settings.get(name)) for name in names]
     ours, theirs = _deltas(first), _deltas(second)
     neurons = [_neuron(named, ours, theirs) for named in sorted({*ours, *theirs})]
@@ -63,6 +64,14 @@ def edit_diff(first: Edit, second: Edit) -> EditDiff:
         norm_first=first.norm,
         norm_second=second.norm,
     )
+
+
+def _facts(edit: Edit) -> list[str] | None:
+    """What an edit of several facts is of, one text a fact."""
+    return [
+        about(fact.subject, fact.relation_id, fact.old_object, fact.new_object)
+        for fact in edit.facts
+    ] or None
 
 
 _Deltas = dict[tuple[int, int], NDArray[np.float64]]

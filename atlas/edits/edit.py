@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,17 @@ MEASURED = ("kept_prompts", "kept_right_before", "kept_right_after")
 """Settings that say what came of the edit; they are no part of what it is."""
 
 
+@dataclass(frozen=True)
+class EditedFact:
+    """A fact that an edit changes."""
+
+    fact_id: str | None  # None: an edit from a file may not know it
+    relation_id: str | None
+    subject: str
+    old_object: str | None
+    new_object: str | None  # None unless the edit's kind is update
+
+
 @dataclass(frozen=True, eq=False)
 class Edit:
     """A set of deltas, added to a model's value vectors while the edit is applied.
@@ -29,7 +40,9 @@ class Edit:
     kind: update | erase | suppress | amplify; method: spare | solve | paper | zero | scale.
     weights_sha256, model_identity: of the model it was made for, the only one it may be applied to;
         an edit of an older atlas has no identity, and its weights alone are compared.
-    fact_id: None where the edit is of a whole relation; new_object: None unless kind is update.
+    fact_id: None where the edit is of a whole relation or of several facts; subject and objects
+        likewise. new_object: None unless kind is update. relation_id: what all its facts are of.
+    facts: two or more, where the edit is of several; else empty.
     settings: everything that decided the deltas, as JSON can hold it.
     """
 
@@ -47,6 +60,7 @@ class Edit:
     subject: str | None = None
     old_object: str | None = None
     new_object: str | None = None
+    facts: tuple[EditedFact, ...] = ()
     atlas_version: str = ""
     seconds: float = 0.0  # that making it took
     model_identity: ModelIdentity | None = None
@@ -80,8 +94,18 @@ class Edit:
 
     @property
     def about(self) -> str:
-        """What it is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
-        return about(self.subject, self.relation_id, self.old_object, self.new_object)
+        """What it is of, in a few words: `Ireland · P36 · Dublin → Galway`, `12 facts · P36`."""
+        return about(
+            self.subject, self.relation_id, self.old_object, self.new_object, len(self.facts)
+        )
+
+    @property
+    def edited_facts(self) -> tuple[EditedFact, ...]:
+        """The fact or facts that it changes; none where it is of a whole relation."""
+        if self.facts or self.subject is None:
+            return self.facts
+        one = (self.fact_id, self.relation_id, self.subject, self.old_object, self.new_object)
+        return (EditedFact(*one),)
 
     @property
     def model_id(self) -> str:
@@ -107,7 +131,7 @@ class Edit:
     def identity(self) -> dict[str, Any]:
         """What it is and what it is of, by the names that rows about edits have for it."""
         names = ("kind", "method", "relation_id", "subject", "old_object", "new_object")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "facts": len(self.edited_facts)}
 
     @property
     def label(self) -> str:
@@ -144,7 +168,7 @@ class Edit:
     def _made_as(self) -> list[Any]:
         """Model, what it is for, and settings: of equal ones, deltas differ by rounding alone."""
         settings = {n: value for n, value in self.settings.items() if n not in MEASURED}
-        identity = [
+        identity: list[Any] = [
             self.weights_sha256,
             self.kind,
             self.method,
@@ -157,6 +181,8 @@ class Edit:
         ]
         if self.model_identity is not None:  # as digests were before it was recorded
             identity.append(str(self.model_identity))
+        if self.facts:
+            identity.append([list(asdict(fact).values()) for fact in self.facts])
         stored: list[Any] = json.loads(json.dumps(identity))  # which makes lists of tuples
         return stored
 
@@ -194,11 +220,12 @@ class ImportedEdit:
     subject: str | None
     old_object: str | None
     new_object: str | None
+    facts: int  # that it changes; 0: it is of a whole relation
 
     @property
     def about(self) -> str:
-        """What it is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
-        return about(self.subject, self.relation_id, self.old_object, self.new_object)
+        """What it is of, in a few words: `Ireland · P36 · Dublin → Galway`, `12 facts · P36`."""
+        return about(self.subject, self.relation_id, self.old_object, self.new_object, self.facts)
 
 
 @dataclass(frozen=True)
@@ -237,8 +264,14 @@ def overlapping(edits: Sequence[Edit]) -> list[Overlap]:
 
 
 def about(
-    subject: str | None, relation: str | None, old_object: str | None, new_object: str | None
+    subject: str | None,
+    relation: str | None,
+    old_object: str | None,
+    new_object: str | None,
+    facts: int = 1,
 ) -> str:
-    """What an edit is of, in a few words: `Ireland · P36 · Dublin → Galway`."""
+    """What an edit is of, in a few words: `Ireland · P36 · Dublin → Galway`, `12 facts · P36`."""
+    if facts > 1:
+        subject = counted(facts, "fact")
     what = " · ".join(part for part in (subject, relation, old_object) if part)
     return (what or "unknown") + (f" → {new_object}" if new_object is not None else "")

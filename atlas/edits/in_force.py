@@ -17,11 +17,11 @@ INTERFERES = 0.05  # share of a fact's score mass from which applying says so
 
 @dataclass(frozen=True)
 class EditInterference:
-    """An edit whose neurons hold much of what another edit's fact rests on."""
+    """An edit whose neurons hold much of what another edit's fact rests on, its worst hit one."""
 
     edit_id: int
     other_id: int
-    subject: str  # of the other edit's fact
+    subject: str  # of the other edit's fact, of several the one hit most
     relation_id: str
     predicted: float  # share of that fact's score mass on this edit's neurons
     of_stored_mass: bool  # of the stored mass: the run kept no totals when it measured
@@ -81,15 +81,21 @@ def interfering_edits(
     found = []
     for edit in edits if len(edits) > 1 else ():
         facts = _predicted(connection, edit)
+        own = {fact.fact_id for fact in edit.edited_facts}
         for other in edits:
-            share = facts.get(other.fact_id or "", 0.0)
-            if other is not edit and other.fact_id != edit.fact_id and share >= INTERFERES:
+            shares = [
+                (facts.get(fact.fact_id or "", 0.0), fact)
+                for fact in other.edited_facts
+                if fact.fact_id not in own
+            ]
+            share, hit = max(shares, key=lambda pair: pair[0], default=(0.0, None))
+            if other is not edit and hit is not None and share >= INTERFERES:
                 found.append(
                     EditInterference(
                         edit_id=edit.edit_id or 0,
                         other_id=other.edit_id or 0,
-                        subject=other.subject or "",
-                        relation_id=other.relation_id or "",
+                        subject=hit.subject,
+                        relation_id=hit.relation_id or "",
                         predicted=share,
                         of_stored_mass=of_stored_mass(connection, edit.run_id or ""),
                     )

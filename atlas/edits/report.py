@@ -75,6 +75,21 @@ class KeptPrompts:
 
 
 @dataclass(frozen=True)
+class FactOutcome:
+    """One of the facts that an edit of several changes, with the outcome on its prompts."""
+
+    relation_id: str | None
+    subject: str
+    old_object: str | None
+    new_object: str | None
+    prompts: int  # that the edit was made from; 0: unknown here
+    new_on_top: int | None  # of those, with the new object on top
+    held_out: int  # prompts that played no part
+    held_out_on_top: int | None
+    question: str | None  # the first of its prompts, the object still [Y]
+
+
+@dataclass(frozen=True)
 class EditReport(OfSelection, rows="neurons"):
     """An edit with all that the atlas holds of it but the deltas and the side effects.
 
@@ -108,6 +123,23 @@ class EditReport(OfSelection, rows="neurons"):
     chosen_anew: str | None = None  # why its neurons are not quite the fact's knowledge neurons
     hardly_changed: str | None = None  # what shows that it has hardly any effect on its own prompts
     before: Held | None = None  # of an edit just made: what the atlas held of it
+    facts: Sequence[FactOutcome] = ()  # two or more, where it is of several
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """A prompt of each of its facts, those that it was made from first."""
+        if self.facts:
+            return tuple(fact.question for fact in self.facts if fact.question is not None)
+        return tuple(outcome.text for outcome in self.outcomes[:1])
+
+
+@dataclass(frozen=True)
+class MadeEdits(OfSelection, rows="edits"):
+    """Edits that were made together: one of several facts, or one each."""
+
+    edits: tuple[EditReport, ...]
+    facts: int
+    seconds: float  # that making them took
 
 
 def edit_report(
@@ -155,6 +187,7 @@ def edit_report(
         chosen_anew=_chosen_anew(connection, edit, outcomes),
         hardly_changed=_hardly_changed(edit, outcomes),
         before=before,
+        facts=_facts(connection, edit_id) if edit.facts else (),
         selection=find_selection(connection, edit.selection_id),
     )
 
@@ -199,7 +232,8 @@ def _hardly_changed(edit: Edit, outcomes: Sequence[PromptOutcome]) -> str | None
     answers = (
         "the top answer" if len(outcomes) == 1 else f"all {counted(len(outcomes), 'top answer')}"
     )
-    return f"P({edit.old_object}) {went} from {before:.3g} to {after:.3g} and {answers} stayed"
+    old = edit.old_object or "old"
+    return f"P({old}) {went} from {before:.3g} to {after:.3g} and {answers} stayed"
 
 
 def _neurons(connection: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:
@@ -220,6 +254,35 @@ def _neurons(connection: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNe
         for (layer, neuron), norm in zip(edit.named_neurons, norms, strict=True)
     ]
     return sorted(neurons, key=lambda n: (-n.norm, n.layer, n.neuron))
+
+
+def _facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[FactOutcome]:
+    return fetch(
+        connection,
+        FactOutcome,
+        """
+        SELECT f.relation_id,
+               f.subject,
+               f.old_object,
+               f.new_object,
+               count(*) FILTER (NOT o.held_out) AS prompts,
+               count(*) FILTER (NOT o.held_out AND o.new_rank_after = 1) AS new_on_top,
+               count(*) FILTER (o.held_out) AS held_out,
+               count(*) FILTER (o.held_out AND o.new_rank_after = 1) AS held_out_on_top,
+               arg_min(o.text, (o.held_out, o.text)) AS question
+        FROM edit_facts AS f
+        LEFT JOIN (
+            SELECT o.*, p.fact_id, p.text
+            FROM edit_outcomes AS o
+            JOIN prompts AS p USING (prompt_id)
+            WHERE o.edit_id = $edit_id
+        ) AS o ON o.fact_id = f.fact_id
+        WHERE f.edit_id = $edit_id
+        GROUP BY f.place, f.relation_id, f.subject, f.old_object, f.new_object
+        ORDER BY f.place
+        """,
+        {"edit_id": edit_id},
+    )
 
 
 def _outcomes(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[PromptOutcome]:

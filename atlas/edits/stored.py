@@ -13,7 +13,7 @@ from typing import Literal
 import duckdb
 import numpy as np
 
-from atlas.edits.edit import ALIKE, Edit, EditOutcome
+from atlas.edits.edit import ALIKE, Edit, EditedFact, EditOutcome
 from atlas.errors import NotFound
 from atlas.models.identity import stored_identity
 from atlas.store import bulk
@@ -25,7 +25,7 @@ class EditSummary:
     """An edit, its outcome on its own prompts, and its side effects on others so far.
 
     What is broken, mended and lost is of checked prompts that are not the edit's own: those it was
-    meant to change. Own are the prompts of its fact or, without one, of its relation.
+    meant to change. Own are the prompts of its facts or, without one, of its relation.
     """
 
     edit_id: int
@@ -35,6 +35,7 @@ class EditSummary:
     subject: str | None
     old_object: str | None
     new_object: str | None
+    facts: int  # that it changes; 0: it is of a whole relation
     neurons: int
     norm: float
     state: str  # stored | reverted
@@ -158,8 +159,19 @@ def record_edit(
             "delta": list(edit.deltas),
         },
     )
+    _record_facts(connection, edit_id, edit.edited_facts)
     _record_outcomes(connection, edit_id, outcomes)
     return edit_id
+
+
+def _record_facts(
+    connection: duckdb.DuckDBPyConnection, edit_id: int, facts: Sequence[EditedFact]
+) -> None:
+    rows = [{"edit_id": edit_id, "place": i, **asdict(fact)} for i, fact in enumerate(facts)]
+    if rows:
+        bulk.insert(
+            connection, "edit_facts", {name: [row[name] for row in rows] for name in rows[0]}
+        )
 
 
 def _record_outcomes(
@@ -212,10 +224,12 @@ def read_edits(
             [edit_id],
         ).fetchall()
         layers, neurons, vectors = zip(*deltas, strict=True)
+        facts = edited_facts(connection, edit_id)
         edits[edit_id] = Edit(
             layers=np.array(layers, np.int16),
             neurons=np.array(neurons, np.int32),
             deltas=np.array(vectors, np.float32),
+            facts=tuple(facts) if len(facts) > 1 else (),
             **{
                 **row,
                 "settings": json.loads(row["settings"]),
@@ -223,6 +237,22 @@ def read_edits(
             },
         )
     return list(edits.values()) if ids is None else [edits[edit_id] for edit_id in ids]
+
+
+def edited_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[EditedFact]:
+    """The facts that an edit changes, in its order; none where it is of a whole relation."""
+    names = ", ".join(f.name for f in fields(EditedFact))
+    return fetch(
+        connection,
+        EditedFact,
+        f"""
+        SELECT {names}
+        FROM edit_facts
+        WHERE edit_id = ?
+        ORDER BY place
+        """,
+        [edit_id],
+    )
 
 
 def edit_outcomes(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[EditOutcome]:
@@ -254,6 +284,7 @@ def edit_summaries(connection: duckdb.DuckDBPyConnection) -> list[EditSummary]:
                v.subject,
                v.old_object,
                v.new_object,
+               (SELECT count(*) FROM edit_facts AS f WHERE f.edit_id = v.edit_id) AS facts,
                v.neurons,
                v.norm,
                v.state,
@@ -298,7 +329,7 @@ def delete_edit(connection: duckdb.DuckDBPyConnection, edit_id: int) -> None:
     """
     read_edits(connection, [edit_id])
     set_edit_state(connection, edit_id, "deleted")
-    for table in ("edit_deltas", "edit_outcomes", "side_effects"):
+    for table in ("edit_facts", "edit_deltas", "edit_outcomes", "side_effects"):
         connection.execute(f"DELETE FROM {table} WHERE edit_id = ?", [edit_id])
 
 

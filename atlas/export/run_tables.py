@@ -40,6 +40,7 @@ _WHERE = {
     "specificity_effects": _OF_SELECTION,
     "neuron_specificity": _OF_SELECTION,
     "edits": f"{_OF_RUN} AND state <> 'deleted'",
+    "edit_facts": _OF_EDIT,
     "edit_deltas": _OF_EDIT,
     "edit_outcomes": _OF_EDIT,
     "side_effects": _OF_EDIT,
@@ -73,5 +74,8 @@ def run_temporary_tables(connection: duckdb.DuckDBPyConnection, run_id: str) -> 
         WHERE f.fact_id IN (SELECT fact_id FROM run_prompts)
            OR f.fact_id IN (SELECT fact_id FROM knowledge_neurons WHERE {_OF_SELECTION})
            OR f.fact_id IN (SELECT fact_id FROM edits WHERE {_OF_RUN} AND fact_id IS NOT NULL)
+           OR f.fact_id IN (
+               SELECT fact_id FROM edit_facts WHERE {_OF_EDIT} AND fact_id IS NOT NULL
+           )
         """
     )

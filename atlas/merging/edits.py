@@ -22,7 +22,7 @@ def add_edits(connection: duckdb.DuckDBPyConnection, source: Source) -> int:
         return 0
     names = ["theirs", "edit_id", "is_new"]
     with bulk.offered(connection, bulk.as_columns(names, numbers)):
-        for table in ("edits", "edit_deltas"):
+        for table in ("edits", "edit_facts", "edit_deltas"):
             connection.execute(
                 f"""
                 INSERT INTO {table} BY NAME

@@ -42,7 +42,7 @@ _OF_NEURONS = (
     (("interference_measurements", "source_fact"),),
 )
 BY_ROWS = ("runs", "run_shards", "selections")  # of which this module takes care one by one
-EDITS = ("edits", "edit_deltas", "edit_outcomes", "side_effects")
+EDITS = ("edits", "edit_facts", "edit_deltas", "edit_outcomes", "side_effects")
 MERGED = {*_BY_KEY, *_OF_RUNS, *_OF_NEW_RESULTS, "fact_masses", *BY_ROWS, *DERIVED, *EDITS}
 """Every table that a merge knows."""
 

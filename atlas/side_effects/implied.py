@@ -85,15 +85,15 @@ def _questions(
     lm: LanguageModel, edit: Edit, implied: Sequence[ImpliedFact]
 ) -> Iterator[_Question]:
     indexed = "rises" if edit.kind == "amplify" else "falls"
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, int]] = set()
+    edited = edit.edited_facts
     for fact in implied:
         yield _question(lm, fact, fact.subject, fact.object, indexed)
-        if edit.new_object is None or edit.subject is None:
+        own = edited[fact.edited]
+        if own.new_object is None or (fact.way, fact.relation_id, fact.edited) in seen:
             continue
-        if (fact.way, fact.relation_id) in seen:
-            continue
-        seen.add((fact.way, fact.relation_id))
-        pair = (edit.new_object, edit.subject)
+        seen.add((fact.way, fact.relation_id, fact.edited))
+        pair = (own.new_object, own.subject)
         subject, object_ = pair if fact.way == "inverse" else pair[::-1]
         yield _question(lm, fact, subject, object_, "rises")
 

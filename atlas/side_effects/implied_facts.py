@@ -15,6 +15,7 @@ Way = Literal["inverse", "synonym"]
 class ImpliedFact:
     """An indexed fact whose subject and object are the edited fact's, swapped or as they are.
 
+    edited: the place of the edited fact among the edit's.
     mirrored of relation_facts: how many of its relation's facts have such a partner in the edited
     relation; where they are few, the one relation does not imply the other.
     """
@@ -27,6 +28,7 @@ class ImpliedFact:
     mirrored: int
     relation_facts: int
     templates: Sequence[str]  # of the relation, by text
+    edited: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,18 @@ class ImpliedEffect:
 
 
 def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[ImpliedFact]:
-    """What the edit's fact implies among the facts of the atlas; nothing for a whole relation."""
+    """What the edit's facts imply among those of the atlas; nothing for a whole relation."""
     return fetch(
         connection,
         ImpliedFact,
         """
         WITH edited AS (
-            SELECT relation_id,
+            SELECT place,
+                   relation_id,
                    lower(nfc_normalize(subject)) AS subject,
                    lower(nfc_normalize(old_object)) AS object
-            FROM edits
+            FROM edit_facts
             WHERE edit_id = $edit_id
-              AND subject IS NOT NULL
               AND old_object IS NOT NULL
         ),
         -- not those whose objects are shuffled
@@ -76,14 +78,14 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
             WHERE null_of IS NULL
         ),
         found AS (
-            SELECT 'inverse' AS way, f.*
+            SELECT 'inverse' AS way, e.place, e.relation_id AS edited_relation, f.*
             FROM real AS f
             JOIN edited AS e
               ON lower(nfc_normalize(f.subject)) = e.object
              AND lower(nfc_normalize(f.object)) = e.subject
             WHERE e.subject <> e.object
             UNION ALL
-            SELECT 'synonym' AS way, f.*
+            SELECT 'synonym' AS way, e.place, e.relation_id AS edited_relation, f.*
             FROM real AS f
             JOIN edited AS e
               ON lower(nfc_normalize(f.subject)) = e.subject
@@ -93,13 +95,13 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
         agreement AS (
             SELECT n.way,
                    n.relation_id,
+                   n.edited_relation,
                    count(DISTINCT f.fact_id) AS relation_facts,
                    count(DISTINCT g.fact_id) AS mirrored
-            FROM (SELECT DISTINCT way, relation_id FROM found) AS n
+            FROM (SELECT DISTINCT way, relation_id, edited_relation FROM found) AS n
             JOIN real AS f USING (relation_id)
-            CROSS JOIN edited AS e
             LEFT JOIN real AS g
-              ON g.relation_id = e.relation_id
+              ON g.relation_id = n.edited_relation
              AND (
                  (n.way = 'inverse'
                   AND lower(nfc_normalize(g.subject)) = lower(nfc_normalize(f.object))
@@ -109,7 +111,7 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
                   AND lower(nfc_normalize(g.subject)) = lower(nfc_normalize(f.subject))
                   AND lower(nfc_normalize(g.object)) = lower(nfc_normalize(f.object)))
              )
-            GROUP BY n.way, n.relation_id
+            GROUP BY n.way, n.relation_id, n.edited_relation
         )
         SELECT f.way,
                f.relation_id,
@@ -118,16 +120,17 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
                f.object,
                a.mirrored,
                a.relation_facts,
-               coalesce(t.texts, []) AS templates
+               coalesce(t.texts, []) AS templates,
+               f.place AS edited
         FROM found AS f
         JOIN relations AS r USING (relation_id)
-        JOIN agreement AS a USING (way, relation_id)
+        JOIN agreement AS a USING (way, relation_id, edited_relation)
         LEFT JOIN (
             SELECT relation_id, list(text ORDER BY text) AS texts
             FROM templates
             GROUP BY relation_id
         ) AS t USING (relation_id)
-        ORDER BY f.way, a.mirrored / a.relation_facts DESC, f.relation_id, f.fact_id
+        ORDER BY f.place, f.way, a.mirrored / a.relation_facts DESC, f.relation_id, f.fact_id
         """,
         {"edit_id": edit_id},
     )

@@ -40,11 +40,11 @@ FACTS_AND_THE_EDIT = """
                f.subject,
                f.object,
                m.prompts,
-               coalesce(f.fact_id = d.fact_id,
-                        f.relation_id = d.relation_id,
-                        FALSE) AS own,
+               CASE WHEN len(d.facts) > 0 THEN list_contains(d.facts, f.fact_id)
+                    ELSE coalesce(f.relation_id = d.relation_id, FALSE) END AS own,
                s.fact_id IS NOT NULL AS shares_neuron,
-               coalesce(f.relation_id = d.relation_id, FALSE) AS same_relation,
+               coalesce(f.relation_id = d.relation_id
+                        OR list_contains(d.relations, f.relation_id), FALSE) AS same_relation,
                coalesce(
                    list_contains((d.settings -> 'kept_facts')::VARCHAR[], f.fact_id), FALSE
                ) AS kept
@@ -52,9 +52,18 @@ FACTS_AND_THE_EDIT = """
         JOIN facts AS f USING (fact_id)
         LEFT JOIN sharing AS s USING (fact_id)
         CROSS JOIN (
-            SELECT fact_id, relation_id, settings
-            FROM edits
-            WHERE edit_id = $edit_id
+            SELECT e.relation_id,
+                   e.settings,
+                   list_filter(
+                       list_append(list(n.fact_id), any_value(e.fact_id)),
+                       lambda fact_id: fact_id IS NOT NULL
+                   ) AS facts,
+                   coalesce(list(DISTINCT n.relation_id) FILTER (n.relation_id IS NOT NULL), [])
+                       AS relations
+            FROM edits AS e
+            LEFT JOIN edit_facts AS n USING (edit_id)
+            WHERE e.edit_id = $edit_id
+            GROUP BY e.relation_id, e.settings
         ) AS d
     )
 """
@@ -81,9 +90,9 @@ _CONDITIONS = {
 class Scope:
     """What to check: one of KINDS, or "sample" with so many prompts drawn by `seed`.
 
-    Every scope but a sample begins with the edit's own prompts: those of its fact, or of its whole
-    relation where it has no fact. `neighbours` adds the facts of which an edited neuron is a
-    knowledge neuron, `relation` the edit's relation, `others` the other relations.
+    Every scope but a sample begins with the edit's own prompts: those of its facts, or of its whole
+    relation where it has none. `neighbours` adds the facts of which an edited neuron is a
+    knowledge neuron, `relation` the relations of its facts, `others` the other relations.
     """
 
     kind: str = "neighbours"
@@ -116,7 +125,7 @@ class ScopedPrompt:
     text: str  # subject filled in, the object still [Y]
     answer: str
     interference: float  # share of its fact's score mass on the edited neurons
-    own: bool  # of the edit's fact or, without one, of its relation
+    own: bool  # of the edit's facts or, without one, of its relation
 
 
 @dataclass(frozen=True)

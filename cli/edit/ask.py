@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atlas.atlas import open_atlas
+from atlas.counted import counted
 
 from ..render import Format, db_option, emit_json, emit_values, format_option, note, quiet
 from ..tables import draw_line, draw_table
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from atlas.edits.in_force import ExportedEdits
 
 _NAMED = 5  # neurons that a note names
+_PAIRS = 10  # of edits that notes are about
 
 
 @click.command(
@@ -66,19 +68,23 @@ def apply(
 
 def note_conflicts(asked: "AskedReport | ExportedEdits") -> None:
     """Say which edits touch the same neurons, and whose facts rest on another's."""
-    for pair in asked.overlaps:
+    for pair in asked.overlaps[:_PAIRS]:
         named = ", ".join(f"{layer}:{neuron}" for layer, neuron in pair.neurons[:_NAMED])
-        more = ", …" if len(pair.neurons) > _NAMED else ""
+        dots = ", …" if len(pair.neurons) > _NAMED else ""
         note(
-            f"Edits {pair.first} and {pair.second} both change {named}{more} "
+            f"Edits {pair.first} and {pair.second} both change {named}{dots} "
             f"(cosine of their changes there {pair.cosine:.2f}): their changes add up."
         )
-    for found in asked.interference:
+    if (more := len(asked.overlaps) - _PAIRS) > 0:
+        note(f"So {'does' if more == 1 else 'do'} {counted(more, 'other pair')} of edits.")
+    for found in asked.interference[:_PAIRS]:
         mass = "stored mass of the scores" if found.of_stored_mass else "score mass"
         note(
             f"Edit {found.edit_id} interferes with edit {found.other_id}: its neurons hold "
             f"{found.predicted:.0%} of the {mass} of {found.subject} {found.relation_id}."
         )
+    if (more := len(asked.interference) - _PAIRS) > 0:
+        note(f"So {'does' if more == 1 else 'do'} {counted(more, 'other pair')} of edits.")
 
 
 def show_answers(report: "AskedReport", format_: Format) -> None:

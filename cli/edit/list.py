@@ -50,7 +50,7 @@ def _draw(found: "Sequence[EditSummary]") -> None:
         "edit": lambda edit: edit.edit_id,
         "kind": lambda edit: edit.kind,
         "fact": lambda edit: about(
-            edit.subject, edit.relation_id, edit.old_object, edit.new_object
+            edit.subject, edit.relation_id, edit.old_object, edit.new_object, edit.facts
         ),
         "success": lambda edit: edit.success,
         "held out": lambda edit: edit.held_out_success,

@@ -11,7 +11,7 @@ from atlas.edits.making.settings import METHODS, EditSettings
 
 from ..render import Format, db_option, format_option, quiet
 from .model import model_options
-from .tables import show_made
+from .tables import show_made, show_made_together
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _METHODS = "\n".join(f"  {name:<13}{about}" for name, about in METHODS.items())
@@ -56,16 +56,30 @@ Examples:
   atlas edit update Ireland --relation P36 --to Galway
   atlas edit update Ireland:P36 --to Galway --method paper --lambda2 8
   atlas edit update Ireland:P36 --to Galway --method solve --neurons 20 --format json
+  atlas edit update --from edits.csv
 
 \b
 Methods, by which the change of the value vectors is found:
 {_METHODS}
 
 Part of the fact's prompts are held out: they choose nothing, and
-show whether the edit holds in other words."""
+show whether the edit holds in other words.
+
+
+--from FILE changes many facts at once, so that they do not undo each other:
+CSV with the columns subject, relation and object (the new one), TSV, or
+JSONL with these keys."""
 )
-@click.argument("fact")
-@click.option("--to", "new_object", required=True, metavar="OBJECT", help="The new object.")
+@click.argument("fact", required=False)
+@click.option("--to", "new_object", metavar="OBJECT", help="The new object.")
+@click.option(
+    "--from",
+    "changes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Many facts with their new objects, made into one edit.",
+)
+@click.option("--each", is_flag=True, help="Of --from: one edit a fact, still solved together.")
 @click.option("--any-object", is_flag=True, help="Also an object that no fact of the atlas knows.")
 @_relation_option
 @click.option(
@@ -97,18 +111,37 @@ show whether the edit holds in other words."""
 @_neurons_option
 @_edit_options
 def update(
-    fact: str,
-    new_object: str,
+    fact: str | None,
+    new_object: str | None,
+    relation: str | None,
+    changes: Path | None,
+    each: bool,
     model: str | None,
     format_: Format,
     db: Path,
     **settings: Any,
 ) -> None:
-    """Give a fact a new object.
+    """Give a fact, or each of many, a new object.
 
     FACT is a subject, SUBJECT:RELATION or a fact's id.
     """
-    made = open_atlas(db).edit_update(fact, new_object, lm=model, progress=not quiet(), **settings)
+    if changes is not None:
+        if fact or new_object or relation:
+            raise click.UsageError("--from FILE names facts and objects: leave the others out.")
+        several = open_atlas(db).edit_updates(
+            changes, each=each, lm=model, progress=not quiet(), **settings
+        )
+        show_made_together(several, format_, db)
+        return
+    if fact is None or new_object is None:
+        raise click.UsageError(
+            "Name a FACT and its new object with --to, or many with --from FILE."
+        )
+    if each:
+        raise click.UsageError("--each goes with --from FILE: one fact is one edit.")
+    made = open_atlas(db).edit_update(
+        fact, new_object, relation=relation, lm=model, progress=not quiet(), **settings
+    )
     show_made(made, format_, db)
 
 

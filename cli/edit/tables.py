@@ -1,6 +1,7 @@
 """How edits look: what they change, what they were made with, what they came to."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from atlas.edits.edit import about
 from atlas.edits.report import (
     EditedNeuron,
     EditReport,
+    FactOutcome,
+    MadeEdits,
     OutcomeSummary,
     PromptOutcome,
 )
@@ -45,6 +48,8 @@ def show_made(report: EditReport, format_: Format, db: Path) -> None:
         if report.selection is not None:
             draw_line(f"  selection {labelled(report.selection)}, run {report.run_id}")
         _draw_summary(report)
+        draw_line()
+        _draw_facts(report)
     if report.before == "stored":
         note(f"The atlas held this edit already, as edit {report.edit_id}.")
     elif report.before == "reverted":
@@ -53,6 +58,45 @@ def show_made(report: EditReport, format_: Format, db: Path) -> None:
         note(f"Note: {because}. `--common 1` allows common ones, `--neurons N` takes N strongest.")
     _note_on_success(report)
     note_next(db, f"atlas edit check {report.edit_id}", f"atlas edit apply {report.edit_id}")
+
+
+def show_made_together(made: MadeEdits, format_: Format, db: Path) -> None:
+    """Edits that were just made together: one of several facts, or one each."""
+    if len(made.edits) == 1:
+        show_made(made.edits[0], format_, db)
+    elif format_ == "json":
+        emit_json(made)
+    elif format_ == "csv":
+        emit([_made_row(report) for report in made.edits], "csv", kind=_MadeRow)
+    else:
+        emit(
+            [_made_row(report) for report in made.edits],
+            "table",
+            kind=_MadeRow,
+            title=f"{counted(len(made.edits), 'edit')}, solved together in {made.seconds:.1f} s",
+            headers={"on_top": "success", "held_out": "held out"},
+        )
+        first, last = made.edits[0].edit_id, made.edits[-1].edit_id
+        note_next(db, "atlas edit list", f"atlas edit apply {first} … {last}")
+
+
+@dataclass(frozen=True)
+class _MadeRow:
+    edit: int
+    fact: str
+    on_top: float | None
+    held_out: float | None
+    norm: float
+
+
+def _made_row(report: EditReport) -> _MadeRow:
+    shares: dict[bool, float] = {
+        part.held_out: part.new_on_top_after / part.prompts
+        for part in report.summary
+        if part.new_on_top_after is not None
+    }
+    what = about(report.subject, report.relation_id, report.old_object, report.new_object)
+    return _MadeRow(report.edit_id, what, shares.get(False), shares.get(True), report.norm)
 
 
 def show_edit(report: EditReport, show: str | None, format_: Format) -> None:
@@ -84,6 +128,7 @@ def show_edit(report: EditReport, show: str | None, format_: Format) -> None:
             title=_title(report),
         )
         draw_line()
+        _draw_facts(report)
         _emit_part(report, "neurons", "table")
         if report.outcomes:
             draw_line()
@@ -168,7 +213,7 @@ def _emit_part(report: EditReport, part: str, format_: OfRows) -> None:
 def _draw_summary(report: EditReport) -> None:
     """P and top answers over the prompts it was made from, and over the held-out ones."""
     headers = ["prompts", "", *_pair(_p_of(report.old_object, "old")), *_pair("on top")]
-    updates = report.new_object is not None
+    updates = report.kind == "update"
     if updates:
         headers += [*_pair(_p_of(report.new_object, "new")), *_pair("on top")]
     rows = [_summary_row(part, updates) for part in report.summary]
@@ -221,7 +266,7 @@ def _note_on_success(report: EditReport) -> None:
             continue
         if part.new_on_top_after < part.prompts:
             note(
-                f"{report.new_object} is on top in {part.new_on_top_after} of "
+                f"{_new_objects(report)} on top in {part.new_on_top_after} of "
                 f"{counted(part.prompts, 'prompt')} with "
                 f"{'this' if len(report.neurons) == 1 else 'these'} "
                 f"{counted(len(report.neurons), 'neuron')}; `--neurons "
@@ -229,15 +274,40 @@ def _note_on_success(report: EditReport) -> None:
             )
         elif part.p_new_after is not None and part.p_new_after < _FAINT:
             note(
-                f"Note: {report.new_object} is on top with P {part.p_new_after:.2g} on average: "
+                f"Note: {_new_objects(report)} on top with P {part.p_new_after:.2g} on average: "
                 "the other answers fell below it rather than that it rose."
             )
 
 
 def _title(report: EditReport) -> str:
     of = f"{report.relation} ({report.relation_id})" if report.relation else report.relation_id
-    what = about(report.subject, of, report.old_object, report.new_object)
+    what = about(report.subject, of, report.old_object, report.new_object, len(report.facts))
     return f"Edit {report.edit_id} · {report.kind} by {report.method} · {what}"
+
+
+def _new_objects(report: EditReport) -> str:
+    return f"{report.new_object} is" if report.new_object is not None else "The new objects are"
+
+
+def _draw_facts(report: EditReport) -> None:
+    """What an edit of several facts came to on each of them."""
+    if report.facts:
+        emit(
+            report.facts,
+            "table",
+            kind=FactOutcome,
+            title=f"Its {counted(len(report.facts), 'fact')}",
+            hide=("question",),
+            headers={
+                "relation_id": "relation",
+                "old_object": "object",
+                "new_object": "new object",
+                "new_on_top": "on top",
+                "held_out": "held out",
+                "held_out_on_top": "on top",
+            },
+        )
+        draw_line()
 
 
 def _neurons(report: EditReport) -> str:

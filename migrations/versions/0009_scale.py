@@ -1,4 +1,4 @@
-"""What work beyond one process leaves in an atlas: which shards of a dataset a run holds."""
+"""What work beyond one process and one fact leaves: shards of a run, edits of several facts."""
 
 from alembic import op
 
@@ -26,11 +26,45 @@ SHARDS_COMMENTS = {
     "run_shards.finished": "whether all of its prompts are measured or skipped",
 }
 
+EDIT_FACTS = """
+CREATE TABLE edit_facts (
+    edit_id INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    fact_id VARCHAR,
+    relation_id VARCHAR,
+    subject VARCHAR NOT NULL,
+    old_object VARCHAR,
+    new_object VARCHAR
+);
+INSERT INTO edit_facts
+    SELECT edit_id, 0, fact_id, relation_id, subject, old_object, new_object
+    FROM edits
+    WHERE subject IS NOT NULL
+      AND state <> 'deleted';
+"""
+EDIT_FACTS_COMMENTS = {
+    "edit_facts": "the facts that an edit is of, one or several; none: it is of a whole relation",
+    "edit_facts.edit_id": "the edit",
+    "edit_facts.place": "of the fact among the edit's, from 0",
+    "edit_facts.fact_id": "the fact; NULL: an edit from a file may not know it",
+    "edit_facts.relation_id": "the fact's relation",
+    "edit_facts.subject": "the fact's subject",
+    "edit_facts.old_object": "the fact's object",
+    "edit_facts.new_object": "the object that it gets; NULL unless the edit's kind is update",
+    "edits.relation_id": "of its facts, if they have one relation; else NULL",
+    "edits.fact_id": "NULL: a whole relation, or several facts, which `edit_facts` has",
+    "edits.subject": "NULL as `fact_id`",
+    "edits.old_object": "the fact's object; NULL as `fact_id`",
+    "edits.new_object": "NULL unless kind is update, and as `fact_id`",
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
     execute(SHARDS)
     _comment(SHARDS_COMMENTS)
+    execute(EDIT_FACTS)
+    _comment(EDIT_FACTS_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+import duckdb
 import numpy as np
 from torch import Tensor
 
-from atlas.edits.edit import Edit, EditOutcome
+from atlas.edits.edit import Edit, EditedFact, EditOutcome
 from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making.basis import (
     EditBasis,
@@ -24,8 +25,10 @@ from atlas.edits.making.basis import (
     selection_of_model,
     value_vectors,
 )
+from atlas.edits.making.found import Change
 from atlas.edits.making.methods import (
     CHOOSE_THEMSELVES,
+    TOGETHER,
     prepare,
     require_expressible,
     update_deltas,
@@ -33,7 +36,7 @@ from atlas.edits.making.methods import (
 from atlas.edits.making.outcomes import measured_kept, measured_outcomes
 from atlas.edits.making.settings import EditSettings, require_factor, require_other_object
 from atlas.edits.stored import Held, held_before, read_edits, record_edit
-from atlas.errors import NotFound, SettingsError
+from atlas.errors import EditError, NotFound, SettingsError
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Reporter
 from atlas.selection.chosen import labelled
@@ -46,6 +49,7 @@ __all__ = [
     "make_relation_erase",
     "make_scale",
     "make_update",
+    "make_updates",
 ]
 
 
@@ -92,8 +96,7 @@ def make_update(
     express, no neuron left) and NotFound (fact, selection, run); then nothing is stored.
     """
     settings = settings or EditSettings()
-    chooses = settings.method in CHOOSE_THEMSELVES
-    basis = read_basis(lm, atlas, fact_id, settings, neurons_too=not chooses)
+    basis = _basis(lm, atlas, fact_id, settings)
     new_object = new_object.strip()
     require_other_object(basis.fact.named, basis.fact.object, new_object)
     require_expressible(lm, basis, new_object)
@@ -108,6 +111,50 @@ def make_update(
     if found.kept:
         edit = replace(edit, settings={**how, **measured_kept(lm, edit, found.kept)})
     return _stored(lm, atlas, edit, basis, started)
+
+
+def make_updates(
+    lm: LanguageModel,
+    atlas: AtlasFile,
+    wanted: Sequence[tuple[str, str]],
+    settings: EditSettings | None = None,
+    each: bool = False,
+    report: Reporter = lambda event: None,
+) -> tuple[MadeEdit, ...]:
+    """Make, measure and store an edit that gives several facts new objects, solved together.
+
+    wanted: fact ids with their new objects. each: store one edit a fact; they add up to the one.
+    Methods that solve no facts together make one edit a fact, whatever the others. One fact is what
+    `make_update` makes of it. Raises what that raises, and then nothing is stored.
+    """
+    settings, started = settings or EditSettings(), time.monotonic()
+    changes = [Change(_basis(lm, atlas, fact_id, settings), new.strip()) for fact_id, new in wanted]
+    _require_makeable(lm, changes)
+    if settings.method not in TOGETHER:
+        return tuple(
+            make_update(lm, atlas, change.basis.fact.fact_id, change.new_object, settings, report)
+            for change in changes
+        )
+    found = TOGETHER[settings.method](lm, atlas, changes, settings, report)
+    of_several = {"together": len(changes)} if len(changes) > 1 else {}
+    others = sorted({prompt.fact_id for prompt in found.kept})
+    how = {**found.settings, **of_several, **({"kept_facts": others} if others else {})}
+    if each or len(changes) == 1:
+        parts = [([change], deltas) for change, deltas in zip(changes, found.deltas, strict=True)]
+    else:
+        parts = [(changes, sum(found.deltas[1:], found.deltas[0]))]
+    made = []
+    for own, deltas in parts:
+        edit = _edit_of_several(lm, own, found.neurons, deltas, settings, how)
+        if found.kept:
+            edit = replace(edit, settings={**edit.settings, **measured_kept(lm, edit, found.kept)})
+        learnt = [prompt for change in own for prompt in change.basis.prompts]
+        held_out = [prompt for change in own for prompt in change.basis.held_out]
+        outcomes = measured_outcomes(lm, edit, learnt, held_out)
+        seconds = (time.monotonic() - started) / len(parts)
+        made.append((replace(edit, seconds=seconds), outcomes))
+    with atlas.writing() as connection:
+        return tuple(_recorded(connection, edit, outcomes) for edit, outcomes in made)
 
 
 def make_erase(
@@ -184,6 +231,49 @@ def make_relation_erase(
     return _record(atlas, replace(edit, seconds=time.monotonic() - started), ())
 
 
+def _require_makeable(lm: LanguageModel, changes: Sequence[Change]) -> None:
+    """EditError that lists every change that asks for no other object, or for one without words."""
+    problems = []
+    for change in changes:
+        fact = change.basis.fact
+        try:
+            require_other_object(fact.named, fact.object, change.new_object)
+            require_expressible(lm, change.basis, change.new_object)
+        except EditError as error:
+            problems.append(f"{fact.named}: {error}")
+    if problems:
+        raise EditError("; ".join(problems))
+
+
+def _edit_of_several(
+    lm: LanguageModel,
+    changes: Sequence[Change],
+    neurons: tuple[tuple[int, int], ...],
+    deltas: Tensor,
+    settings: EditSettings,
+    how: Mapping[str, Any],
+) -> Edit:
+    """The edit of these changes; of one fact it is like any other."""
+    basis = replace(changes[0].basis, neurons=neurons)
+    how = {**_shared(settings, basis), **how}
+    edit = _edit_of(lm, basis, deltas, "update", settings.method, how)
+    if len(changes) == 1:
+        return replace(edit, new_object=changes[0].new_object)
+    relations = {change.basis.fact.relation_id for change in changes}
+    facts = [(change.basis.fact, change.new_object) for change in changes]
+    return replace(
+        edit,
+        relation_id=relations.pop() if len(relations) == 1 else None,
+        fact_id=None,
+        subject=None,
+        old_object=None,
+        facts=tuple(
+            EditedFact(fact.fact_id, fact.relation_id, fact.subject, fact.object, new)
+            for fact, new in facts
+        ),
+    )
+
+
 def _edit_of(
     lm: LanguageModel,
     basis: EditBasis,
@@ -231,10 +321,21 @@ def _stored(
 
 def _record(atlas: AtlasFile, edit: Edit, outcomes: tuple[EditOutcome, ...]) -> MadeEdit:
     with atlas.writing() as connection:
-        before = held_before(connection, edit)
-        edit_id = record_edit(connection, edit, outcomes)
-        (held,) = read_edits(connection, [edit_id])
+        return _recorded(connection, edit, outcomes)
+
+
+def _recorded(
+    connection: duckdb.DuckDBPyConnection, edit: Edit, outcomes: tuple[EditOutcome, ...]
+) -> MadeEdit:
+    before = held_before(connection, edit)
+    edit_id = record_edit(connection, edit, outcomes)
+    (held,) = read_edits(connection, [edit_id])
     return MadeEdit(held, outcomes, before)
+
+
+def _basis(lm: LanguageModel, atlas: AtlasFile, fact_id: str, settings: EditSettings) -> EditBasis:
+    chooses = settings.method in CHOOSE_THEMSELVES
+    return read_basis(lm, atlas, fact_id, settings, neurons_too=not chooses)
 
 
 def _success(outcomes: Sequence[EditOutcome]) -> float | None:

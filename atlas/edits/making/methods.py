@@ -3,16 +3,17 @@
 The names stand in `settings.METHODS`, too, which the command line reads without torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from atlas.edits.making.basis import EditBasis
-from atlas.edits.making.found import FoundDeltas
+from atlas.edits.making.found import Change, FoundDeltas, FoundTogether
 from atlas.edits.making.hypernetwork import hypernetwork_update, prepare_hypernetwork
 from atlas.edits.making.paper import paper_update
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.solve import solve_update
 from atlas.edits.making.spare import prepare_spare, spare_update
+from atlas.edits.making.spare_many import spare_updates
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Reporter
 from atlas.store.atlas_file import AtlasFile
@@ -25,6 +26,11 @@ EDIT_METHODS: dict[str, _Method] = {
     "paper": paper_update,
     "hypernetwork": hypernetwork_update,
 }
+_Together = Callable[
+    [LanguageModel, AtlasFile, Sequence[Change], EditSettings, Reporter], FoundTogether
+]
+TOGETHER: dict[str, _Together] = {"spare": spare_updates}
+"""Methods that solve many facts at once."""
 CHOOSE_THEMSELVES = {"spare", "hypernetwork"}
 """Methods whose neurons are not the basis's."""
 PREPARATIONS: dict[str, _Preparation] = {

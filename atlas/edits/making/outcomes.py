@@ -1,4 +1,4 @@
-"""What an edit came to on its own fact's prompts: asked before and after, by the edited model."""
+"""What an edit came to on its own facts' prompts: asked before and after, by the edited model."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,11 @@ def measured_outcomes(
     """
     every = [*prompts, *held_out]
     old = ask_for(lm, every)
-    new = None if edit.new_object is None else ask_for(lm, every, edit.new_object)
+    objects = {prompt.fact_id: edit.new_object for prompt in every} | {
+        fact.fact_id: fact.new_object for fact in edit.facts
+    }
+    wanted = {fact_id: name for fact_id, name in objects.items() if fact_id and name is not None}
+    new = ask_for(lm, every, wanted) if wanted else None
     before, new_before = probe(lm, old), None if new is None else probe(lm, new)
     with applied(lm, edit):
         after, new_after = probe(lm, old), None if new is None else probe(lm, new)

@@ -1,6 +1,6 @@
 """A fact's prompts as questions about an object, and which of them an edit may learn from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from atlas.edits.making.sources import MeasuredPrompt
 from atlas.errors import EditError
@@ -24,15 +24,20 @@ def split_held_out(
 
 
 def ask_for(
-    lm: LanguageModel, prompts: Sequence[MeasuredPrompt], answer: str | None = None
+    lm: LanguageModel,
+    prompts: Sequence[MeasuredPrompt],
+    answer: str | Mapping[str, str] | None = None,
 ) -> Questions:
     """The prompts encoded with `answer` as the answer, else each with its own fact's object.
+
+    answer: one for all, or by fact id.
 
     EditError if the model's tokenizer cannot express it.
     """
     questions = []
     for prompt in prompts:
-        wanted = prompt.object if answer is None else answer
+        wanted = answer if isinstance(answer, str) else (answer or {}).get(prompt.fact_id)
+        wanted = prompt.object if wanted is None else wanted
         try:
             questions.append(lm.targets(prompt.text, wanted))
         except UnusablePrompt as unusable:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from atlas.counted import counted
 from atlas.edits.making.texts import texts_of
 from atlas.errors import EditError, SettingsError
 from atlas.facts import as_name
@@ -15,6 +16,8 @@ METHODS = {  # of an update, with a line each for help
     "paper": "the λ rule of Dai et al. 2022",
     "hypernetwork": "as spare, how far told by the network of `atlas edit train`",
 }
+SOLVE_TOGETHER = ("spare",)
+"""Methods that give several facts new objects in one edit."""
 COMMON = 0.1  # share of a relation's facts, where nobody says another
 _ONLY_OF = {  # methods that would not ignore the setting
     "lambda1": ("paper",),
@@ -106,6 +109,17 @@ def update_settings(selection_id: str, given: Mapping[str, Any]) -> EditSettings
                 parameters=[name, "method"],
             )
     return settings
+
+
+def require_solving_together(settings: EditSettings, facts: int, each: bool) -> None:
+    """SettingsError for one edit of several facts by a method that makes one a fact."""
+    if facts > 1 and not each and settings.method not in SOLVE_TOGETHER:
+        raise SettingsError(
+            f"method {settings.method} makes one edit a fact, and this is one of "
+            f"{counted(facts, 'fact')}: ask for one edit each, or choose method "
+            f"{' or '.join(SOLVE_TOGETHER)}",
+            parameters=["each", "method"],
+        )
 
 
 def fact_settings(selection_id: str, given: Mapping[str, Any]) -> EditSettings:

@@ -82,6 +82,36 @@ def measured_prompts(
     )
 
 
+def right_prompts(
+    connection: duckdb.DuckDBPyConnection, run_id: str, edited: Sequence[str], count: int
+) -> list[MeasuredPrompt]:
+    """Prompts that the model answers right, in the order of a hash, at most so many.
+
+    None of the edited facts, nor of others of the same subject and relation.
+    """
+    return fetch(
+        connection,
+        MeasuredPrompt,
+        """
+        SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts AS f USING (fact_id)
+        WHERE m.run_id = $run_id
+          AND m.answer_rank = 1
+          AND NOT EXISTS (
+              FROM facts AS e
+              WHERE e.fact_id IN $edited
+                AND e.relation_id = f.relation_id
+                AND lower(nfc_normalize(e.subject)) = lower(nfc_normalize(f.subject))
+          )
+        ORDER BY md5(p.prompt_id::VARCHAR), p.prompt_id
+        LIMIT $count
+        """,
+        {"run_id": run_id, "edited": list(edited), "count": count},
+    )
+
+
 def prompts_to_keep(
     connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,

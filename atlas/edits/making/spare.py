@@ -19,7 +19,7 @@ from atlas.edits.edit import Edit
 from atlas.edits.making import neurons as edit_neurons
 from atlas.edits.making import sources
 from atlas.edits.making.basis import EditBasis
-from atlas.edits.making.found import FoundDeltas
+from atlas.edits.making.found import Change, FoundDeltas
 from atlas.edits.making.key_directions import key_directions, strongest
 from atlas.edits.making.layers import default_layers, require_layer, require_own_layers
 from atlas.edits.making.questions import Questions, ask_for
@@ -35,7 +35,9 @@ from atlas.progress import Reporter
 from atlas.store.atlas_file import AtlasFile
 
 NEURONS = 200  # of the layer, where nobody says
+NEURONS_A_KEY = 50  # of the layer at least, where there are several keys
 DAMPING = 0.03  # λ, in parts of the mean diagonal of what is to stay
+MANY_DAMPING = 0.003  # the same where several facts are edited at once
 MARGINS = (1.0, 2.0, 4.0)  # nats, one after the other until the new object is on top
 BREAKS = 0.05  # share of the kept prompts from which another layer is tried
 
@@ -114,7 +116,7 @@ def _on_layer(
     wanted, to_keep = ask_for(lm, basis.prompts, new_object), ask_for(lm, kept)
     for margin in MARGINS:
         shifts = find_shifts(lm, neurons, directions, wanted, margin, key.scale)
-        reached, broken = _as_applied(lm, neurons, shifts.deltas, wanted, to_keep)
+        reached, broken = as_applied(lm, neurons, shifts.deltas, wanted, to_keep)
         if reached == 1 or shifts.reached < 1:
             break
     return _Found(
@@ -144,13 +146,18 @@ class LayerKey:
     """Where in a layer an edit is written, and which prompts will feel it.
 
     neurons: their indices, ascending. scale: size of an entry of a shift that would be felt, the
-    root mean square of what they write on the fact's prompts.
+    root mean square of what they write on the facts' prompts.
     """
 
     neurons: list[int]
     directions: NDArray[np.float64]  # [neuron, key]
+    owners: NDArray[np.int64]  # [key] the place of the fact that the key is of
     scale: float
     spared: Spared
+
+    def of(self, place: int) -> NDArray[np.float64]:
+        """The directions of one of the facts, [neuron, key]."""
+        return np.ascontiguousarray(self.directions[:, self.owners == place])
 
 
 def key_in_layer(
@@ -162,21 +169,41 @@ def key_in_layer(
     layer: int,
 ) -> LayerKey:
     """The layer's key directions for the fact, on the neurons that carry most of them."""
+    return keys_in_layer(lm, atlas, [Change(basis, new_object)], settings, layer)
+
+
+def keys_in_layer(
+    lm: LanguageModel,
+    atlas: AtlasFile,
+    changes: Sequence[Change],
+    settings: EditSettings,
+    layer: int,
+) -> LayerKey:
+    """The layer's key directions for facts that are edited together; none of them is spared."""
+    selection = changes[0].basis.selection
+    fact_ids = [change.basis.fact.fact_id for change in changes]
+    learnt = [prompt.prompt_id for change in changes for prompt in change.basis.prompts]
     with atlas.reading() as connection:
-        stored = spared_activations(connection, basis.selection.run_id, layer, [basis.fact.fact_id])
-        learnt = [prompt.prompt_id for prompt in basis.prompts]
+        stored = spared_activations(connection, selection.run_id, layer, fact_ids)
         scored = edit_neurons.highest_scores(
-            connection, basis.selection.run_id, learnt, lm.layers * lm.neurons_per_layer
+            connection, selection.run_id, learnt, lm.layers * lm.neurons_per_layer
         )
     spared = what_to_spare(lm, stored, settings.spare_on, layer)
-    keys = own_keys(lm, basis.prompts, new_object, layer, basis.selection.position)
+    of_facts = [
+        own_keys(lm, change.basis.prompts, change.new_object, layer, selection.position)
+        for change in changes
+    ]
+    keys = np.concatenate(of_facts, axis=1)
+    owners = np.repeat(np.arange(len(changes)), [own.shape[1] for own in of_facts])
     own = [neuron.neuron for neuron in scored if neuron.layer == layer]
-    count = NEURONS if settings.neurons is None else settings.neurons
-    chosen = strongest(spared.moment, keys, DAMPING, count, own)
-    directions = key_directions(spared.moment[np.ix_(chosen, chosen)], keys[chosen], DAMPING)
+    count, damping = settings.neurons, DAMPING if len(changes) == 1 else MANY_DAMPING
+    if count is None:
+        count = NEURONS if len(changes) == 1 else max(NEURONS, NEURONS_A_KEY * len(owners))
+    chosen = strongest(spared.moment, keys, damping, count, own)
+    directions = key_directions(spared.moment[np.ix_(chosen, chosen)], keys[chosen], damping)
     written = keys[chosen].T @ lm.value_vectors(layer)[chosen].double().cpu().numpy()
     scale = float(np.sqrt(np.square(written).mean())) or 1.0
-    return LayerKey(chosen, directions, scale, spared)
+    return LayerKey(chosen, directions, owners, scale, spared)
 
 
 def own_keys(
@@ -212,7 +239,7 @@ def own_keys(
     return np.stack(keys, axis=1)
 
 
-def _as_applied(
+def as_applied(
     lm: LanguageModel,
     neurons: tuple[tuple[int, int], ...],
     deltas: torch.Tensor,

@@ -97,6 +97,8 @@ def draw(request: Request) -> Drawn:
     rows = [0.2 * len(shifts), 0.145 * len(damage)]
     to = f" to {edit.new_object}" if edit.new_object else ""
     of = f"{edit.subject} ({edit.relation_id})" if edit.subject else edit.relation_id or "no fact"
+    if edit.facts:
+        of = counted(len(edit.facts), "fact")
     figure = request.figure(
         wide,
         lambda _: max(1.9, max(rows) + 1.0 if beside else sum(rows) + 1.7),

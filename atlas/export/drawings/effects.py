@@ -142,7 +142,17 @@ def checked_edits(
         JOIN prompts AS p USING (prompt_id)
         JOIN facts AS f ON f.fact_id = p.fact_id
         WHERE e.state <> 'deleted'
-          AND NOT coalesce(f.fact_id = e.fact_id, f.relation_id = e.relation_id, FALSE)
+          AND NOT coalesce(
+              f.fact_id = e.fact_id,
+              CASE WHEN e.edit_id IN (SELECT edit_id FROM edit_facts WHERE fact_id IS NOT NULL)
+                   THEN EXISTS (
+                       FROM edit_facts AS n
+                       WHERE n.edit_id = e.edit_id
+                         AND n.fact_id = f.fact_id
+                   )
+                   ELSE f.relation_id = e.relation_id END,
+              FALSE
+          )
           AND CASE WHEN $edit_id IS NULL THEN e.selection_id = $selection_id
                    ELSE e.edit_id = $edit_id END
         GROUP BY e.edit_id
