@@ -23,6 +23,7 @@ import duckdb
 
 from atlas.answers import Listed, at_most
 from atlas.counted import counted
+from atlas.distributed.settings import RaySettings, ray_settings
 from atlas.edits.diff import EditDiff, edit_diff
 from atlas.edits.edit import ChangedEdit, Edit, ImportedEdit, overlapping
 from atlas.edits.in_force import (
@@ -129,6 +130,7 @@ from atlas.store.user_sql import QueryResult, run_sql
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from atlas.distributed.workers import Workers
     from atlas.edits.asking import AskedReport
     from atlas.edits.live import LiveEdits
     from atlas.evidence.verify import VerifyReport
@@ -1044,12 +1046,16 @@ class Atlas(AtlasFile):
         worst: int = 10,
         lm: ModelOrName = None,
         device: str = "auto",
+        ray: str | None = None,
+        workers: int | None = None,
+        gpus_per_worker: float | None = None,
         progress: Progress = None,
     ) -> "ChecksReport":
         """Measure what edits did to the facts of the index; stored, and not measured again.
 
         The report, and the limits of `fail_over`, are about this call's scope alone. One that holds
-        no prompt but the edit's own is widened to `all`.
+        no prompt but the edit's own is widened to `all`. ray, workers, gpus_per_worker: measure on
+        workers of a Ray cluster, see `RaySettings`.
         """
         from atlas.side_effects.limits import parse_limits, require_others
 
@@ -1057,16 +1063,17 @@ class Atlas(AtlasFile):
         limits = None if fail_over is None else parse_limits(fail_over)
         chosen = parse_scope(scope, seed) if isinstance(scope, str) else scope
         require_others(chosen, limits)
+        where = ray_settings(ray, workers, gpus_per_worker, device)
         with self.reading() as connection:
             found = edits_in_force(connection, edits)
             for number in edits:
                 checked_by(connection, number)  # refused before the model is loaded
             wanted = _model_of(connection, found[0])
-        with reporting(progress) as report:
-            model = self._model(lm, wanted, device, report)
+        with reporting(progress) as report, self._crew(lm, wanted, device, where, report) as crew:
             from atlas.side_effects.checks import check_edits
 
-            return check_edits(self, model, edits, chosen, limits, worst, report)
+            model, theirs = crew
+            return check_edits(self, model, edits, chosen, limits, worst, report, theirs)
 
     def forecast(
         self,
@@ -1225,6 +1232,34 @@ class Atlas(AtlasFile):
         name = None if lm is None else str(lm)
         report(Loading(name or wanted.name))
         return load_run_model(wanted, name, device)
+
+    @contextlib.contextmanager
+    def _crew(
+        self,
+        lm: ModelOrName,
+        wanted: RunModel,
+        device: str,
+        where: RaySettings | None,
+        report: Reporter,
+    ) -> Iterator[tuple["LanguageModel", "Workers"]]:
+        """The model, and who measures on it."""
+        from atlas.distributed.hiring import hired
+        from atlas.distributed.introduction import ModelToLoad
+        from atlas.indexing.load_run_model import run_model_name
+        from atlas.models.language_model import LanguageModel
+
+        if where is not None and isinstance(lm, LanguageModel):
+            raise SettingsError(
+                "workers load the model by themselves: give its name or its path, not a loaded one",
+                parameters=["model", "ray"],
+            )
+        theirs = None
+        if where is not None:
+            name = run_model_name(wanted, None if lm is None else str(lm))
+            theirs = ModelToLoad.of(name, wanted.dtype, wanted.attention)
+            lm, device = name, "cpu"
+        with hired(where, theirs, lambda: self._model(lm, wanted, device, report)) as crew:
+            yield crew
 
     def _asked(
         self,

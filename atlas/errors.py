@@ -10,6 +10,7 @@ AtlasError
 │   ├── UnsafeCheckpoint
 │   ├── CorruptCheckpoint
 │   └── UnsupportedArchitecture
+├── WorkersError         a Ray cluster cannot be reached, or its workers disagree or keep dying
 └── StoreError           the atlas file
     ├── NotAnAtlas
     ├── NewerAtlas
@@ -71,6 +72,10 @@ class CorruptCheckpoint(ModelError):
 
 class UnsupportedArchitecture(ModelError):
     """No entry of the architecture table fits, and discovery failed."""
+
+
+class WorkersError(AtlasError):
+    """A Ray cluster cannot be reached, or its workers disagree or keep dying."""
 
 
 class StoreError(AtlasError):

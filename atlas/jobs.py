@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from atlas.datasets import choose, read_dataset
+from atlas.distributed.settings import ray_settings
 from atlas.engine.settings import BOTH, POSITIONS, Integration, require_one_of
 from atlas.errors import NotFound, SettingsError
 from atlas.facts import Dataset
+from atlas.given_up import NotMeasured
 from atlas.indexing.null_facts import Shuffled, shuffled
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.indexing.shards import Shard, as_shard
@@ -39,6 +41,7 @@ from atlas.selection.selections import (
 from atlas.store.atlas_file import AtlasFile
 
 if TYPE_CHECKING:
+    from atlas.distributed.workers import Workers
     from atlas.indexing.indexer import IndexProgress
     from atlas.models.language_model import LanguageModel
 
@@ -59,6 +62,7 @@ class IndexReport(OfSelection, rows="skipped"):
     default: DefaultSelection  # the atlas's now, and what was before
     computed: int  # prompts that this call has measured, or found that the model cannot be asked
     null_left_out: tuple[str, ...]  # of a null: relations whose facts cannot all be made false
+    given_up: tuple[NotMeasured, ...] = ()  # that took their workers with them
     at_subject: "IndexReport | None" = None  # the second run, where both positions were asked for
 
 
@@ -75,6 +79,9 @@ def index(
     null: bool = False,
     seed: int = 0,
     shard: Shard | str | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
     progress: Progress = None,
     **settings: Any,
 ) -> IndexReport:
@@ -87,7 +94,9 @@ def index(
     every fact's neurons, each, in pairs and all. null: measure, of the facts that the same call
     without it has measured, the null: their objects shuffled within their relation by `seed`; the
     selections of the real run look at it, too. shard: "3/64" measures the third of 64 parts of all
-    that; `atlas.merge` joins them to what one index would have made. Further settings are those of
+    that; `atlas.merge` joins them to what one index would have made. ray, workers, gpus_per_worker:
+    measure on workers of a Ray cluster, see `RaySettings`; this process alone writes. Further
+    settings are those of
     `Integration` (rule, points, tolerance, max_evaluations) and `IndexSettings` (method, dtype,
     device, score_floor, thresholds).
 
@@ -132,13 +141,19 @@ def index(
             "null first",
             parameters=["null"],
         )
+    where = ray_settings(ray, workers, gpus_per_worker, how.device)
+    if where is not None and not isinstance(how.model, str):
+        raise SettingsError(
+            "workers load the model by themselves: give its name or its path, not a loaded one",
+            parameters=["model", "ray"],
+        )
     null_facts = shuffled(dataset, seed) if null else None
     labels = {relation.relation_id: relation.label for relation in chosen.relations}
     with reporting(progress) as report:
         report(Loading(how.name))
         from atlas.indexing.indexer import indexing_on, require_real_run
 
-        with indexing_on(Path(path), how) as (atlas, lm):
+        with indexing_on(Path(path), how, where) as (atlas, lm, crew):
             with atlas.reading(COMMIT_WAIT) as connection:
                 before = default_selection(connection)
             runs = [how] if position != BOTH else [how, replace(how, position="subject")]
@@ -147,13 +162,15 @@ def index(
                     require_real_run(atlas, lm, dataset, chosen, run, null_facts)
             reports = []
             for number, run in enumerate(runs):
-                run_id, computed = _measured(
-                    atlas, lm, dataset, chosen, run, labels, report, not number, null_facts
+                done = _measured(
+                    atlas, lm, dataset, chosen, run, labels, report, not number, null_facts, crew
                 )
+                given_up = done.given_up
                 if interactions:
-                    selection_id = run.thresholds.selection_id(run_id)
-                    _examined(atlas, lm, selection_id, list(labels), report)
-                reports.append(_report(atlas, run_id, chosen, run, before, computed, null_facts))
+                    selection_id = run.thresholds.selection_id(done.run_id)
+                    given_up += _examined(atlas, lm, selection_id, list(labels), report, crew)
+                found = _report(atlas, done.run_id, chosen, run, before, done.computed, null_facts)
+                reports.append(replace(found, given_up=given_up))
     return reports[0] if len(reports) == 1 else replace(reports[0], at_subject=reports[1])
 
 
@@ -177,18 +194,27 @@ def _measured(
     report: Reporter,
     make_default: bool,
     null: Shuffled | None,
-) -> tuple[str, int]:
-    """Measure and select; returns the run's id, and how many prompts it has handled."""
-    from atlas.indexing.indexer import measure
+    workers: "Workers",
+) -> "IndexProgress":
+    """Measure and select; returns where that stands at the end."""
+    from atlas.indexing.indexer import IndexProgress, measure
 
-    run_id, computed = "", 0
+    last = IndexProgress("", 0)
     # closing: if Ctrl-C comes while somebody draws, the indexer commits what it has
-    work = measure(atlas, lm, dataset, chosen, settings, make_default=make_default, null=null)
+    work = measure(
+        atlas,
+        lm,
+        dataset,
+        chosen,
+        settings,
+        make_default=make_default,
+        null=null,
+        workers=workers,
+    )
     with contextlib.closing(work) as events:
-        for event in events:
-            run_id, computed = event.run_id, event.computed
-            report(_advance(event, labels, settings.position))
-    return run_id, computed
+        for last in events:
+            report(_advance(last, labels, settings.position))
+    return last
 
 
 def _advance(event: "IndexProgress", labels: Mapping[str, str], position: str) -> Advance:
@@ -202,6 +228,7 @@ def _advance(event: "IndexProgress", labels: Mapping[str, str], position: str) -
         part_done=event.relation_done,
         part_total=event.relation_total,
         complete=event.complete,
+        workers=event.workers,
     )
 
 
@@ -211,13 +238,17 @@ def _examined(
     selection_id: str,
     relations: Sequence[str],
     report: Reporter,
-) -> None:
-    """Examine the interactions that are missing of these relations' facts."""
+    workers: "Workers",
+) -> tuple[NotMeasured, ...]:
+    """Examine the interactions that are missing of these relations' facts; returns the given up."""
     from atlas.interactions.examine import examine_and_record
 
     with atlas.reading(COMMIT_WAIT) as connection:
         facts = unexamined_facts(connection, selection_id, relations=relations)
-    reported(examine_and_record(atlas, lm, selection_id, facts, COMMIT_WAIT), report)
+    work = examine_and_record(atlas, lm, selection_id, facts, COMMIT_WAIT, workers)
+    with contextlib.closing(work) as events:
+        last = reported(events, report)
+    return () if last is None else last.given_up
 
 
 def _report(

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from atlas.counted import counted
+from atlas.given_up import NotMeasured
+
 Reporter = Callable[[object], None]
 Progress = Reporter | bool | None
 
@@ -32,7 +35,9 @@ class Advance:
 
     done, total: in `unit`, what earlier calls did included; computed: what this call did, in so
     many `seconds`. part, part_done, part_total: the same of the part at hand, where there are
-    parts. complete: all of the part, or of the work that has none, is done and stored.
+    parts. complete: all of the part, or of the work that has none, is done and stored. workers: of
+    a cluster that are at work; None: this process alone.
+    given_up: what took workers with it, so far.
     """
 
     what: str
@@ -45,12 +50,15 @@ class Advance:
     part_done: int = 0
     part_total: int = 0
     complete: bool = False
+    workers: int | None = None
+    given_up: tuple[NotMeasured, ...] = ()
 
     @property
     def pace(self) -> str:
-        """Units a second of this call, and the time left at that pace."""
+        """Units a second of this call, the time left at that pace, and who is at work."""
         if not self.computed:
             return "already measured" if self.done else ""
         rate = self.computed / max(self.seconds, 1e-9)
         left = timedelta(seconds=round((self.total - self.done) / rate))
-        return f"{rate:,.1f} {self.unit}/s, ETA {left}"
+        workers = "" if self.workers is None else f", {counted(self.workers, 'worker')}"
+        return f"{rate:,.1f} {self.unit}/s, ETA {left}{workers}"

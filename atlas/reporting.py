@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from atlas.progress import Progress, Reporter
+
+Event = TypeVar("Event")
 
 
 @contextmanager
@@ -19,7 +22,10 @@ def reporting(progress: Progress) -> Iterator[Reporter]:
         yield progress or (lambda event: None)
 
 
-def reported(events: Iterable[object], report: Reporter) -> None:
-    """Go through the events of some work, telling each."""
+def reported(events: Iterable[Event], report: Reporter) -> Event | None:
+    """Go through the events of some work, telling each; returns the last one, if there is any."""
+    last = None
     for event in events:
         report(event)
+        last = event
+    return last

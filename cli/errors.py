@@ -20,6 +20,7 @@ OPTIONS = {
     "file": "--to FILE",
     "force": "--force",
     "frequency": "--frequency SHARE",
+    "gpus_per_worker": "--gpus-per-worker SHARE",
     "interactions": "--interactions",
     "known_only": "`atlas select --all-facts`",
     "lambda1": "--lambda1 WEIGHT",
@@ -37,6 +38,7 @@ OPTIONS = {
     "path": "--db FILE or ATLAS_DB",
     "port": "--port N or --host ADDRESS",
     "position": "--at",
+    "ray": "--ray local",
     "relation": "--relation RELATION",
     "run": "--run RUN",
     "scope": "--scope SCOPE",
@@ -50,6 +52,7 @@ OPTIONS = {
     "to": "--to OBJECT",
     "tokens": "--tokens N",
     "undo": "`atlas edit revert EDIT --undo`",
+    "workers": "--workers N",
 }
 """How a parameter of the library is said on the command line."""
 

@@ -15,6 +15,7 @@ from atlas.selection.chosen import labelled
 from .dataset_option import dataset_option
 from .info import shards_of
 from .query.scope import facts_of
+from .ray_options import note_given_up, ray_options
 from .render import db_option, note, note_next, pasted, quiet, resumable
 from .selections import note_default, note_nothing_known
 
@@ -128,6 +129,7 @@ one is false: what neurons per fact or overlap are worth shows beside it."""
     is_flag=True,
     help="Measure the null beside the real run: the same facts with shuffled objects.",
 )
+@ray_options
 @db_option
 def index(
     model: str,
@@ -152,6 +154,8 @@ def index(
             **settings,
         )
     _summary(db, found)
+    at_subject = () if found.at_subject is None else found.at_subject.given_up
+    note_given_up(found.given_up + at_subject)
 
 
 def _refuse_ignored(method: str, rule: str) -> None:

@@ -24,12 +24,13 @@ FLOORS = (
     ("atlas.queries",),
     ("atlas.indexing",),
     ("atlas.selection",),
+    ("atlas.distributed",),
     ("atlas.models.load",),  # what is loaded is tried, with the engine
     ("atlas.engine", "atlas.datasets"),
     ("atlas.models",),
     ("atlas.prompts", "atlas.store", "atlas.reporting"),
     ("atlas.progress_bars",),
-    ("atlas.facts", "atlas.scripts", "atlas.answers", "atlas.progress"),
+    ("atlas.facts", "atlas.scripts", "atlas.answers", "atlas.progress", "atlas.given_up"),
     ("atlas.statistics", "atlas.durability"),
     ("atlas.errors", "atlas.paths", "atlas.threads", "atlas.counted", "atlas.html_tables"),
 )
@@ -140,3 +141,12 @@ def test_sqlalchemy_is_for_migrations_and_the_engine_alone() -> None:
         )
     }
     assert users == {"atlas/atlas.py", "atlas/store/migrate.py"}
+
+
+def test_ray_is_imported_in_one_room_alone() -> None:
+    users = {
+        name
+        for name, path in MODULES.items()
+        if any(i.split(".")[0] == "ray" for i in imported(path))
+    }
+    assert users == {"atlas.distributed.ray_cluster"}

@@ -14,17 +14,21 @@ from typing import Literal
 
 from duckdb import DuckDBPyConnection
 
-from atlas.engine.attribution import attribute_targets
-from atlas.facts import Dataset
+from atlas.distributed.hiring import hired
+from atlas.distributed.introduction import ModelToLoad
+from atlas.distributed.settings import RaySettings
+from atlas.distributed.workers import InThisProcess, Outcome, Workers, lone
+from atlas.facts import Dataset, Relation
+from atlas.given_up import NotMeasured
 from atlas.indexing import records
 from atlas.indexing.batches import AskedPrompt, relation_batches
 from atlas.indexing.index_lock import indexing
+from atlas.indexing.measuring import Attributing, skipped_results
 from atlas.indexing.null_facts import Shuffled
 from atlas.indexing.null_run import null_facts, null_run
 from atlas.indexing.run_record import model_record, run_record
 from atlas.indexing.settings import COMMIT_WAIT, IndexSettings
 from atlas.indexing.shards import finish_shard, record_shard
-from atlas.indexing.sparse_results import sparse_results
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.chosen import choose_selection, selection_ids
@@ -40,7 +44,8 @@ class IndexProgress:
     """Where the job stands, in prompts that are measured or skipped, those of earlier calls too.
 
     computed: prompts that this call has handled, in so many `seconds`.
-    complete: the relation is measured and its knowledge neurons are selected.
+    complete: the relation is measured and its knowledge neurons are selected. workers: of a cluster
+    that are at work; given_up: what took them with it, of all relations so far.
     """
 
     run_id: str
@@ -52,22 +57,30 @@ class IndexProgress:
     relation_done: int = 0
     relation_total: int = 0
     complete: bool = False
+    workers: int | None = None
+    given_up: tuple[NotMeasured, ...] = ()
 
 
 @contextlib.contextmanager
-def indexing_on(path: Path, settings: IndexSettings) -> Iterator[tuple[AtlasFile, LanguageModel]]:
-    """The atlas at `path`, with no other indexer at work on it, and the model to measure.
+def indexing_on(
+    path: Path, settings: IndexSettings, ray: RaySettings | None = None
+) -> Iterator[tuple[AtlasFile, LanguageModel, Workers]]:
+    """The atlas at `path`, with no other indexer at work on it, the model and who measures it.
 
-    Raises LockedAtlas at once if another indexer works on the file, and whatever `load_model` and
-    `open_file` raise. There is no new file before the model is loaded.
+    Raises LockedAtlas at once if another indexer works on the file, and whatever `load_model`,
+    `open_file` and `hired` raise. There is no new file before the model is loaded.
     """
     with indexing(path):
         if path.exists():  # a file that cannot be used is refused before minutes of loading
             open_file(path, create=True)
-        lm = settings.model
-        if isinstance(lm, str):
-            lm = load_model(lm, settings.dtype, settings.device)
-        yield open_file(path, create=True), lm
+        named = settings.model
+        if not isinstance(named, str):
+            yield open_file(path, create=True), named, InThisProcess(named)
+            return
+        device = settings.device if ray is None else "cpu"
+        model = None if ray is None else ModelToLoad.of(named, settings.dtype)
+        with hired(ray, model, lambda: load_model(named, settings.dtype, device)) as (lm, workers):
+            yield open_file(path, create=True), lm, workers
 
 
 def require_real_run(
@@ -93,6 +106,7 @@ def measure(
     *,
     make_default: bool = True,
     null: Shuffled | None = None,
+    workers: Workers | None = None,
 ) -> Generator[IndexProgress, None, None]:
     """Measure the chosen part of a dataset and select its knowledge neurons.
 
@@ -102,14 +116,32 @@ def measure(
 
     null: the dataset with shuffled objects: measure these beside the real run, as many facts of it
     as that has measured, and look at them with all its selections. NotFound if it has measured
-    none.
+    none. workers: who measures; None: this process.
     """
     run = run_record(lm, dataset, settings)
     if null is not None:
         with atlas.reading(COMMIT_WAIT) as connection:
             chosen = null_facts(connection, run, chosen, null, settings.shard)
         run = null_run(run, null)
-    yield from _Job(atlas, lm, settings, run, make_default).measure(chosen)
+    yield from _Job(atlas, lm, settings, run, make_default, lone(lm, workers)).measure(chosen)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A relation begins or ends, or a batch of it is to be measured: the others are of no prompt.
+
+    new: the prompts of the batch that have no result yet.
+    """
+
+    relation: Relation
+    what: Literal["begins", "batch", "ends"]
+    prompts: int = 0
+    new: Sequence[AskedPrompt] = ()
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is something to measure: prompts of one shape, not skipped ones."""
+        return bool(self.new) and self.new[0].skipped_because is None
 
 
 class _Job:
@@ -122,8 +154,10 @@ class _Job:
         settings: IndexSettings,
         run: records.RunRecord,
         make_default: bool,
+        workers: Workers,
     ) -> None:
         self.atlas, self.lm, self.settings, self.run = atlas, lm, settings, run
+        self.workers = workers
         self.pending: list[records.PromptResults] = []
         self.committed_at = time.monotonic()
         # once made the default, it is not made so again: another may have been meanwhile
@@ -139,45 +173,68 @@ class _Job:
             recorded = set(records.recorded_prompts(connection, self.run.run_id).tolist())
         status: Literal["interrupted", "finished"] = "interrupted"
         try:
-            yield from self._relations(chosen, recorded)
-            status = "finished"
+            given_up = yield from self._relations(chosen, recorded)
+            status = "interrupted" if given_up else "finished"
         finally:
             with self._writing_pending() as connection:
                 records.finish_run(connection, self.run.run_id, status)
                 if status == "finished" and self.settings.shard is not None:
                     finish_shard(connection, self.run.run_id, self.settings.shard)
 
-    def _relations(self, chosen: Dataset, recorded: set[int]) -> Iterator[IndexProgress]:
+    def _relations(
+        self, chosen: Dataset, recorded: set[int]
+    ) -> Generator[IndexProgress, None, tuple[NotMeasured, ...]]:
         total = sum(len(r.facts) * len(r.templates) for r in chosen.relations)
         at, started = IndexProgress(run_id=self.run.run_id, total=total), time.monotonic()
-        for relation in chosen.relations:
-            size = len(relation.facts) * len(relation.templates)
-            at = replace(
-                at,
-                relation_id=relation.relation_id,
-                relation_done=0,
-                relation_total=size,
-                complete=False,
-                seconds=time.monotonic() - started,
-            )
-            yield at
+        outcomes = self.workers.outcomes(
+            Attributing.by(self.settings),
+            (
+                (step, step.new if step.asked else None)
+                for step in self._steps(chosen.relations, recorded)
+            ),
+        )
+        with contextlib.closing(outcomes):
+            for step, outcome in outcomes:
+                if step.what == "begins":
+                    at = replace(
+                        at,
+                        relation_id=step.relation.relation_id,
+                        relation_done=0,
+                        relation_total=step.prompts,
+                        complete=False,
+                    )
+                elif step.what == "ends":
+                    self._commit(step.relation.relation_id)
+                    at = replace(at, complete=True)
+                else:
+                    at = self._batch(at, step, outcome)
+                yield replace(at, seconds=time.monotonic() - started, workers=self.workers.count)
+        return at.given_up
+
+    def _steps(self, relations: Sequence[Relation], recorded: set[int]) -> Iterator[_Step]:
+        for relation in relations:
+            yield _Step(relation, "begins", len(relation.facts) * len(relation.templates))
             for batch in relation_batches(self.lm, relation, self.settings.position):
                 new = [asked for asked in batch if asked.prompt_id not in recorded]
-                if new:
-                    self.pending.append(self._results(new))
-                if self.pending and time.monotonic() - self.committed_at > COMMIT_EVERY:
-                    self._commit()
-                at = replace(
-                    at,
-                    relation_done=at.relation_done + len(batch),
-                    done=at.done + len(batch),
-                    computed=at.computed + len(new),
-                    seconds=time.monotonic() - started,
-                )
-                yield at
-            self._commit(relation.relation_id)
-            at = replace(at, complete=True, seconds=time.monotonic() - started)
-            yield at
+                yield _Step(relation, "batch", len(batch), new)
+            yield _Step(relation, "ends")
+
+    def _batch(
+        self, at: IndexProgress, step: _Step, outcome: Outcome[records.PromptResults]
+    ) -> IndexProgress:
+        """Take what was measured of a batch, and commit if it is time."""
+        if outcome.result is not None:
+            self.pending.append(outcome.result)
+        elif step.new and not step.asked:
+            self.pending.append(skipped_results(step.new))
+        if self.pending and time.monotonic() - self.committed_at > COMMIT_EVERY:
+            self._commit()
+        at = replace(at, relation_done=at.relation_done + step.prompts, done=at.done + step.prompts)
+        if outcome.given_up is None:
+            return replace(at, computed=at.computed + len(step.new))
+        of = f"{step.relation.relation_id} {step.relation.label}"
+        lost = NotMeasured.task(of, len(step.new), "prompt", outcome.given_up)
+        return replace(at, given_up=(*at.given_up, lost))
 
     def _commit(self, complete_relation: str | None = None) -> None:
         with self._writing_pending() as connection:
@@ -205,19 +262,3 @@ class _Job:
         # Ctrl-C may come before this line: recording results twice changes nothing.
         self.pending.clear()
         self.committed_at = time.monotonic()
-
-    def _results(self, asked: Sequence[AskedPrompt]) -> records.PromptResults:
-        """Measure a batch; its prompts are all of one shape, or all skipped."""
-        if asked[0].skipped_because is not None:
-            return records.PromptResults(
-                [records.PromptResult(a.prompt_id, skipped_because=a.skipped_because)
-                 for a in asked]
-            )  # fmt: skip
-        measured = attribute_targets(
-            self.lm,
-            [a.targets for a in asked],
-            method=self.settings.method,
-            how=self.settings.integration,
-            memory_budget=self.settings.memory_budget,
-        )
-        return sparse_results([a.prompt_id for a in asked], measured, self.settings.score_floor)

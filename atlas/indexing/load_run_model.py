@@ -24,6 +24,13 @@ def load_run_model(
     Raises ModelNotFound if nothing leads anywhere, ModelError for another model, and whatever
     `load_model` raises. Warns UnknownIdentity where the run's is not known.
     """
+    named = run_model_name(wanted, name)
+    lm = load_model(named, wanted.dtype, device, attention=wanted.attention)
+    return require_model(lm, wanted)
+
+
+def run_model_name(wanted: RunModel, name: str | None = None) -> str:
+    """The name by which `load_run_model` loads; ModelNotFound if nothing leads anywhere."""
     named = name or os.environ.get(ENVIRONMENT) or _found(wanted)
     if named is None:
         tried = "" if wanted.path is None else f", nor where it was, {wanted.path}"
@@ -32,8 +39,7 @@ def load_run_model(
             f"directory or its GGUF file, here or in {ENVIRONMENT}",
             parameters=["model"],
         )
-    lm = load_model(named, wanted.dtype, device, attention=wanted.attention)
-    return require_model(lm, wanted)
+    return named
 
 
 def require_model(lm: LanguageModel, wanted: RunModel) -> LanguageModel:

@@ -1,10 +1,14 @@
 """Examining facts on the live model: which neurons interact, and what removes the answer."""
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from atlas.distributed.tables import rows_as_table, table_as_rows
+from atlas.distributed.workers import Tables, Workers, lone
 from atlas.engine.suppression import Suppressed, ask_suppressed
+from atlas.given_up import NotMeasured
 from atlas.interactions.plan import Examined, Question, Reply, examine, examine_together
 from atlas.interactions.stored import (
     FactInteractions,
@@ -49,17 +53,49 @@ def examine_and_record(
     selection_id: str,
     facts: Sequence[UnexaminedFact],
     wait: float = 60.0,
-) -> Iterator[Advance]:
-    """Examine the facts some at a time and store what comes out; yields where that stands."""
-    started, done = time.monotonic(), 0
-    yield Advance("interactions", 0, len(facts), unit="facts")
-    for batch in side_by_side(facts):
-        found = examine_facts(lm, selection_id, batch)
-        with atlas.writing(wait) as connection:
-            record_interactions(connection, found.facts, found.pairs)
-        done += len(batch)
-        yield Advance(
-            "interactions", done, len(facts), done, time.monotonic() - started, unit="facts"
+    workers: Workers | None = None,
+) -> Generator[Advance, None, None]:
+    """Examine the facts some at a time and store what comes out; yields where that stands.
+
+    workers: who asks the model; None: this process.
+    """
+    started = time.monotonic()
+    at = Advance("interactions", 0, len(facts), unit="facts")
+    yield at
+    crew = lone(lm, workers)
+    steps = ((len(batch), batch) for batch in side_by_side(facts))
+    with contextlib.closing(crew.outcomes(Examining(selection_id), steps)) as outcomes:
+        for size, outcome in outcomes:
+            at = replace(at, done=at.done + size, workers=crew.count)
+            if outcome.result is not None:
+                with atlas.writing(wait) as connection:
+                    record_interactions(connection, outcome.result.facts, outcome.result.pairs)
+                at = replace(at, computed=at.computed + size)
+            if outcome.given_up is not None:
+                lost = NotMeasured.task(at.what, size, "fact", outcome.given_up)
+                at = replace(at, given_up=(*at.given_up, lost))
+            yield replace(at, seconds=time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Examining:
+    """Examine facts side by side; `Work` of the interactions."""
+
+    selection_id: str
+
+    def measure(self, lm: LanguageModel, task: Sequence[UnexaminedFact]) -> ExaminedFacts:
+        return examine_facts(lm, self.selection_id, task)
+
+    def to_tables(self, result: ExaminedFacts) -> Tables:
+        return {
+            "facts": rows_as_table(FactInteractions, result.facts),
+            "pairs": rows_as_table(Interaction, result.pairs),
+        }
+
+    def from_tables(self, tables: Tables) -> ExaminedFacts:
+        return ExaminedFacts(
+            tuple(table_as_rows(FactInteractions, tables["facts"])),
+            tuple(table_as_rows(Interaction, tables["pairs"])),
         )
 
 

@@ -4,7 +4,9 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atlas.distributed.workers import Workers
 from atlas.edits.in_force import edits_in_force
+from atlas.given_up import NotMeasured
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Reporter
 from atlas.reporting import reported
@@ -27,6 +29,7 @@ class CheckedEdit:
     held: the groups over all that is stored of the edit, where earlier checks looked also outside
         this scope; else empty. No limit is held against these.
     exceeded: a phrase for every limit that the edit is over in this scope.
+    given_up: prompts of the scope that are not measured, for they took their workers with them.
     """
 
     scope: str  # that was looked at
@@ -36,6 +39,7 @@ class CheckedEdit:
     implied: Sequence[ImpliedEffect]
     foretold: Foretold | None = None  # None: the atlas has no activations of the edit's layers
     exceeded: tuple[str, ...] = ()
+    given_up: tuple[NotMeasured, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,12 @@ def check_edits(
     limits: Limits | None,
     worst: int,
     report: Reporter,
+    workers: Workers | None = None,
 ) -> ChecksReport:
     """Check each edit; what is measured is stored, also when the work is interrupted."""
-    checks = tuple(_checked(atlas, lm, edit, scope, limits, worst, report) for edit in edits)
+    checks = tuple(
+        _checked(atlas, lm, edit, scope, limits, worst, report, workers) for edit in edits
+    )
     ids = {checked.report.selection_id for checked in checks}
     with atlas.reading() as connection:
         selection = find_selection(connection, ids.pop()) if len(ids) == 1 else None
@@ -74,14 +81,16 @@ def _checked(
     limits: Limits | None,
     worst: int,
     report: Reporter,
+    workers: Workers | None,
 ) -> CheckedEdit:
     with atlas.reading() as connection:
         (edit,) = edits_in_force(connection, [edit_id])
         by = checked_by(connection, edit_id)
         looked_at = checked_scope(connection, by, scope)
     # closing: if Ctrl-C comes while somebody draws, the check commits what it has
-    with contextlib.closing(check_prompts(atlas, lm, edit, looked_at.prompts)) as events:
-        reported(events, report)
+    work = check_prompts(atlas, lm, edit, looked_at.prompts, workers)
+    with contextlib.closing(work) as events:
+        last = reported(events, report)
     prompts = [prompt.prompt_id for prompt in looked_at.prompts]
     with atlas.reading() as connection:
         found = side_effect_report(connection, by, worst, prompts)
@@ -96,4 +105,5 @@ def _checked(
         implied=implied_effects(lm, edit, implied),
         foretold=predictions,
         exceeded=() if limits is None else tuple(limits.exceeded(found)),
+        given_up=() if last is None else last.given_up,
     )

@@ -6,6 +6,7 @@ import click
 
 from atlas.atlas import open_atlas
 
+from ..ray_options import note_given_up, ray_options
 from ..render import Format, db_option, format_option, note, quiet, resumable
 from .check_tables import show_checks
 from .model import edits_argument, model_options
@@ -56,6 +57,7 @@ answers that changed), ppl (perplexity before) and its rise."""
     help="With --format csv, which table; tables and JSON hold everything.",
 )
 @model_options
+@ray_options
 @format_option
 @db_option
 @click.pass_context
@@ -69,6 +71,9 @@ def check(
     show: str,
     model: str | None,
     device: str,
+    ray: str | None,
+    workers: int | None,
+    gpus_per_worker: float | None,
     format_: Format,
     db: Path,
 ) -> None:
@@ -82,6 +87,9 @@ def check(
             worst=worst,
             lm=model,
             device=device,
+            ray=ray,
+            workers=workers,
+            gpus_per_worker=gpus_per_worker,
             progress=not quiet(),
         )
     show_checks(found, show, format_)
@@ -90,3 +98,4 @@ def check(
         note(f"Edit {edit} is over the limit: {what}.")
     if over:
         ctx.exit(OVER_THE_LIMIT)
+    note_given_up([lost for checked in found.checks for lost in checked.given_up])

@@ -25,18 +25,17 @@ CHEAP = ("--rule", "gauss-legendre", "--points", "2")
 # Every batch is small, slow and committed at once.
 SLOWLY = """
 import time
-from atlas.indexing import batches
-from atlas.indexing import indexer
+from atlas.indexing import batches, indexer, measuring
 
 batches.LARGEST_BATCH = 2
 indexer.COMMIT_EVERY = -1.0
-measure = indexer._Job._results
+measure = measuring.Attributing.measure
 
 def slowly(*arguments):
     time.sleep(0.2)
     return measure(*arguments)
 
-indexer._Job._results = slowly
+measuring.Attributing.measure = slowly
 main()
 """
 

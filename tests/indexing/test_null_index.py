@@ -85,7 +85,7 @@ def test_an_interrupted_null_is_continued_and_ends_like_another(
     whole = Path(copyfile(db, tmp_path / "whole.duckdb"))
     atlas.index(whole, saved_bert, DATASET, null=True, **CHEAPLY)
     settings = on(saved_bert, integration=CHEAP)
-    with indexing_on(db, settings) as (file, lm):
+    with indexing_on(db, settings) as (file, lm, _):
         events = measure(file, lm, DATASET, DATASET, settings, null=shuffled(DATASET, 0))
         for event in events:
             if event.computed:

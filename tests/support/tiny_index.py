@@ -93,7 +93,7 @@ def steps(
     path: Path, dataset: Dataset, chosen: Dataset, settings: IndexSettings
 ) -> Generator[IndexProgress, None, None]:
     """What an index tells while it goes on, one event at a time."""
-    with indexing_on(path, settings) as (atlas, lm):
+    with indexing_on(path, settings) as (atlas, lm, _):
         yield from measure(atlas, lm, dataset, chosen, settings)
 
 
