@@ -1,6 +1,5 @@
 """What a job could not measure, for it took its workers with it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atlas.counted import counted
@@ -33,8 +32,3 @@ class NotMeasured:
             f"{counted(self.count, self.unit)} of {self.of} not measured: each of "
             f"{counted(self.attempts, 'worker')} died of them ({self.because})"
         )
-
-
-def in_lines(given_up: Sequence[NotMeasured]) -> list[str]:
-    """A sentence a task."""
-    return [str(each) for each in given_up]

@@ -38,7 +38,8 @@ class Measurer:
         from atlas.engine.memory import share_memory
         from atlas.models.load import load_model
 
-        torch.set_num_threads(self.share.cores)
+        # fewer where the user has said so (OMP_NUM_THREADS), or a machine boasts
+        torch.set_num_threads(min(self.share.cores, torch.get_num_threads()))
         share_memory(self.share.beside)
         device = "cuda" if self.share.gpus else "cpu"
         with warnings.catch_warnings():
@@ -61,7 +62,7 @@ class Measurer:
             weights_sha256=lm.weights_sha256,
             identity=lm.identity,
             versions=versions(),
-            threads=self.share.cores,
+            threads=torch.get_num_threads(),
         )
 
     def measure(self, work: AnyWork, task: Any) -> tuple[Mapping[str, Any], float]:

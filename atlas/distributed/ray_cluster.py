@@ -1,12 +1,13 @@
 """Connecting to a Ray cluster, or starting one of one's own, without a word and within seconds.
 
-One of its own listens on the loopback address alone, keeps its files in a directory that goes with
-it, and sends nothing anywhere.
+One of its own listens on the loopback address alone, to whoever has a secret of its own, keeps its
+files in a directory that goes with it, and sends nothing anywhere.
 """
 
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -43,6 +44,7 @@ def connected(address: str) -> Iterator[ModuleType]:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    # 0.5 s, and an extra
     import ray
 
     if ray.is_initialized():
@@ -86,6 +88,7 @@ def _of_its_own(after: contextlib.ExitStack) -> dict[str, Any]:
     short = "/tmp" if Path("/tmp").is_dir() else None
     place = tempfile.mkdtemp(prefix="atlas-ray-", dir=short)
     after.callback(shutil.rmtree, place, ignore_errors=True)
+    after.enter_context(_secret())
     return {
         "address": LOCAL,
         "num_cpus": _cores(),
@@ -94,6 +97,29 @@ def _of_its_own(after: contextlib.ExitStack) -> dict[str, Any]:
         "_node_ip_address": "127.0.0.1",
         "_temp_dir": place,
     }
+
+
+@contextlib.contextmanager
+def _secret() -> Iterator[None]:
+    """Let nobody else of this machine join a cluster that is started within the context.
+
+    Who can join can run code. Ray would keep its secret in the user's home; where it is asked for
+    another way of telling, or for none, that is heeded.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        yield
+        return
+    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _cores() -> int:

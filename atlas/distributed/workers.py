@@ -1,8 +1,8 @@
 """The seam between what is to be measured and where: work, its tasks, and who does them."""
 
+import time
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from atlas.given_up import GivenUp
@@ -77,9 +77,9 @@ class InThisProcess:
             if task is None:
                 yield label, Outcome()
                 continue
-            started = monotonic()
+            started = time.monotonic()
             result = work.measure(self.lm, task)
-            yield label, Outcome(result, monotonic() - started)
+            yield label, Outcome(result, time.monotonic() - started)
 
 
 def lone(lm: LanguageModel, workers: Workers | None) -> Workers:
