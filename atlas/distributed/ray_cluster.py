@@ -1,7 +1,7 @@
 """Connecting to a Ray cluster, or starting one of one's own, without a word and within seconds.
 
-One of its own listens on the loopback address alone, to whoever has a secret of its own, keeps its
-files in a directory that goes with it, and sends nothing anywhere.
+One of its own answers whoever has its secret, which is made for the call, keeps its files in a
+directory that goes with it, and sends nothing anywhere.
 """
 
 import contextlib
@@ -94,24 +94,21 @@ def _of_its_own(after: contextlib.ExitStack) -> dict[str, Any]:
         "num_cpus": _cores(),
         "include_dashboard": False,
         "object_store_memory": OBJECTS,
-        "_node_ip_address": "127.0.0.1",
         "_temp_dir": place,
     }
 
 
 @contextlib.contextmanager
 def _secret() -> Iterator[None]:
-    """Let nobody else of this machine join a cluster that is started within the context.
+    """Let nobody else join a cluster that is started within the context: who can, can run code.
 
-    Who can join can run code. Ray would keep its secret in the user's home; where it is asked for
-    another way of telling, or for none, that is heeded.
+    Ray asks for a secret by itself (unless RAY_AUTH_MODE says otherwise), but would write it into
+    the user's home.
     """
-    if "RAY_AUTH_MODE" in os.environ:
-        yield
-        return
-    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
+    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")  # Ray sets the first
+    before = {name: os.environ.get(name) for name in names}
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
         yield
     finally:
