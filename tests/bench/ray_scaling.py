@@ -67,12 +67,16 @@ def threads(model: str, data: Path | None, limit: int) -> None:
     for name, how in arrangements:
         with tempfile.TemporaryDirectory() as scratch:
             last: list[Advance] = []
+            theirs: dict[int, float] = {}
 
-            def note(event: object, last: list[Advance] = last) -> None:
+            def note(
+                event: object, last: list[Advance] = last, theirs: dict[int, float] = theirs
+            ) -> None:
                 if isinstance(event, Advance):
                     last[:] = [event]
+                    theirs.update(_workers_cpu())
 
-            before = _all_cpu()
+            before = time.process_time()
             started = time.monotonic()
             atlas.index(Path(scratch) / "a.duckdb", model, data, limit=limit, progress=note, **how)
             wall = time.monotonic() - started
@@ -80,15 +84,15 @@ def threads(model: str, data: Path | None, limit: int) -> None:
             print(
                 f"{name}: {end.computed} prompts in {end.seconds:.1f} s, "
                 f"{end.computed / end.seconds:.2f} a second; {wall - end.seconds:.1f} s before and "
-                f"after; {_all_cpu() - before:.1f} CPU s in all",
+                f"after; {time.process_time() - before:.1f} CPU s here, "
+                f"{sum(theirs.values()):.1f} of workers",
                 flush=True,
             )
 
 
-def _all_cpu() -> float:
-    """CPU seconds of this process and its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def _workers_cpu() -> dict[int, float]:
+    """CPU seconds of every worker so far, by process."""
+    return {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in _workers_at_work()}
 
 
 # Kills
