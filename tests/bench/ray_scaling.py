@@ -2,13 +2,15 @@
 
     python tests/bench/ray_scaling.py threads --model SmolLM2.gguf --data facts.jsonl --limit 24
     python tests/bench/ray_scaling.py kills --workers 8 --kills 12
+    python tests/bench/ray_scaling.py tasks
     python tests/bench/ray_scaling.py writer --facts 20000
-    python tests/bench/ray_scaling.py model
+    python tests/bench/ray_scaling.py model --task 1.5 --prompts 64 --driver 0.0017
 
 `threads`: the same index by this process on all cores, by one worker with all and by two that share
 them. `kills`: an index on a simulated cluster, a raylet a worker, whose workers and machines are
-killed, against one process, table by table. `writer`: the indexer's own loop, fed with results that
-cost nothing, until all is stored and selected. `model`: what the figures of the others come to for
+killed, against one process, table by table. `tasks`: what goes out and comes back, with nothing
+measured in between, and what Ray's start costs. `writer`: the indexer's own loop, fed with results
+that cost nothing, until all is stored and selected. `model`: what the figures of the others come to for
 more GPUs than there are here. Seconds are wall clock, CPU seconds of this process beside them.
 """
 
@@ -24,6 +26,8 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +35,19 @@ import numpy as np
 import psutil
 
 import atlas
-from atlas.datasets import read_dataset
-from atlas.distributed.ray_cluster import _QUIET, OBJECTS
+from atlas.datasets import choose, read_dataset
+from atlas.distributed.introduction import ModelToLoad
+from atlas.distributed.ray_cluster import _QUIET, OBJECTS, connected
+from atlas.distributed.ray_workers import ray_workers
+from atlas.distributed.settings import RaySettings
 from atlas.distributed.workers import Outcome, Work
+from atlas.engine.settings import Integration
 from atlas.facts import Dataset, Fact, Relation, Template
 from atlas.indexing import indexer, records
-from atlas.indexing.batches import AskedPrompt
+from atlas.indexing.batches import AskedPrompt, relation_batches
+from atlas.indexing.measuring import Attributing
 from atlas.indexing.settings import IndexSettings
+from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.progress import Advance
 
@@ -93,6 +103,41 @@ def threads(model: str, data: Path | None, limit: int) -> None:
 def _workers_cpu() -> dict[int, float]:
     """CPU seconds of every worker so far, by process."""
     return {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in _workers_at_work()}
+
+
+# What a task costs on its way
+
+
+@dataclass(frozen=True)
+class _Canned(Attributing):
+    """Work that takes no time: what comes back is as large as the scores of a batch."""
+
+    rows: int = 0
+
+    def measure(self, lm: LanguageModel, task: Sequence[AskedPrompt]) -> records.PromptResults:
+        return made_up([asked.prompt_id for asked in task], self.rows, lm)
+
+
+def tasks(number: int, rows: int) -> None:
+    """Seconds of this process for each task that goes out and comes back, and for starting."""
+    lm = load_model()
+    canned = _Canned("activation", Integration(), 0.05, None, rows)
+    relation = choose(read_dataset(None), ("P36",), 64).relations[0]
+    batch = max(relation_batches(lm, relation), key=len)
+    with clocked("Ray up and down, with nothing to do"), connected("local"):
+        pass
+    with clocked("the same with two workers that load and meet"):
+        model = ModelToLoad.of("mini-bert", "float32")
+        with ray_workers(RaySettings("local", 2, 0.0), model) as crew:
+            crew.meet(lm)
+            list(crew.outcomes(canned, [(0, batch)] * 8))  # warm
+            wall, cpu = time.monotonic(), time.process_time()
+            list(crew.outcomes(canned, [(0, batch)] * number))
+            wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    print(
+        f"{number} tasks of {len(batch)} prompts, {rows} scores each: {wall / number * 1e3:.1f} ms "
+        f"a task, {cpu / number * 1e3:.1f} CPU ms here"
+    )
 
 
 # Kills
@@ -170,13 +215,8 @@ class _ResultsAtOnce:
 
     count = 1000
 
-    def __init__(self, rows: int, layers: int, width: int) -> None:
-        self.rows, self.layers, self.width = rows, layers, width
-        dice = np.random.default_rng(14)
-        self.places = np.stack(
-            [dice.choice(layers * width, rows, replace=False) for _ in range(256)]
-        )
-        self.scores = dice.exponential(0.1, (256, rows)).astype(np.float32)
+    def __init__(self, rows: int, lm: LanguageModel) -> None:
+        self.rows, self.lm = rows, lm
 
     def outcomes(
         self, work: Work[Any, Any], steps: Iterable[tuple[Any, Sequence[AskedPrompt] | None]]
@@ -188,24 +228,36 @@ class _ResultsAtOnce:
             yield label, self.arrived(work, [asked.prompt_id for asked in task])
 
     def arrived(self, work: Work[Any, Any], prompt_ids: Sequence[int]) -> Outcome[Any]:
-        return Outcome(work.from_tables(work.to_tables(self._made_up(prompt_ids))))
+        return Outcome(work.from_tables(work.to_tables(made_up(prompt_ids, self.rows, self.lm))))
 
-    def _made_up(self, prompt_ids: Sequence[int]) -> records.PromptResults:
-        some = np.asarray(prompt_ids) % 256
-        places, scores = self.places[some].ravel(), self.scores[some].ravel()
-        return records.PromptResults(
-            [
-                records.PromptResult(i, 0.5, 1, "Paris", 0.5, 1, 1.0, 2.0, -1.0, 0.5, 0.0, False, 9)
-                for i in prompt_ids
-            ],
-            records.Attributions(
-                np.repeat(np.asarray(prompt_ids, np.int64), self.rows),
-                (places // self.width).astype(np.int16),
-                (places % self.width).astype(np.int32),
-                scores,
-                scores,
-            ),
-        )
+
+def made_up(prompt_ids: Sequence[int], rows: int, lm: LanguageModel) -> records.PromptResults:
+    """Results of prompts with so many scores each."""
+    some = np.asarray(prompt_ids) % 256
+    places, scores = (
+        table[some].ravel() for table in _places(rows, lm.layers, lm.neurons_per_layer)
+    )
+    return records.PromptResults(
+        [
+            records.PromptResult(i, 0.5, 1, "Paris", 0.5, 1, 1.0, 2.0, -1.0, 0.5, 0.0, False, 9)
+            for i in prompt_ids
+        ],
+        records.Attributions(
+            np.repeat(np.asarray(prompt_ids, np.int64), rows),
+            (places // lm.neurons_per_layer).astype(np.int16),
+            (places % lm.neurons_per_layer).astype(np.int32),
+            scores,
+            scores,
+        ),
+    )
+
+
+@cache
+def _places(rows: int, layers: int, width: int) -> tuple[Any, Any]:
+    """Different neurons for 256 prompts, and their scores."""
+    dice = np.random.default_rng(14)
+    places = [dice.choice(layers * width, rows, replace=False) for _ in range(256)]
+    return np.stack(places), dice.exponential(0.1, (256, rows)).astype(np.float32)
 
 
 def writer(facts: int, rows: int, relations: int = 20, templates: int = 5) -> None:
@@ -235,7 +287,7 @@ def writer(facts: int, rows: int, relations: int = 20, templates: int = 5) -> No
     spent = {name: [0.0, 0.0] for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "a.duckdb"
-        crew = _ResultsAtOnce(rows, lm.layers, lm.neurons_per_layer)
+        crew = _ResultsAtOnce(rows, lm)
         with (
             _timed(indexer, "relation_batches", spent["tokenising"]),
             _timed(_ResultsAtOnce, "arrived", spent["making up and unpacking"]),
@@ -312,9 +364,12 @@ def main() -> None:
     two = what.add_parser("kills")
     two.add_argument("--workers", type=int, default=8)
     two.add_argument("--kills", type=int, default=12)
+    five = what.add_parser("tasks")
+    five.add_argument("--tasks", type=int, default=200)
+    five.add_argument("--rows", type=int, default=150, help="scores a prompt")
     three = what.add_parser("writer")
     three.add_argument("--facts", type=int, default=20_000)
-    three.add_argument("--rows", type=int, default=60, help="scores a prompt")
+    three.add_argument("--rows", type=int, default=150, help="scores a prompt")
     four = what.add_parser("model")
     four.add_argument("--task", type=float, required=True, help="seconds a task")
     four.add_argument("--prompts", type=int, required=True, help="of a task")
@@ -325,6 +380,8 @@ def main() -> None:
         threads(chosen.model, chosen.data, chosen.limit)
     elif chosen.what == "kills":
         kills(chosen.workers, chosen.kills)
+    elif chosen.what == "tasks":
+        tasks(chosen.tasks, chosen.rows)
     elif chosen.what == "writer":
         writer(chosen.facts, chosen.rows)
     else:
