@@ -1,6 +1,6 @@
 """Connecting to a Ray cluster, or starting one of one's own, without a word and within seconds.
 
-One of its own answers whoever has its secret, which is made for the call, keeps its files in a
+One of its own answers whoever has its secret, which is this process's alone, keeps its files in a
 directory that goes with it, and sends nothing anywhere.
 """
 
@@ -31,6 +31,7 @@ _QUIET = {
     # else Ray warns of what it will do some day with GPUs that an actor has not asked for
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+_TOKEN = secrets.token_hex(32)
 # How HTTP/2, which Ray's servers speak, begins; a server answers with its settings at once.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS = 4  # type of that frame, its fourth byte
@@ -102,13 +103,14 @@ def _of_its_own(after: contextlib.ExitStack) -> dict[str, Any]:
 def _secret() -> Iterator[None]:
     """Let nobody else join a cluster that is started within the context: who can, can run code.
 
-    Ray asks for a secret by itself (unless RAY_AUTH_MODE says otherwise), but would write it into
-    the user's home.
+    Ray asks for a secret by itself (unless RAY_AUTH_MODE says otherwise), but would write one into
+    the user's home where there is none. It remembers the first that a process uses.
     """
     names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")  # Ray sets the first
     before = {name: os.environ.get(name) for name in names}
-    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not given and not (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_TOKEN"] = _TOKEN
     try:
         yield
     finally:

@@ -10,8 +10,8 @@
 them. `kills`: an index on a simulated cluster, a raylet a worker, whose workers and machines are
 killed, against one process, table by table. `tasks`: what goes out and comes back, with nothing
 measured in between, and what Ray's start costs. `writer`: the indexer's own loop, fed with results
-that cost nothing, until all is stored and selected. `model`: what the figures of the others come to for
-more GPUs than there are here. Seconds are wall clock, CPU seconds of this process beside them.
+that cost nothing, until all is stored and selected. `model`: what the figures of the others come
+to for more GPUs than there are here. Seconds are wall clock, CPU seconds of this process beside them.
 """
 
 import argparse
