@@ -11,7 +11,7 @@ them. `kills`: an index on a simulated cluster, a raylet a worker, whose workers
 killed, against one process, table by table. `tasks`: what goes out and comes back, with nothing
 measured in between, and what Ray's start costs. `writer`: the indexer's own loop, fed with results
 that cost nothing, until all is stored and selected. `model`: what the figures of the others come
-to for more GPUs than there are here. Seconds are wall clock, CPU seconds of this process beside them.
+to for more GPUs than there are here. Seconds are wall clock, CPU seconds of this process beside.
 """
 
 import argparse
@@ -27,7 +27,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -250,14 +249,6 @@ def made_up(prompt_ids: Sequence[int], rows: int, lm: LanguageModel) -> records.
             scores,
         ),
     )
-
-
-@cache
-def _places(rows: int, layers: int, width: int) -> tuple[Any, Any]:
-    """Different neurons for 256 prompts, and their scores."""
-    dice = np.random.default_rng(14)
-    places = [dice.choice(layers * width, rows, replace=False) for _ in range(256)]
-    return np.stack(places), dice.exponential(0.1, (256, rows)).astype(np.float32)
 
 
 def writer(facts: int, rows: int, relations: int = 20, templates: int = 5) -> None:
