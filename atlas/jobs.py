@@ -96,9 +96,8 @@ def index(
     selections of the real run look at it, too. shard: "3/64" measures the third of 64 parts of all
     that; `atlas.merge` joins them to what one index would have made. ray, workers, gpus_per_worker:
     measure on workers of a Ray cluster, see `RaySettings`; this process alone writes. Further
-    settings are those of
-    `Integration` (rule, points, tolerance, max_evaluations) and `IndexSettings` (method, dtype,
-    device, score_floor, thresholds).
+    settings are those of `Integration` (rule, points, tolerance, max_evaluations) and
+    `IndexSettings` (method, dtype, device, score_floor, thresholds).
 
     The same call again continues where it was stopped and changes nothing once it is done. There
     is no new file before the model is loaded.

@@ -232,10 +232,10 @@ class _ResultsAtOnce:
 
 def made_up(prompt_ids: Sequence[int], rows: int, lm: LanguageModel) -> records.PromptResults:
     """Results of prompts with so many scores each."""
-    some = np.asarray(prompt_ids) % 256
-    places, scores = (
-        table[some].ravel() for table in _places(rows, lm.layers, lm.neurons_per_layer)
-    )
+    # steps of a prime never meet a neuron twice
+    walk = np.asarray(prompt_ids)[:, None] % 9973 + 7919 * np.arange(rows)
+    places = walk.ravel() % (lm.layers * lm.neurons_per_layer)
+    scores = np.tile(np.geomspace(1, 0.05, rows, dtype=np.float32), len(prompt_ids))
     return records.PromptResults(
         [
             records.PromptResult(i, 0.5, 1, "Paris", 0.5, 1, 1.0, 2.0, -1.0, 0.5, 0.0, False, 9)
