@@ -25,12 +25,14 @@ from atlas.models.checkpoint import one_line
 
 PATIENCE = 5.0  # seconds for an address to answer
 OBJECTS = 256 << 20  # bytes for results on their way: a batch has some megabytes
-_QUIET = {
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SCHEDULER_EVENTS": "0",
     # else Ray warns of what it will do some day with GPUs that an actor has not asked for
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_raylet_start_wait_time_s": "180",  # else 30: too little beside other work
 }
+"""What Ray is told, unless the user tells it otherwise."""
 _TOKEN = secrets.token_hex(32)
 # How HTTP/2, which Ray's servers speak, begins; a server answers with its settings at once.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -43,7 +45,7 @@ def connected(address: str) -> Iterator[ModuleType]:
 
     A process that is connected already stays so. Raises WorkersError where no cluster answers.
     """
-    for name, value in _QUIET.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # 0.5 s, and an extra
     import ray

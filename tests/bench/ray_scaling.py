@@ -36,7 +36,7 @@ import psutil
 import atlas
 from atlas.datasets import choose, read_dataset
 from atlas.distributed.introduction import ModelToLoad
-from atlas.distributed.ray_cluster import _QUIET, OBJECTS, connected
+from atlas.distributed.ray_cluster import ENVIRONMENT, OBJECTS, connected
 from atlas.distributed.ray_workers import ray_workers
 from atlas.distributed.settings import RaySettings
 from atlas.distributed.workers import Outcome, Work
@@ -65,15 +65,12 @@ def clocked(what: str) -> Iterator[None]:
 # Threads against workers
 
 
-def threads(model: str, data: Path | None, limit: int) -> None:
-    """One index by each arrangement; the loop's seconds are apart from those of the start."""
+def threads(model: str, data: Path | None, limit: int, workers: Sequence[int]) -> None:
+    """One index by each number of workers; the loop's seconds are apart from those of the start."""
     cores = len(os.sched_getaffinity(0))
-    arrangements: list[tuple[str, dict[str, Any]]] = [
-        (f"this process, {cores} threads", {}),
-        (f"1 worker, {cores} threads", {"ray": "local", "workers": 1}),
-        (f"{cores} workers, 1 thread each", {"ray": "local", "workers": cores}),
-    ]
-    for name, how in arrangements:
+    for number in workers:
+        name = f"{number or 'no'} workers, {cores // max(1, number)} threads each"
+        how: dict[str, Any] = {"ray": "local", "workers": number} if number else {}
         with tempfile.TemporaryDirectory() as scratch:
             last: list[Advance] = []
             theirs: dict[int, float] = {}
@@ -148,7 +145,7 @@ def kills(workers: int, number: int) -> None:
     from tiny_index import CHEAP, tables, tiny_dataset
     from tiny_models import save_tiny
 
-    os.environ.update(_QUIET)
+    os.environ.update(ENVIRONMENT)
     import ray
     from ray.cluster_utils import Cluster
 
@@ -352,6 +349,7 @@ def main() -> None:
     one.add_argument("--model", default="mini-bert")
     one.add_argument("--data", type=Path)
     one.add_argument("--limit", type=int, default=2)
+    one.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0: this process")
     two = what.add_parser("kills")
     two.add_argument("--workers", type=int, default=8)
     two.add_argument("--kills", type=int, default=12)
@@ -368,7 +366,7 @@ def main() -> None:
     four.add_argument("--start", type=float, default=30.0, help="seconds until all have loaded")
     chosen = options.parse_args()
     if chosen.what == "threads":
-        threads(chosen.model, chosen.data, chosen.limit)
+        threads(chosen.model, chosen.data, chosen.limit, chosen.workers)
     elif chosen.what == "kills":
         kills(chosen.workers, chosen.kills)
     elif chosen.what == "tasks":

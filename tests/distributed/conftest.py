@@ -20,7 +20,7 @@ def simulated(ray_is_wanted: None) -> Iterator[Any]:
     """Two raylets of a core each, to which this process is connected."""
     from atlas.distributed import ray_cluster
 
-    os.environ.update(ray_cluster._QUIET)
+    os.environ.update(ray_cluster.ENVIRONMENT)
     import ray
     from ray.cluster_utils import Cluster
 
