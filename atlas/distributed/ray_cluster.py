@@ -30,7 +30,6 @@ ENVIRONMENT = {
     "RAY_SCHEDULER_EVENTS": "0",
     # else Ray warns of what it will do some day with GPUs that an actor has not asked for
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_raylet_start_wait_time_s": "180",  # else 30: too little beside other work
 }
 """What Ray is told, unless the user tells it otherwise."""
 _TOKEN = secrets.token_hex(32)
