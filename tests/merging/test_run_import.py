@@ -40,6 +40,11 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
             INSERT INTO edit_outcomes
             SELECT edit_id, prompt_id, FALSE, 0.5, 0.25, NULL, NULL, 1, 2, NULL, NULL, 'a', 'b'
             FROM side_effects;
+            INSERT INTO edit_facts
+            SELECT DISTINCT s.edit_id, 0, f.fact_id, f.relation_id, f.subject, f.object, 'Rome'
+            FROM side_effects AS s
+            JOIN prompts AS p USING (prompt_id)
+            JOIN facts AS f USING (fact_id);
             """
         )
     held = tables(path)
