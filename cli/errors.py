@@ -41,6 +41,7 @@ OPTIONS = {
     "ray": "--ray local",
     "relation": "--relation RELATION",
     "run": "--run RUN",
+    "sample": "--sample SHARE|N",
     "scope": "--scope SCOPE",
     "selection": "--selection SELECTION",
     "shard": "--shard K/N",
