@@ -168,7 +168,7 @@ def run_clean(lm: LanguageModel, targets: Sequence[Target]) -> CleanPass:
     One backward serves all layers: at α = 1 the patched model is the clean model.
     """
     device = lm.model.device
-    ids, pads, padding = _inputs(lm, targets)
+    ids, pads, padding = padded_inputs(lm, targets)
     padded, kwargs = bool(padding), dict[str, Any](padding)
     tokens = torch.tensor([target.token for target in targets], device=device)
     answer_at = torch.tensor([target.position for target in targets], device=device) + pads
@@ -230,7 +230,7 @@ def _norm_ratio(lm: LanguageModel, recorder: "_Recorder", linear: Tensor) -> Ten
     return ratio
 
 
-def _inputs(
+def padded_inputs(
     lm: LanguageModel, targets: Sequence[Target]
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Token ids [target, position], pads before each [target], and what the model needs if padded.

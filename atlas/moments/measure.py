@@ -27,7 +27,7 @@ from atlas.moments.stored import (
     sampled_prompts,
 )
 from atlas.progress import Advance, Reporter
-from atlas.prompts import Target
+from atlas.prompts import Target, UnusablePrompt
 from atlas.store.atlas_file import AtlasFile
 
 MOST_PROMPTS = 8192  # of a layer, so that an atlas of a million facts stays bounded
@@ -131,7 +131,8 @@ def prompt_sites(lm: LanguageModel, prompt: SampledPrompt, elsewhere: int) -> li
     """Where a prompt's activations are taken: at its sites, and at so many other positions.
 
     A site that stands in the same input as that of an earlier token of the answer is not taken
-    twice: at the subject's last token all of them are one.
+    twice: at the subject's last token all of them are one. In a causal model that token is the
+    first of the other positions where it is no site, because edits are written there.
     """
     targets = lm.targets(prompt.text, prompt.object, prompt.subject_end)
     sites: dict[Any, Site] = {}
@@ -142,10 +143,23 @@ def prompt_sites(lm: LanguageModel, prompt: SampledPrompt, elsewhere: int) -> li
     first = targets[0].token_ids
     others = [place for place in range(len(first)) if place not in taken]
     drawn = Random(prompt.prompt_id).sample(others, min(elsewhere, len(others)))
+    subject = subject_token(lm, prompt) if drawn and lm.objective == "causal" else None
+    if subject is not None and subject not in (*taken, *drawn):
+        drawn[0] = subject
     return [
         *sites.values(),
         *(Site(prompt.prompt_id, None, first, place) for place in sorted(drawn)),
     ]
+
+
+def subject_token(lm: LanguageModel, prompt: SampledPrompt) -> int | None:
+    """Index of the token in which the prompt's subject ends; None if no token is told to be it."""
+    if prompt.subject_stop is None:
+        return None
+    try:
+        return lm.targets(prompt.text, prompt.object, prompt.subject_stop)[0].subject_token
+    except UnusablePrompt:
+        return None
 
 
 def _seen_there(lm: LanguageModel, target: Target) -> tuple[int, tuple[int, ...]]:

@@ -26,6 +26,7 @@ class SampledPrompt:
     object: str
     text: str  # the object still [Y]
     subject_end: int | None  # index into text; None: neurons are measured at the answer
+    subject_stop: int | None = None  # the same wherever they are measured; None: no subject
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,8 @@ def sampled_prompts(
         SELECT p.prompt_id,
                f.object,
                p.text,
-               {SUBJECT_END} AS subject_end
+               {SUBJECT_END} AS subject_end,
+               p.subject_end AS subject_stop
         FROM prompt_results AS m
         JOIN runs AS r USING (run_id)
         JOIN prompts AS p USING (prompt_id)

@@ -1,7 +1,9 @@
 """Who will suffer from an edit, from stored numbers alone: nothing is applied, no model is asked.
 
 Deltas δᵢ move the residual stream of prompt x by Σᵢ a_x,i δᵢ, exactly so in an edited layer at a
-position where the activations a_x were measured. What that may do depends on how sure the model is:
+position where the activations a_x were measured: where the run measured neurons or, for an edit
+written at another position, wherever there are any and the change is largest. What that may do
+depends on how sure the model is:
 
     forecast(x) = ‖Σᵢ a_x,i δᵢ‖ / −ln(1 − P(top answer of x))
 
@@ -11,6 +13,7 @@ behind where P is large, and −ln(1 − P) is nearly that and never negative. A
 δ = u tᵀ, has the same formula: ‖Σᵢ a_x,i δᵢ‖ = |a_x·u| ‖t‖. Layers' changes are added as vectors.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -175,28 +178,36 @@ def prompt_forecasts(
 
 
 def predicted_changes(edit: Edit, stored: Sequence[StoredActivations]) -> dict[int, float]:
-    """‖Σᵢ a_x,i δᵢ‖ by prompt; of an answer of several tokens, where it is largest.
+    """‖Σᵢ a_x,i δᵢ‖ by prompt; of several positions, where it is largest.
 
-    stored: a layer's activations at the run's position, of the edit's neurons there in its order.
+    stored: a layer's activations at a prompt's positions, of the edit's neurons there in its order.
     Prompts that a layer has not are left out.
     """
     rows = [
-        {
-            (int(prompt), int(token)): change
-            for prompt, token, change in zip(
-                layer.prompt_ids,
-                layer.tokens,
+        dict(
+            zip(
+                _places(layer),
                 layer.along(edit.deltas[edit.layers == layer.layer].astype(np.float64)),
                 strict=True,
             )
-        }
+        )
         for layer in stored
     ]
     found: dict[int, float] = {}
-    for prompt, token in sorted(set(rows[0]).intersection(*rows[1:])):
-        change = float(np.linalg.norm(sum(layer[prompt, token] for layer in rows)))
-        found[prompt] = max(change, found.get(prompt, 0.0))
+    for place in sorted(set(rows[0]).intersection(*rows[1:])):
+        change = float(np.linalg.norm(sum(layer[place] for layer in rows)))
+        found[place[0]] = max(change, found.get(place[0], 0.0))
     return found
+
+
+def _places(layer: StoredActivations) -> list[tuple[int, int, int]]:
+    """Prompt, token, and the how-manieth of the prompt's other positions, by row."""
+    seen: Counter[tuple[int, int]] = Counter()
+    places = []
+    for prompt, token in zip(layer.prompt_ids.tolist(), layer.tokens.tolist(), strict=True):
+        places.append((prompt, token, seen[prompt, token]))
+        seen[prompt, token] += 1
+    return places
 
 
 def lead(p_top: float) -> float:
@@ -219,7 +230,10 @@ def _activations(
     connection: duckdb.DuckDBPyConnection, run_id: str, edit: Edit, layer: int
 ) -> StoredActivations:
     neurons = edit.neurons[edit.layers == layer].tolist()
-    return read_activations(connection, run_id, layer, neurons).at_site
+    stored = read_activations(connection, run_id, layer, neurons)
+    (position,) = fetch_one(connection, "SELECT position FROM runs WHERE run_id = ?", [run_id])
+    written_at = edit.settings.get("position") or position
+    return stored.at_site if written_at == position else stored
 
 
 def _by_fact(prompts: Sequence[PromptForecast]) -> list[ForecastFact]:

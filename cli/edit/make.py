@@ -8,6 +8,7 @@ import click
 
 from atlas.atlas import open_atlas
 from atlas.edits.making.settings import METHODS, EditSettings
+from atlas.engine.settings import POSITIONS
 
 from ..render import Format, db_option, format_option, quiet
 from .model import model_options
@@ -100,6 +101,13 @@ JSONL with these keys."""
     type=click.IntRange(min=0),
     help="Of methods spare and hypernetwork: where the change is made.  [default: by model "
     "and position]",
+)
+@click.option(
+    "--at",
+    "position",
+    type=click.Choice(POSITIONS),
+    help="Of method spare: the position that it is written at.  [default: a causal model's "
+    "subject, else where the run measured]",
 )
 @click.option(
     "--spare-on",

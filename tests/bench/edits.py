@@ -42,6 +42,7 @@ from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.sources import MeasuredPrompt
 from atlas.edits.network.parts import part_of
 from atlas.engine.probe import Probed, probe
+from atlas.engine.settings import POSITIONS
 from atlas.errors import AtlasError, EditError
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
@@ -108,7 +109,7 @@ class Prose:
             (b.float().exp() * (b.float() - a.float())).sum(-1)
             for b, a in zip(self.before, self._log_p(), strict=True)
         ]
-        return float(torch.cat(parts).mean())
+        return float(torch.cat(parts).mean()) if parts else 0.0
 
 
 def main() -> None:
@@ -122,6 +123,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="of a method")
     parser.add_argument("--layer", type=int, action="append", default=[], help="also in this layer")
     parser.add_argument("--unseen", action="store_true", help="facts and objects, alone")
+    parser.add_argument("--prose", type=int, default=1 << 20, help="sentences of prose.txt")
+    parser.add_argument("--skip", type=int, default=0, help="facts, for what another call did")
     parser.add_argument("--held-out", type=float, default=0.25, help="share of a fact's prompts")
     options = parser.parse_args()
     lm, console = load_model(options.model), Console(width=170)
@@ -131,14 +134,15 @@ def main() -> None:
         with half.reading() as connection:
             chosen = choose_selection(connection, options.selection)
         kept_out = take_out(half, chosen.run_id)
-        cases = known_facts(half, lm, chosen.run_id, options.facts, options.unseen)
+        cases = known_facts(half, lm, chosen.run_id, options.facts, options.unseen)[options.skip :]
         sample = kept_out_prompts(whole, chosen.run_id, kept_out, options.check)
         before = probe(lm, ask_for(lm, sample))
-        prose = Prose(lm, PROSE.read_text().splitlines())
+        prose = Prose(lm, PROSE.read_text().splitlines()[: options.prose])
         how = EditSettings(
             method="spare", selection_id=chosen.selection_id, held_out=options.held_out
         )
         methods = {"spare": how, "spare, all neurons (ROME-like)": replace(how, neurons=EVERYTHING)}
+        methods |= {f"spare, at the {p}": replace(how, position=p) for p in POSITIONS}
         methods |= {f"spare, layer {layer}": replace(how, layer=layer) for layer in options.layer}
         methods |= {f"spare, {n} neurons": replace(how, neurons=n) for n in (20, 50, 100, 200, 400)}
         methods |= {

@@ -1,5 +1,7 @@
 """How deltas are found: the model as a function of them, the paper's rule, the smallest change."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,9 +60,16 @@ def test_the_function_of_deltas_is_the_model_with_deltas_in_its_weights(family: 
     assert not torch.allclose(found, before, atol=1e-2)
 
 
-def test_behind_a_fixed_prefix_deltas_act_at_the_answer_position_alone() -> None:
-    lm = language_model("llama")
-    targets = [t for q in _questions(lm, PLACES, "Paris") for t in q]
+@pytest.mark.parametrize("behind", [1, 3])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
+def test_behind_a_fixed_prefix_deltas_act_from_the_sites_on(family: str, behind: int) -> None:
+    """At the answer position alone, or from the second token before it on."""
+    lm = language_model(family)
+    targets = [
+        replace(t, subject_token=t.position + 1 - behind if behind > 1 else None)
+        for q in _questions(lm, PLACES, "Paris")
+        for t in q
+    ]
     deltas = torch.randn(len(NEURONS), lm.d_model, generator=torch.Generator().manual_seed(1))
     model = EditedModel(lm, NEURONS, targets, prefix_as_is=True)
     with torch.no_grad():
@@ -69,7 +78,8 @@ def test_behind_a_fixed_prefix_deltas_act_at_the_answer_position_alone() -> None
 
         def only_last(_, args, output, vector):
             output = output.clone()
-            output[:, -1] += args[0][:, -1, vector[0]] @ deltas[vector[1]]
+            entering, leaving = (x.view(-1, x.shape[-1]) for x in (args[0], output))
+            leaving[-behind:] += entering[-behind:, vector[0]] @ deltas[vector[1]]
             return output
 
         handles = []

@@ -20,13 +20,23 @@ from atlas.atlas import Atlas
 from atlas.edits.applying import applied
 from atlas.edits.making import sources
 from atlas.edits.making.basis import read_basis
-from atlas.edits.making.key_directions import key_directions, strongest
+from atlas.edits.making.edited_model import EditedModel
+from atlas.edits.making.key_directions import common_direction, key_directions, strongest
+from atlas.edits.making.least_step import least_step
 from atlas.edits.making.make import make_update
 from atlas.edits.making.methods import CHOOSE_THEMSELVES, EDIT_METHODS, PREPARATIONS
+from atlas.edits.making.own_keys import (
+    behind_sentences,
+    contexts,
+    key_position,
+    mean_keys,
+    subject_keys,
+)
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.shifts import find_shifts
-from atlas.edits.making.spare import own_keys
+from atlas.edits.making.spare import key_in_layer
+from atlas.edits.making.spared import Spared, spared_activations
 from atlas.engine.probe import probe
 from atlas.errors import EditError, SettingsError
 from atlas.models.language_model import LanguageModel
@@ -102,9 +112,54 @@ def test_a_key_of_silent_neurons_is_refused() -> None:
 
 def test_the_strongest_neurons_are_those_that_carry_most_with_some_given_ones() -> None:
     moment, keys = np.diag([1.0, 1.0, 1.0, 1.0]), np.array([[0.1], [3.0], [2.0], [0.2]])
-    assert strongest(moment, keys, 0.1, 2) == [1, 2]
-    assert strongest(moment, keys, 0.1, 2, first=[0]) == [0, 1]
-    assert strongest(moment, keys, 0.1, 9) == [0, 1, 2, 3]
+    directions = key_directions(moment, keys, 0.1)
+    assert strongest(moment, keys, directions, 2) == [1, 2]
+    assert strongest(moment, keys, directions, 2, first=[0]) == [0, 1]
+    assert strongest(moment, keys, directions, 9) == [0, 1, 2, 3]
+
+
+@given(st.integers(0, 99), st.integers(1, 4))
+def test_along_the_common_direction_every_key_is_nearly_one(seed: int, keys: int) -> None:
+    moment, columns = moment_and_keys(seed, 12, keys)
+    products = columns.T @ common_direction(moment, columns, 0.1)
+    assert products.shape == (keys, 1)
+    np.testing.assert_allclose(products, 1, atol=0.3)
+
+
+@given(st.integers(0, 99), st.integers(1, 5))
+def test_the_least_step_suffices_to_first_order_and_no_shorter_one_does(
+    seed: int, rows: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    gradients, growth = draw.normal(size=(rows, 9)), draw.normal(size=rows)
+    step = least_step(gradients, growth)
+    assert (gradients @ step >= growth - 1e-4).all()
+    for _ in range(5):  # of all that suffice, each is longer
+        other = step + 0.1 * draw.normal(size=9)
+        if (gradients @ other >= growth).all():
+            assert np.linalg.norm(other) >= np.linalg.norm(step) - 1e-4
+    assert not least_step(gradients, -np.abs(growth)).any()
+
+
+def test_a_row_without_a_gradient_asks_for_no_step() -> None:
+    step = least_step(np.array([[0.0, 0.0], [2.0, 0.0]]), np.array([5.0, 1.0]))
+    np.testing.assert_allclose(step, [0.5, 0])
+
+
+def test_every_target_may_have_a_shift_of_its_own(ready: Indexed) -> None:
+    lm = ready.lm
+    texts = [f"The {what} of Ireland is [Y]" for what in ("capital", "official language")]
+    targets = [lm.targets(text, "Paris")[0] for text in texts]
+    neurons = [(0, neuron) for neuron in range(lm.neurons_per_layer)]
+    draw = torch.Generator().manual_seed(0)
+    directions = torch.randn(len(neurons), 2, generator=draw)
+    shifts = torch.randn(2, 2, lm.d_model, generator=draw)
+    model = EditedModel(lm, neurons, targets)
+    with torch.no_grad():
+        found = model.logits_along(directions, shifts)
+        for row, shift in enumerate(shifts):
+            expected = model.logits(directions @ shift)[row]
+            torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("position", ["answer", "subject"])
@@ -112,7 +167,9 @@ def test_an_update_puts_the_new_object_on_top_along_one_direction(
     ready: Indexed, db: Atlas, position: str
 ) -> None:
     before = snapshot(ready.lm)
-    settings = replace(SPARE, selection_id=ready.selections[position], neurons=12)
+    settings = replace(
+        SPARE, selection_id=ready.selections[position], neurons=12, position=position
+    )
     made = make_update(ready.lm, db, FACT, "Paris", settings)
     assert not changed(ready.lm, before)
     assert made.success == 1
@@ -123,10 +180,17 @@ def test_an_update_puts_the_new_object_on_top_along_one_direction(
     how = edit.settings
     assert (how["layer"], how["position"]) == (edit.layers[0], position)
     assert how["spared_prompts"] > 0
-    # on its own prompts the layer's output moves by the shift, on average
-    (basis,) = [read_basis(ready.lm, db, FACT, settings, neurons_too=False)]
-    keys = own_keys(ready.lm, basis.prompts, "Paris", how["layer"], position)
-    assert keys.shape == (ready.lm.neurons_per_layer, 1)
+    # on its own prompts the layer's output moves by the shift
+    basis = read_basis(ready.lm, db, FACT, settings, neurons_too=False)
+    key = key_in_layer(ready.lm, db, basis, "Paris", settings, how["layer"])
+    assert key.neurons == edit.neurons.tolist()
+    if position == "subject" and ready.lm.objective == "causal":
+        keys = subject_keys(ready.lm, basis.prompts, "Ireland", how["layer"], [])
+    else:
+        keys = mean_keys(ready.lm, basis.prompts, "Paris", how["layer"], position)
+        assert keys.shape == (ready.lm.neurons_per_layer, 1)
+    assert len(keys) == ready.lm.neurons_per_layer
+    np.testing.assert_allclose(keys[key.neurons].T @ key.directions, 1, atol=0.3)
 
 
 def test_equal_input_gives_equal_deltas(ready: Indexed, db: Atlas) -> None:
@@ -165,21 +229,23 @@ def test_an_edit_does_not_look_at_facts_that_were_not_indexed(
 
 
 def test_the_second_edit_measures_no_activations(ready: Indexed, db: Atlas) -> None:
-    events: list[object] = []
-    make_update(ready.lm, db, FACT, "Paris", SPARE, events.append)
+    settings, events = replace(SPARE, layer=1), list[object]()
+    make_update(ready.lm, db, FACT, "Paris", settings, events.append)
     assert events
     held = tiny_index.rows(db.path, "FROM activation_layers")
-    make_update(ready.lm, db, "P36-1", "Rome", SPARE, events.clear)
+    make_update(ready.lm, db, "P36-1", "Rome", settings, events.clear)
     assert events
     assert tiny_index.rows(db.path, "FROM activation_layers") == held
 
 
 def test_an_answer_of_several_tokens_has_a_shift_for_each(ready: Indexed, db: Atlas) -> None:
     new = "Paris Rome"
-    made = make_update(ready.lm, db, FACT, new, replace(SPARE, neurons=1000))
+    settings = replace(SPARE, neurons=1000, position="answer")
+    made = make_update(ready.lm, db, FACT, new, settings)
     assert len(made.edit.neurons) == ready.lm.neurons_per_layer
     assert np.linalg.matrix_rank(made.edit.deltas, tol=1e-4 * made.edit.norm) == 2
-    assert (made.success or 0) >= 0.8  # of a random model's five prompts
+    least = 0.8 if ready.lm.objective == "masked" else 0.6  # of a random model's five, or three
+    assert (made.success or 0) >= least
 
 
 def test_a_text_to_spare_stays_as_it_is_and_is_enough_without_other_facts(
@@ -273,6 +339,101 @@ def test_shifts_stop_at_the_first_that_suffices(ready: Indexed) -> None:
     again = find_shifts(lm, neurons, directions, wanted, 0.5, 1.0)
     assert torch.equal(found.deltas, again.deltas)
     assert not any(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+def _lead(logits: torch.Tensor, token: int) -> float:
+    others = logits.clone()
+    others[token] = -torch.inf
+    return float(logits[token] - others.max())
+
+
+def test_an_answer_to_keep_leads_by_more_than_where_nobody_keeps_it(ready: Indexed) -> None:
+    """Two prompts that move alike, of which one is to change and the other is not."""
+    lm = ready.lm
+    text = "The capital of Ireland is [Y]"
+    other = "The language of Ireland is [Y]"
+    neurons = [(0, neuron) for neuron in range(lm.neurons_per_layer)]
+    directions = torch.ones(len(neurons), 1) / len(neurons)
+    wanted = [lm.targets(text, "Paris")]
+    (target,) = lm.targets(other, "Rome")
+    with torch.no_grad():
+        logits = lm.model(input_ids=torch.tensor([target.token_ids])).logits
+    top = int(logits[0, target.position].argmax())
+    kept = [[replace(target, token=top)]]
+    free = find_shifts(lm, neurons, directions, wanted, 4.0, 1.0)
+    found = find_shifts(lm, neurons, directions, wanted, 4.0, 1.0, kept=kept)
+    edited = EditedModel(lm, neurons, kept[0])
+    with torch.no_grad():
+        with_it, without = (edited.logits(shifts.deltas)[0] for shifts in (found, free))
+    if lm.objective == "masked":  # the others' steps are few, and leads of a random model wild
+        assert _lead(with_it, top) >= _lead(without, top) - 1e-3
+    again = find_shifts(lm, neurons, directions, wanted, 4.0, 1.0, free.shifts)
+    assert again.steps <= free.steps
+
+
+def test_a_causal_edit_is_written_at_the_subject_wherever_the_run_measured(
+    ready: Indexed, db: Atlas
+) -> None:
+    prompts = read_basis(ready.lm, db, FACT, SPARE, neurons_too=False).prompts
+    causal = ready.lm.objective == "causal"
+    assert key_position(ready.lm, prompts, "answer", None) == ("subject" if causal else "answer")
+    assert key_position(ready.lm, prompts, "subject", None) == "subject"
+    for wanted in ("answer", "subject"):
+        assert key_position(ready.lm, prompts, "answer", wanted) == wanted
+    nameless = [replace(prompts[0], subject_end=None), *prompts[1:]]
+    assert key_position(ready.lm, nameless, "answer", None) == "answer"
+    with pytest.raises(EditError, match="which its subject ends") as caught:
+        key_position(ready.lm, nameless, "answer", "subject")
+    assert caught.value.parameters == ("position",)
+
+
+def test_a_subject_has_a_key_behind_what_other_relations_have_before_it(
+    ready: Indexed, db: Atlas
+) -> None:
+    basis = read_basis(ready.lm, db, FACT, SPARE, neurons_too=False)
+    with db.reading() as connection:
+        before = contexts(connection, basis.fact)
+        own = replace(basis.fact, relation_id="P0")
+        assert set(before) <= set(contexts(connection, own))
+    assert before == list(dict.fromkeys(before))
+    assert 1 <= len(before) <= 8
+    if ready.lm.objective == "masked":
+        return
+    prompts = basis.prompts
+    alone = subject_keys(ready.lm, prompts, "Ireland", 0, [])
+    more = subject_keys(ready.lm, prompts, "Ireland", 0, ["the official ", ""])
+    assert alone.shape[0] == more.shape[0] == ready.lm.neurons_per_layer
+    assert more.shape[1] - alone.shape[1] in (1, 2)
+    assert len(np.unique(more.round(4), axis=1).T) == more.shape[1]
+
+
+def test_a_prompt_behind_a_sentence_still_ends_its_subject_where_it_did(
+    ready: Indexed, db: Atlas
+) -> None:
+    prompts = read_basis(ready.lm, db, FACT, SPARE, neurons_too=False).prompts
+    other = replace(prompts[0], text="The capital of Italy is [Y].", object="Rome")
+    found = behind_sentences(prompts[:2], [other, other, other])
+    assert len(found) == 2
+    for plain, longer in zip(prompts, found, strict=False):
+        assert longer.text == f"The capital of Italy is Rome. {plain.text}"
+        assert longer.text[: longer.subject_end].endswith("Ireland")
+
+
+def test_prompts_that_move_like_the_own_ones_are_at_risk(ready: Indexed, db: Atlas) -> None:
+    settings = replace(SPARE, selection_id=ready.selections["subject"], position="subject")
+    made = make_update(ready.lm, db, FACT, "Paris", settings)
+    with db.reading() as connection:
+        layer = made.edit.settings["layer"]
+        stored = spared_activations(connection, made.edit.run_id or "", layer, [FACT])
+    assert stored is not None
+    spared = Spared(np.zeros((1, 1)), 0, 0, stored)
+    direction = stored.values[3] / np.square(stored.values[3]).sum()
+    found = spared.at_risk(direction[:, None].astype(float), 0.99)
+    assert stored.prompt_ids[3] in found
+    moved = np.abs(stored.values @ direction)
+    assert set(found) == set(stored.prompt_ids[moved >= 0.99].tolist())
+    assert len(found) == len(set(found))
+    assert Spared(np.zeros((1, 1)), 0, 0).at_risk(direction[:, None], 0.5) == []
 
 
 def test_the_tables_of_methods_agree() -> None:

@@ -1,7 +1,7 @@
 """Activations of a run's prompts: what is taken where, resuming, growing, staying small."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,12 @@ from atlas.errors import ModelError, NotFound
 from atlas.models.language_model import LanguageModel
 from atlas.moments import measure
 from atlas.moments.activations import StoredActivations
-from atlas.moments.measure import complete_activations, measure_activations
+from atlas.moments.measure import (
+    complete_activations,
+    measure_activations,
+    prompt_sites,
+    subject_token,
+)
 from atlas.moments.stored import complete_layers, read_activations, sampled_prompts
 from atlas.progress import Advance
 from atlas.selection.thresholds import Thresholds
@@ -105,6 +110,20 @@ def test_what_is_stored_is_what_the_model_computes_there(of_family: Indexed, pos
         expected = naive(lm, target.token_ids, place, layer)
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
     assert others
+
+
+def test_a_causal_prompt_has_its_subject_among_the_other_positions(of_family: Indexed) -> None:
+    lm, made = of_family.lm, of_family
+    with atlas.open(made.path).reading() as connection:
+        sampled = sampled_prompts(connection, made.runs["answer"], 20)
+    for prompt in sampled:
+        assert prompt.subject_end is None
+        token = subject_token(lm, prompt)
+        places = {site.position for site in prompt_sites(lm, prompt, 1)}
+        assert len(places) == 2
+        if lm.objective == "causal":
+            assert token in places
+        assert subject_token(lm, replace(prompt, subject_stop=None)) is None
 
 
 def test_stopping_loses_nothing_and_going_on_gives_the_same(

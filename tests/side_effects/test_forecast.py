@@ -92,6 +92,12 @@ def test_an_answer_of_several_tokens_counts_where_it_moves_most() -> None:
     }
 
 
+def test_of_several_other_positions_that_counts_where_a_prompt_moves_most() -> None:
+    both = [hand([[1], [-3], [2]], tokens=[0, -1, -1]), hand([[0], [1], [-4]], 1, [0, -1, -1])]
+    assert predicted_changes(edit_of([[1, 0]]), both[:1]) == {7: 3}
+    assert predicted_changes(edit_of([[1, 0], [1, 0]], [0, 1]), both) == {7: 2}
+
+
 def test_the_lead_grows_with_the_probability_and_is_never_zero_or_infinite() -> None:
     leads = [lead(p) for p in (0, 1e-9, 0.01, 0.5, 0.99, 1)]
     assert leads == sorted(leads)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from atlas.engine.probe import frozen_prefixes
+from atlas.engine.clean_pass import carried, padded_inputs, prefill
 from atlas.models.hooks import after_forward
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
@@ -19,8 +18,10 @@ PARTS = 3  # that rows are dealt into by length
 class EditedModel:
     """Logits at the answer positions of many targets, as a function of the deltas.
 
-    With `prefix_as_is` (causal models only) the deltas act at the answer position alone: every row
-    is a single token behind keys and values of the unedited model, which is much cheaper.
+    With `prefix_as_is` (causal models only) the deltas act from the targets' sites on: every row is
+    the few tokens from there behind keys and values of the unedited model, which is much cheaper.
+    At the answer position that is a single token. Where sites are not equally far from the end,
+    the deltas act from the farthest on.
     """
 
     def __init__(
@@ -34,11 +35,9 @@ class EditedModel:
             return len(targets[row].token_ids)
 
         order = sorted(range(len(targets)), key=length)
-        if prefix_as_is:
-            groups = [list(group) for _, group in groupby(order, key=length)]
-        else:
-            size = -(-len(order) // PARTS)
-            groups = [order[start : start + size] for start in range(0, len(order), size)]
+        size = len(order) if prefix_as_is else -(-len(order) // PARTS)
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        self.groups = groups
         self.parts = [
             _Part(lm, neurons, [targets[row] for row in group], prefix_as_is) for group in groups
         ]
@@ -48,12 +47,23 @@ class EditedModel:
         """[target, vocabulary] float32, in the targets' order; None: no edit."""
         return torch.cat([part.logits(deltas) for part in self.parts])[self.back]
 
+    def logits_along(self, directions: Tensor, shifts: Tensor) -> Tensor:
+        """The same for deltas U Tᵢ, each target having its own: U [neuron, key], T [target, key,
+        d_model]; with one T for all, its gradients are those of the targets one by one.
+        """
+        parts = [
+            part.logits(directions, shifts[group])
+            for part, group in zip(self.parts, self.groups, strict=True)
+        ]
+        return torch.cat(parts)[self.back]
+
 
 class _Part:
     """Rows of similar length.
 
-    They are padded behind (a causal model never looks there, a masked one gets an attention mask).
-    What comes before the first edited block does not depend on the deltas and is run once.
+    They are padded behind (a causal model never looks there, a masked one gets an attention mask);
+    before, where they go on behind a prefix. What comes before the first edited block does not
+    depend on the deltas and is run once.
     """
 
     def __init__(
@@ -66,13 +76,11 @@ class _Part:
         self.lm = lm
         device = lm.model.device
         self.at = torch.tensor([target.position for target in targets], device=device)
-        self.inputs = _inputs(lm, targets)
         if prefix_as_is:
-            with torch.no_grad():
-                prefixes = frozen_prefixes(lm, targets, len(targets[0].token_ids) - 1)
-            last = self.inputs["input_ids"][:, -1:]
-            self.inputs = {"input_ids": last, **lm.continuing(prefixes)}
-            self.at = torch.zeros_like(self.at)
+            self.inputs, skipped = _continued(lm, targets)
+            self.at = self.at + skipped
+        else:
+            self.inputs = _inputs(lm, targets)
         self.by_module: dict[int, tuple[nn.Module, list[int], Tensor]] = {}
         for module_id, module in {
             id(block.value_projection): block.value_projection for block in lm.blocks
@@ -89,8 +97,8 @@ class _Part:
         self.first = 0 if shared else min(layer for layer, _ in neurons)
         self.entering: Tensor | None = None
 
-    def logits(self, deltas: Tensor | None) -> Tensor:
-        """[target, vocabulary] float32; None: no edit."""
+    def logits(self, deltas: Tensor | None, shifts: Tensor | None = None) -> Tensor:
+        """[target, vocabulary] float32; None: no edit; with shifts, `deltas` are directions."""
         with ExitStack() as stack:
             seen: list[Tensor] = []
             stack.enter_context(_noted(self.lm.blocks[-1].module, seen))
@@ -102,7 +110,7 @@ class _Part:
                 stack.enter_context(_noted(self.lm.blocks[self.first - 1].module, before))
             if deltas is not None:
                 for module, columns, index in self.by_module.values():
-                    stack.enter_context(_added(module, index, deltas[columns]))
+                    stack.enter_context(_added(module, index, deltas[columns], shifts))
             is_narrowed = stack.enter_context(narrowed(self.lm, self.at))
             self.lm.model.base_model(**self.inputs)
         if before:
@@ -123,6 +131,16 @@ def _inputs(lm: LanguageModel, targets: list[Target]) -> dict[str, Any]:
     lengths = torch.tensor([len(t.token_ids) for t in targets], device=ids.device)
     positions = torch.arange(longest, device=ids.device)
     return {"input_ids": ids, "attention_mask": (positions < lengths[:, None]).long()}
+
+
+def _continued(lm: LanguageModel, targets: list[Target]) -> tuple[dict[str, Any], Tensor]:
+    """A causal model's inputs from the sites on, and by how much each row's positions shift."""
+    ids, pads, padding = padded_inputs(lm, targets)
+    start = ids.shape[1] - max(carried(lm, target) for target in targets)
+    inputs = {"input_ids": ids[:, start:], **padding}
+    if "position_ids" in padding:
+        inputs["position_ids"] = padding["position_ids"][:, start:]
+    return {**inputs, **lm.continuing(prefill(lm, ids, start, padding))}, pads - start
 
 
 @contextmanager
@@ -150,11 +168,16 @@ def narrowed(lm: LanguageModel, at: Tensor) -> Iterator[bool]:
 
 
 @contextmanager
-def _added(module: nn.Module, index: Tensor, deltas: Tensor) -> Iterator[None]:
+def _added(
+    module: nn.Module, index: Tensor, deltas: Tensor, shifts: Tensor | None
+) -> Iterator[None]:
     """Let the value projection's output be what it would be with the deltas in its weight."""
 
     def add(_: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + (args[0][..., index].to(deltas.dtype) @ deltas).to(output.dtype)
+        change = args[0][..., index].to(deltas.dtype) @ deltas
+        if shifts is not None:  # OPT flattens rows and positions
+            change = (change.reshape(len(shifts), -1, change.shape[-1]) @ shifts).view_as(output)
+        return output + change.to(output.dtype)
 
     with after_forward(module, add):
         yield

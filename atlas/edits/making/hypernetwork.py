@@ -1,5 +1,7 @@
 """Method hypernetwork: spare's key direction, and a shift that a network tells without descent."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -27,6 +29,7 @@ def hypernetwork_update(
     """The key direction times the shift that the atlas's network tells for it."""
     network, origin = read_network(file_beside(atlas.path), lm, basis.selection.position)
     layer = _layer(origin, settings)
+    settings = replace(settings, position=basis.selection.position)  # where the network learnt
     key = key_in_layer(lm, atlas, basis, new_object, settings, layer)
     at_subject = basis.selection.position == "subject"
     new, old = (

@@ -53,10 +53,24 @@ def at_one(along: Floats, keys: Floats) -> Floats:
     return directions
 
 
+def common_direction(moment: Floats, keys: Floats, damping: float) -> Floats:
+    """The one direction [neuron, 1] along which all keys [neuron, key] are as nearly 1 as ALIKE
+    lets them be: for prompts that are to move by one shift, however unlike their activations.
+    """
+    direction: Floats = key_directions(moment, keys, damping).sum(1, keepdims=True)
+    return direction
+
+
 def strongest(
-    moment: Floats, keys: Floats, damping: float, count: int, first: Sequence[int] = ()
+    moment: Floats,
+    keys: Floats,
+    directions: Floats,
+    count: int,
+    first: Sequence[int] = (),
 ) -> list[int]:
-    """The neurons that carry most of the key directions, ascending; `first` are among them.
+    """The neurons that carry most of the directions, ascending; `first` are among them.
+
+    moment [neuron, neuron]; keys, directions [neuron, key].
 
     That is |uᵢ| · rms(aᵢ): what neuron i adds to a·u, elsewhere and here, of all that it adds to
     any key's. All of them where there are no more than `count`.
@@ -64,7 +78,6 @@ def strongest(
     width = len(moment)
     if width <= count:
         return list(range(width))
-    directions = key_directions(moment, keys, damping)
     activity = np.sqrt(np.maximum(np.diag(moment), np.square(keys).max(1)))
     carried = (np.abs(directions) * activity[:, None]).max(1)
     carried[list(first)[:count]] = np.inf

@@ -108,7 +108,7 @@ def make_update(
         basis = replace(basis, neurons=found.neurons)
     edit = _edit_of(lm, basis, found.deltas, "update", settings.method, how)
     edit = replace(edit, new_object=new_object)
-    if found.kept:
+    if found.kept and "kept_right_after" not in how:
         edit = replace(edit, settings={**how, **measured_kept(lm, edit, found.kept)})
     return _stored(lm, atlas, edit, basis, started)
 

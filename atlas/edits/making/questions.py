@@ -27,10 +27,13 @@ def ask_for(
     lm: LanguageModel,
     prompts: Sequence[MeasuredPrompt],
     answer: str | Mapping[str, str] | None = None,
+    *,
+    at_subject: bool = False,
 ) -> Questions:
     """The prompts encoded with `answer` as the answer, else each with its own fact's object.
 
-    answer: one for all, or by fact id.
+    answer: one for all, or by fact id. at_subject: the targets' site is the token in which the
+        subject ends, not the answer position.
 
     EditError if the model's tokenizer cannot express it.
     """
@@ -39,7 +42,8 @@ def ask_for(
         wanted = answer if isinstance(answer, str) else (answer or {}).get(prompt.fact_id)
         wanted = prompt.object if wanted is None else wanted
         try:
-            questions.append(lm.targets(prompt.text, wanted))
+            end = prompt.subject_end if at_subject else None
+            questions.append(lm.targets(prompt.text, wanted, end))
         except UnusablePrompt as unusable:
             raise EditError(f"{lm.name} cannot be asked for '{wanted}': {unusable}") from unusable
     return questions

@@ -7,6 +7,7 @@ from typing import Any
 
 from atlas.counted import counted
 from atlas.edits.making.texts import texts_of
+from atlas.engine.settings import POSITIONS, require_one_of
 from atlas.errors import EditError, SettingsError
 from atlas.facts import as_name
 
@@ -25,6 +26,7 @@ _ONLY_OF = {  # methods that would not ignore the setting
     "pull_back": ("paper",),
     "keep": ("spare", "solve"),
     "layer": ("spare", "hypernetwork"),
+    "position": ("spare",),
     "spare_on": ("spare", "hypernetwork"),
     "common": ("solve", "paper"),
 }
@@ -47,8 +49,9 @@ class EditSettings:
     keep: prompts of other facts that method solve leaves in place, and that spare looks at before
         it settles for a layer.
     layer: in which methods spare and hypernetwork make their change; None: as `layers` says, or
-        the first that the network learnt. spare_on: texts whose activations they leave in place
-        beside those of the atlas's other facts.
+        the first that the network learnt. position: where spare writes it, one of `POSITIONS`;
+        None: as `own_keys` says. spare_on: texts whose activations they leave in place beside those
+        of the atlas's other facts.
     held_out: share of the fact's prompts that play no part.
     """
 
@@ -61,6 +64,7 @@ class EditSettings:
     pull_back: bool = False
     keep: int = 40
     layer: int | None = None
+    position: str | None = None
     spare_on: tuple[str, ...] = ()
     held_out: float = 0.25
 
@@ -80,6 +84,8 @@ class EditSettings:
             )
         if not 0 <= self.held_out < 1:
             raise SettingsError(f"held_out is {self.held_out}: use a share from 0 to below 1")
+        if self.position is not None:
+            require_one_of(POSITIONS, "position", self.position)
         if self.keep < 0:
             raise SettingsError(f"keep is {self.keep}: use 0 or more")
 

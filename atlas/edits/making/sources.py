@@ -112,6 +112,27 @@ def right_prompts(
     )
 
 
+def right_ones(
+    connection: duckdb.DuckDBPyConnection, run_id: str, prompt_ids: Sequence[int]
+) -> list[MeasuredPrompt]:
+    """Those of the prompts that the run's model answers right, by prompt id."""
+    return fetch(
+        connection,
+        MeasuredPrompt,
+        """
+        SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts AS f USING (fact_id)
+        WHERE m.run_id = $run_id
+          AND m.answer_rank = 1
+          AND p.prompt_id IN $prompts
+        ORDER BY p.prompt_id
+        """,
+        {"run_id": run_id, "prompts": list(prompt_ids)},
+    )
+
+
 def prompts_to_keep(
     connection: duckdb.DuckDBPyConnection,
     selection: ChosenSelection,
@@ -133,7 +154,7 @@ def prompts_to_keep(
             SELECT unnest($layers) AS layer, unnest($neurons) AS neuron
         ),
         candidates AS (
-            SELECT p.prompt_id, p.fact_id, f.object, p.text, f.relation_id,
+            SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end, f.relation_id,
                    m.max_score,
                    md5(p.prompt_id || $fact_id) AS draw
             FROM prompt_results AS m
@@ -154,7 +175,7 @@ def prompts_to_keep(
             GROUP BY a.prompt_id
         ),
         one_per_fact AS (
-            SELECT c.prompt_id, c.fact_id, c.object, c.text,
+            SELECT c.prompt_id, c.fact_id, c.object, c.text, c.subject_end,
                    c.relation_id = $relation_id AS same,
                    c.draw,
                    coalesce(t.score / c.max_score, 0) AS touch
@@ -171,7 +192,7 @@ def prompts_to_keep(
                    row_number() OVER (PARTITION BY same ORDER BY draw, prompt_id) AS by_draw
             FROM one_per_fact
         )
-        SELECT prompt_id, fact_id, object, text
+        SELECT prompt_id, fact_id, object, text, subject_end
         FROM ranked
         QUALIFY row_number() OVER (
             ORDER BY CASE WHEN by_touch <= $count // 3 THEN 0 ELSE 1 END,

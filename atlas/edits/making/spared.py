@@ -28,11 +28,25 @@ class Spared:
 
     moment: [neuron, neuron] of the layer, the weighted sum of the second moments.
     prompts: with activations at the run's position; elsewhere: other positions, those of texts too.
+    stored: what the atlas holds of the prompts; None: nothing.
     """
 
     moment: NDArray[np.float64]
     prompts: int
     elsewhere: int
+    stored: StoredActivations | None = None
+
+    def at_risk(self, directions: NDArray[np.float64], share: float) -> list[int]:
+        """Ids of the prompts that move along directions by `share` of a shift or more, anywhere.
+
+        directions: [neuron, key] of all the layer's neurons. Those that move most come first.
+        """
+        if self.stored is None:
+            return []
+        moved = np.abs(self.stored.along(directions)).max(1)
+        ids = self.stored.prompt_ids
+        order = [row for row in np.argsort(-moved, kind="stable") if moved[row] >= share]
+        return list(dict.fromkeys(ids[order].tolist()))
 
 
 def spared_activations(
@@ -83,7 +97,7 @@ def what_to_spare(
     rows = np.concatenate(others)
     if len(rows):
         moment = moment + ELSEWHERE * second_moment(rows)
-    return Spared(moment, prompts, len(rows))
+    return Spared(moment, prompts, len(rows), stored)
 
 
 def _of_texts(lm: LanguageModel, texts: Sequence[str], layer: int) -> NDArray[np.float32]:
