@@ -9,7 +9,7 @@ import pytest
 import tiny_index
 import torch
 from edit_models import changed, snapshot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import language_model
 from tiny_index import tiny_dataset
@@ -126,6 +126,7 @@ def test_along_the_common_direction_every_key_is_nearly_one(seed: int, keys: int
     np.testing.assert_allclose(products, 1, atol=0.3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99), st.integers(1, 5))
 def test_the_least_step_suffices_to_first_order_and_no_shorter_one_does(
     seed: int, rows: int
