@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from atlas.counted import counted
 from atlas.errors import SettingsError
 
 AUTO, LOCAL = "auto", "local"
@@ -41,7 +42,7 @@ def ray_settings(
             )
         return None
     if workers is not None and workers < 1:
-        raise SettingsError(f"{workers} workers measure nothing: ask for one at least")
+        raise SettingsError(f"{counted(workers, 'worker')} cannot measure: ask for one at least")
     if gpus_per_worker is not None and not (
         math.isfinite(gpus_per_worker) and 0 <= gpus_per_worker <= 1
     ):

@@ -78,7 +78,7 @@ def test_more_workers_than_there_is_room_for_are_refused(
     [
         ((None, 2, None), "workers are of a Ray cluster"),
         ((None, None, 0.5), "workers are of a Ray cluster"),
-        (("local", 0, None), "0 workers measure nothing"),
+        (("local", 0, None), "0 workers cannot measure"),
         (("local", None, 2.0), "on one GPU"),
         (("local", None, float("nan")), "on one GPU"),
         (("local", None, -1.0), "on one GPU"),

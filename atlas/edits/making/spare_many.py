@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atlas.counted import counted
 from atlas.edits.making import sources
 from atlas.edits.making.found import Change, FoundTogether
 from atlas.edits.making.questions import Questions, ask_for
@@ -107,7 +108,7 @@ def _on_layer(
         deltas.append(found)
     how: dict[str, Any] = {}
     if (len(wanted) + len(kept)) * (lm.layers - layer) <= MOST_WORK:
-        report(Working(f"All {len(changes)} facts together"))
+        report(Working(f"All {counted(len(changes), 'fact')} together"))
         whole, every = torch.stack(deltas).sum(0), torch.cat(directions, 1)
         refined = refine_shifts(lm, neurons, every, whole, wanted, to_keep, MARGINS[0], key.scale)
         start = 0
