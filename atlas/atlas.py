@@ -66,7 +66,7 @@ from atlas.meaning.stored import turned
 from atlas.meaning.stored_associations import remember_associations
 from atlas.pages.compare import FactsCompared, facts_compared
 from atlas.pages.edit import EditPage, edit_page
-from atlas.pages.fact import FactPage, fact_page
+from atlas.pages.fact import FactPage, fact_page, fact_pages
 from atlas.pages.neuron import NeuronPage, neuron_page
 from atlas.pages.overview import OverviewPage, overview_page
 from atlas.pages.relation import RelationPage, relation_page
@@ -414,6 +414,15 @@ class Atlas(AtlasFile):
         """All that is stored of a fact; named as for `fact`."""
         with self._opened(selection, run) as (connection, chosen):
             return fact_page(connection, chosen, name).of(chosen)
+
+    def fact_pages(
+        self, relation: str, *, selection: str | None = None, run: str | None = None
+    ) -> Iterator[FactPage]:
+        """The pages of a relation's facts, without the predicted interference, by subject."""
+        with self._opened(selection, run) as (connection, chosen):
+            relation_id, _ = one_relation(connection, relation)
+            for page in fact_pages(connection, chosen, relation_id):
+                yield page.of(chosen)
 
     def neuron_page(
         self,

@@ -48,6 +48,7 @@ SUBCOMMANDS = {
     "merge": Subcommand("merge:merge", "Merge atlases, shards and exported runs into one atlas."),
     "export": Subcommand("export:export", "Write a run as Parquet files."),
     "serve": Subcommand("serve:serve_", "Look at the atlas in a browser."),
+    "site": Subcommand("site:site", "Write those pages as files, to publish."),
     "edit": Subcommand("edit.group:edit", "Make edits of facts, see what they broke, apply them."),
     "model": Subcommand("model:model", "Check that a model is measured rightly."),
     "data": Subcommand("data:data", "Check files of facts and templates."),

@@ -58,7 +58,16 @@ def interference_report(
     Raises NoScores, and what `one_fact` raises.
     """
     require_scores(connection, selection.run_id)
-    fact = one_fact(connection, wanted)
+    return interference_of(connection, selection, one_fact(connection, wanted), limit)
+
+
+def interference_of(
+    connection: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    fact: NamedFact,
+    limit: int | None = None,
+) -> InterferenceReport:
+    """What this fact does to the others, of a run that has scores."""
     neurons = _neurons_of(connection, selection.selection_id, fact.fact_id)
     # One row more, for the fact itself may be among the first.
     found = predicted_interference(

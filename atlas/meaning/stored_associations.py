@@ -1,7 +1,9 @@
 """What neurons' facts have in common: tested once a selection and stored, read without a model."""
 
 import contextlib
-from dataclasses import dataclass
+import os
+import threading
+from dataclasses import dataclass, fields
 from typing import Any
 
 import duckdb
@@ -111,37 +113,79 @@ def associations_of(
 ) -> list[Association]:
     """A neuron's significant associations, the surest first within each aspect.
 
-    They are those stored; of a selection whose associations are not, computed now and forgotten.
+    They are those stored; of a selection whose associations are not, those computed now, for all
+    neurons at once, and remembered by this process until the file changes.
     """
-    table = "neuron_associations"
     if not has_associations(connection, selection_id):
-        table = "unstored_associations"  # also a read-only file takes temporary tables
-        connection.execute(
-            f"""
-            CREATE OR REPLACE TEMPORARY TABLE {table} AS
-            FROM neuron_associations
-            LIMIT 0
-            """
-        )
-        _record(connection, selection_id, table)
-    return fetch(
+        return _computed(connection, selection_id).get((layer, neuron), [])
+    found = _read(connection, "neuron_associations", selection_id, (layer, neuron))
+    return found.get((layer, neuron), [])
+
+
+_Associations = dict[tuple[int, int], list[Association]]
+_remembered: dict[tuple[str, int, int, str], _Associations] = {}  # the latest alone
+_computing = threading.Lock()
+
+
+def _computed(connection: duckdb.DuckDBPyConnection, selection_id: str) -> _Associations:
+    (file,) = fetch_one(
+        connection, "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    )
+    written = os.stat(file)
+    key = (str(file), written.st_mtime_ns, written.st_size, selection_id)
+    with _computing:
+        if key not in _remembered:
+            table = "unstored_associations"  # also a read-only file takes temporary tables
+            connection.execute(
+                f"""
+                CREATE OR REPLACE TEMPORARY TABLE {table} AS
+                FROM neuron_associations
+                LIMIT 0
+                """
+            )
+            _record(connection, selection_id, table)
+            found = _read(connection, table, selection_id)
+            _remembered.clear()
+            _remembered[key] = found
+        return _remembered[key]
+
+
+@dataclass(frozen=True)
+class _OfNeuron(Association):
+    layer: int
+    neuron: int
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    selection_id: str,
+    neuron: tuple[int, int] | None = None,
+) -> _Associations:
+    """The associations in a table, of all neurons or of one."""
+    layer, number = neuron or (None, None)
+    rows = fetch(
         connection,
-        Association,
+        _OfNeuron,
         f"""
-        SELECT a.aspect, a.value, r.label, a.facts, a.expected, a.p_value, a.q_value,
-               a.expected_within_objects, a.p_within_objects, a.q_within_objects
+        SELECT a.layer, a.neuron, a.aspect, a.value, r.label, a.facts, a.expected, a.p_value,
+               a.q_value, a.expected_within_objects, a.p_within_objects, a.q_within_objects
         FROM {table} AS a
         LEFT JOIN relations AS r
           ON a.aspect = 'relation'
          AND r.relation_id = a.value
-        WHERE a.selection_id = ?
-          AND a.layer = ?
-          AND a.neuron = ?
+        WHERE a.selection_id = $selection_id
+          AND ($layer IS NULL OR (a.layer = $layer AND a.neuron = $neuron))
         ORDER BY list_position(['relation', 'subject', 'object'], a.aspect),
                  a.q_value, a.facts DESC, a.value
         """,
-        [selection_id, layer, neuron],
+        {"selection_id": selection_id, "layer": layer, "neuron": number},
     )
+    found: _Associations = {}
+    for row in rows:
+        own = {f.name: getattr(row, f.name) for f in fields(Association)}
+        found.setdefault((row.layer, row.neuron), []).append(Association(**own))
+    return found
 
 
 def _significant(

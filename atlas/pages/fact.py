@@ -1,28 +1,31 @@
 """The page on a fact."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 
 from atlas.edits.stored import EditSummary, edit_summaries
 from atlas.interactions.report import InteractionReport, interaction_report
-from atlas.interference.predicted import InterferenceReport, interference_report
+from atlas.interference.predicted import InterferenceReport, interference_of
 from atlas.interference.stored import StoredMeasurement, stored_measurements
-from atlas.queries.facts import FactReport, fact_reports
+from atlas.queries.facts import FactReport, reports_of
 from atlas.queries.layers import LayerScore, layer_scores
-from atlas.queries.named_facts import one_fact
-from atlas.queries.prompt_scores import PromptScoresReport, prompt_scores_report
-from atlas.queries.sharing import NeighboursReport, neighbours_report
+from atlas.queries.named_facts import NamedFact, facts_of_relation, one_fact
+from atlas.queries.prompt_scores import PromptScoresReport, scores_of
+from atlas.queries.sharing import NeighboursReport, neighbours_of
 from atlas.selection.chosen import ChosenSelection, OfSelection
 
 SHOWN = 20  # neighbours, affected facts and pairs of neurons
+AT_ONCE = 100  # facts whose pages are made together
 
 
 @dataclass(frozen=True)
 class FactPage(OfSelection, rows="layers"):
     """A fact, all that is stored of it: prompts, neurons, layers, neighbours, what its edits were.
 
-    interference: predicted; None for published neurons, which have no scores.
+    interference: predicted; None for published neurons, which have no scores, and where it was not
+        asked for.
     measured: what suppressing its neurons did; empty where nobody measured it.
     interactions: None likewise.
     """
@@ -41,22 +44,47 @@ def fact_page(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, wanted: str
 ) -> FactPage:
     """Everything that is told of the fact that `wanted` names; raises as `one_fact`."""
-    named = one_fact(connection, wanted)
-    fact_id = named.fact_id
-    (report,) = [r for r in fact_reports(connection, selection, fact_id) if r.fact_id == fact_id]
-    scored = selection.preset != "published"
-    return FactPage(
-        fact=report,
-        scores=prompt_scores_report(connection, selection, fact_id),
-        layers=tuple(layer_scores(connection, selection, fact_id)),
-        neighbours=neighbours_report(connection, selection, fact_id, SHOWN),
-        interference=interference_report(connection, selection, fact_id, SHOWN) if scored else None,
-        measured=tuple(stored_measurements(connection, selection.selection_id, fact_id)),
-        interactions=interaction_report(connection, selection, named, SHOWN),
-        edits=tuple(
-            edit
-            for edit in edit_summaries(connection)
-            if (edit.subject, edit.relation_id, edit.old_object)
-            == (named.subject, named.relation_id, named.object)
-        ),
-    )
+    (page,) = _pages(connection, selection, [one_fact(connection, wanted)])
+    if selection.preset == "published":
+        return page
+    fact = page.scores.fact
+    return replace(page, interference=interference_of(connection, selection, fact, SHOWN))
+
+
+def fact_pages(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, relation_id: str
+) -> Iterator[FactPage]:
+    """The pages of all facts of the relation with this very id, without predicted interference."""
+    facts = facts_of_relation(connection, relation_id)
+    for first in range(0, len(facts), AT_ONCE):
+        yield from _pages(connection, selection, facts[first : first + AT_ONCE])
+
+
+def _pages(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, facts: Sequence[NamedFact]
+) -> list[FactPage]:
+    layers = layer_scores(connection, selection, [fact.fact_id for fact in facts])
+    edits = edit_summaries(connection)
+    return [
+        FactPage(
+            fact=report,
+            scores=scores,
+            layers=tuple(layers[fact.fact_id]),
+            neighbours=neighbours_of(connection, selection, fact, SHOWN),
+            interference=None,
+            measured=tuple(stored_measurements(connection, selection.selection_id, fact.fact_id)),
+            interactions=interaction_report(connection, selection, fact, SHOWN),
+            edits=tuple(edit for edit in edits if _is_of(edit, fact)),
+        )
+        for fact, report, scores in zip(
+            facts,
+            reports_of(connection, selection, facts),
+            scores_of(connection, selection, facts),
+            strict=True,
+        )
+    ]
+
+
+def _is_of(edit: EditSummary, fact: NamedFact) -> bool:
+    named = (fact.subject, fact.relation_id, fact.object)
+    return (edit.subject, edit.relation_id, edit.old_object) == named

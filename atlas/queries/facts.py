@@ -1,5 +1,6 @@
 """A fact's prompts and its knowledge neurons, found by subject or id."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -7,7 +8,7 @@ import duckdb
 from atlas.errors import NotFound
 from atlas.facts import FactColumns
 from atlas.queries.knowledge import NOT_MEASURED, fact_knowledge
-from atlas.queries.named_facts import facts_called
+from atlas.queries.named_facts import NamedFact, facts_called
 from atlas.queries.near_misses import NearMiss, near_misses
 from atlas.selection.chosen import ChosenSelection, OfSelection, measured_elsewhere
 from atlas.selection.degrees import neuron_degrees
@@ -91,7 +92,16 @@ def fact_reports(
     `limit` bounds the prompts and the neurons of each. Raises NotFound, with near matches among
     the atlas's subjects.
     """
-    facts = facts_called(connection, wanted)
+    return reports_of(connection, selection, facts_called(connection, wanted), limit)
+
+
+def reports_of(
+    connection: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    facts: Sequence[NamedFact],
+    limit: int | None = None,
+) -> list[FactReport]:
+    """The reports on these facts, in their order."""
     ids = [fact.fact_id for fact in facts]
     prompts = _prompts(connection, selection.run_id, ids)
     knowledge = fact_knowledge(connection, selection.run_id, ids)

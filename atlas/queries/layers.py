@@ -1,5 +1,6 @@
 """In which layers knowledge neurons lie, and in which a fact's score does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -58,49 +59,66 @@ def layer_counts(
     )
 
 
+@dataclass(frozen=True)
+class _ScoreOfFact(LayerScore):
+    fact_id: str
+
+
 def layer_scores(
-    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_id: str
-) -> list[LayerScore]:
-    """Every layer of the model, with the fact's knowledge neurons and its score there."""
-    return fetch(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_ids: Sequence[str]
+) -> dict[str, list[LayerScore]]:
+    """Every layer of the model, with each fact's knowledge neurons and its score there."""
+    rows = fetch(
         connection,
-        LayerScore,
+        _ScoreOfFact,
         """
         WITH asked AS MATERIALIZED (
-            SELECT p.prompt_id
+            SELECT p.prompt_id, p.fact_id
             FROM prompts AS p
             JOIN prompt_results AS m USING (prompt_id)
-            WHERE p.fact_id = $fact_id
+            WHERE p.fact_id IN $fact_ids
               AND m.run_id = $run_id
               AND m.skipped_because IS NULL
         ),
+        prompts AS (
+            SELECT fact_id, count(*) AS prompts
+            FROM asked
+            GROUP BY fact_id
+        ),
         scored AS (
-            SELECT a.layer, sum(a.score) / (SELECT count(*) FROM asked) AS score
+            SELECT q.fact_id, a.layer, sum(a.score) AS score
             FROM attributions AS a
-            SEMI JOIN asked USING (prompt_id)
+            JOIN asked AS q USING (prompt_id)
             WHERE a.run_id = $run_id
               AND a.score > 0
-            GROUP BY a.layer
+            GROUP BY q.fact_id, a.layer
         ),
         chosen AS (
-            SELECT layer, count(*) AS neurons
+            SELECT fact_id, layer, count(*) AS neurons
             FROM knowledge_neurons
             WHERE selection_id = $selection_id
-              AND fact_id = $fact_id
-            GROUP BY layer
+              AND fact_id IN $fact_ids
+            GROUP BY fact_id, layer
         )
-        SELECT l.layer,
+        SELECT f.fact_id,
+               l.layer,
                coalesce(c.neurons, 0) AS neurons,
-               coalesce(s.score, 0) AS score
-        FROM range($layers) AS l (layer)
-        LEFT JOIN scored AS s USING (layer)
-        LEFT JOIN chosen AS c USING (layer)
-        ORDER BY l.layer
+               coalesce(s.score / p.prompts, 0) AS score
+        FROM (SELECT unnest($fact_ids) AS fact_id) AS f
+        CROSS JOIN range($layers) AS l (layer)
+        LEFT JOIN prompts AS p USING (fact_id)
+        LEFT JOIN scored AS s USING (fact_id, layer)
+        LEFT JOIN chosen AS c USING (fact_id, layer)
+        ORDER BY f.fact_id, l.layer
         """,
         {
-            "fact_id": fact_id,
+            "fact_ids": list(fact_ids),
             "run_id": selection.run_id,
             "selection_id": selection.selection_id,
             "layers": selection.layers,
         },
     )
+    found: dict[str, list[LayerScore]] = {fact_id: [] for fact_id in fact_ids}
+    for row in rows:
+        found[row.fact_id].append(LayerScore(row.layer, row.neurons, row.score))
+    return found

@@ -57,6 +57,28 @@ def one_fact(
     return facts[0]
 
 
+def facts_of_relation(connection: duckdb.DuckDBPyConnection, relation_id: str) -> list[NamedFact]:
+    """The facts of the relation with this very id, by subject."""
+    return fetch(
+        connection,
+        NamedFact,
+        """
+        SELECT f.fact_id,
+               f.relation_id,
+               r.label AS relation,
+               f.subject,
+               f.object,
+               (SELECT count(*) FROM prompts AS p WHERE p.fact_id = f.fact_id) AS prompts
+        FROM facts AS f
+        JOIN relations AS r USING (relation_id)
+        WHERE f.null_of IS NULL
+          AND f.relation_id = ?
+        ORDER BY f.subject, f.object, f.fact_id
+        """,
+        [relation_id],
+    )
+
+
 def require_known_name(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """NotFound, with near matches, unless some fact has the name as its subject or object."""
     names = """

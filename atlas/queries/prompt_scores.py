@@ -1,5 +1,6 @@
 """A fact's knowledge neurons prompt by prompt: do paraphrases find the same ones?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -12,7 +13,7 @@ MOST_TOKENS = 32767  # that an answer may have: `token_attributions.token` is a 
 
 
 @dataclass(frozen=True)
-class _Cell:
+class _Score:
     prompt_id: int
     text: str  # subject filled in, the object still [Y]
     layer: int
@@ -23,7 +24,12 @@ class _Cell:
 
 
 @dataclass(frozen=True)
-class PromptScore(_Cell):
+class _Cell(_Score):
+    fact_id: str
+
+
+@dataclass(frozen=True)
+class PromptScore(_Score):
     """One knowledge neuron in one of the fact's measured prompts."""
 
     token_scores: tuple[float | None, ...]  # each token's own, of several; None likewise
@@ -43,7 +49,7 @@ def neurons_in_prompts() -> str:
     """A query for a fact's knowledge neurons in its measured prompts, a row each of both.
 
     Columns: fact_id, prompt_id, text, p_answer, answer_rank, predicted, max_score, layer, neuron,
-    mean_score, and score, NULL below what the run stored. Of `$fact_id` in `$run_id` and
+    mean_score, and score, NULL below what the run stored. Of `$fact_ids` in `$run_id` and
     `$selection_id`.
     """
     return """
@@ -65,13 +71,13 @@ def neurons_in_prompts() -> str:
                 SELECT prompt_id, layer, neuron, score
                 FROM attributions
                 -- by what is named: a left join alone would read the scores of all prompts
-                SEMI JOIN (FROM prompts WHERE fact_id = $fact_id) USING (prompt_id)
+                SEMI JOIN (FROM prompts WHERE fact_id IN $fact_ids) USING (prompt_id)
                 WHERE run_id = $run_id
             ) AS a
               ON a.prompt_id = p.prompt_id
              AND a.layer = k.layer
              AND a.neuron = k.neuron
-            WHERE p.fact_id = $fact_id
+            WHERE p.fact_id IN $fact_ids
               AND r.run_id = $run_id
               AND r.skipped_because IS NULL
               AND k.selection_id = $selection_id
@@ -82,8 +88,15 @@ def prompt_scores_report(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, wanted: str
 ) -> PromptScoresReport:
     """Every knowledge neuron of the fact in every measured prompt; raises as `one_fact`."""
-    fact = one_fact(connection, wanted)
-    of_tokens = _token_scores(connection, selection, fact.fact_id)
+    return scores_of(connection, selection, [one_fact(connection, wanted)])[0]
+
+
+def scores_of(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, facts: Sequence[NamedFact]
+) -> list[PromptScoresReport]:
+    """The same of several facts, in their order."""
+    ids = [fact.fact_id for fact in facts]
+    of_tokens = _token_scores(connection, selection, ids)
     cells = fetch(
         connection,
         _Cell,
@@ -91,7 +104,8 @@ def prompt_scores_report(
         WITH cells AS (
             {neurons_in_prompts()}
         )
-        SELECT prompt_id,
+        SELECT fact_id,
+               prompt_id,
                text,
                layer,
                neuron,
@@ -109,18 +123,20 @@ def prompt_scores_report(
         {
             "selection_id": selection.selection_id,
             "run_id": selection.run_id,
-            "fact_id": fact.fact_id,
+            "fact_ids": ids,
             "ratio": selection.ratio,
             "comparison": selection.comparison,
         },
     )
-    scores = [
-        PromptScore(
-            **vars(cell),
-            token_scores=of_tokens.get((cell.prompt_id, cell.layer, cell.neuron), ()),
-        )
-        for cell in cells
-    ]
+    scores: dict[str, list[PromptScore]] = {fact_id: [] for fact_id in ids}
+    for cell in cells:
+        own = {name: value for name, value in vars(cell).items() if name != "fact_id"}
+        tokens = of_tokens.get((cell.prompt_id, cell.layer, cell.neuron), ())
+        scores[cell.fact_id].append(PromptScore(**own, token_scores=tokens))
+    return [_report(fact, scores[fact.fact_id]) for fact in facts]
+
+
+def _report(fact: NamedFact, scores: Sequence[PromptScore]) -> PromptScoresReport:
     return PromptScoresReport(
         fact=fact,
         prompts=len({score.prompt_id for score in scores}),
@@ -130,7 +146,7 @@ def prompt_scores_report(
 
 
 def _token_scores(
-    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_id: str
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_ids: Sequence[str]
 ) -> dict[tuple[int, int, int], tuple[float | None, ...]]:
     """Scores for each token of answers of several tokens, by prompt, layer and neuron."""
     rows = connection.execute(
@@ -160,7 +176,7 @@ def _token_scores(
         {
             "selection_id": selection.selection_id,
             "run_id": selection.run_id,
-            "fact_id": fact_id,
+            "fact_ids": list(fact_ids),
             "most": MOST_TOKENS,
         },
     ).fetchall()

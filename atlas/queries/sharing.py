@@ -152,7 +152,16 @@ def neighbours_report(
     First by how many they share; among equals the rarer neurons win, since a hub is shared with
     nearly everything. Raises what `one_fact` raises.
     """
-    fact = one_fact(connection, wanted)
+    return neighbours_of(connection, selection, one_fact(connection, wanted), limit)
+
+
+def neighbours_of(
+    connection: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    fact: NamedFact,
+    limit: int | None = None,
+) -> NeighboursReport:
+    """The facts that share knowledge neurons with this one, ranked."""
     asked = {"selection_id": selection.selection_id, "fact_id": fact.fact_id}
     (neurons,) = fetch_one(
         connection,

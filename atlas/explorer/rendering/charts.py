@@ -46,8 +46,8 @@ def columns(bars: Sequence[Bar], about: str, under: str) -> str:
     for i, bar in enumerate(bars):
         x, height = left + 2 + i * room, (high - bottom - 14) * max(bar.value, 0) / most
         shape = (
-            f'<rect class="b" x="{x + room * 0.12:.1f}" y="{high - bottom - height:.1f}" '
-            f'width="{room * 0.76:.1f}" height="{height:.1f}">{_title(bar.title)}</rect>'
+            f'<path class="b" d="M{x + room * 0.12:.1f} {high - bottom}'
+            f'v-{height:.1f}h{room * 0.76:.1f}v{height:.1f}z">{_title(bar.title)}</path>'
         )
         parts.append(_to(bar.href, shape, bar.title))
         if i % every == 0:
@@ -83,13 +83,14 @@ def histogram(bins: Sequence[tuple[float, float, int, int]], about: str, under: 
     parts += [_line(left, 14, wide, 14, "grid"), _text(left - 5, 17.5, number(most), "e")]
     for i, (low, up, there, chosen) in enumerate(bins):
         x = left + 2 + i * room
-        title = _title(f"{number(low)} to {number(up)}: {there:,}, of these {chosen:,} chosen")
-        for count, kind in ((there, "p"), (chosen, "b")):
-            height = (floor - 14) * count / most
-            parts.append(
-                f'<rect class="{kind}" x="{x:.1f}" y="{floor - height:.1f}" '
-                f'width="{room - 1:.1f}" height="{height:.1f}">{title}</rect>'
-            )
+        columns = "".join(
+            f'<path class="{kind}" d="M{_short(x)} {floor}'
+            f'v-{_short((floor - 14) * count / most)}h{_short(room - 1)}V{floor}z"/>'
+            for count, kind in ((there, "p"), (chosen, "b"))
+            if count
+        )
+        title = f"{number(low)} to {number(up)}: {there:,}, of these {chosen:,} chosen"
+        parts.append(f"<g>{_title(title)}{columns}</g>" if columns else "")
     if bins:
         parts += [
             _text(left + 2, floor + 13, number(bins[0][0]), "q"),
@@ -135,7 +136,7 @@ def before_after(
     shifts: Sequence[tuple[str, bool, Sequence[tuple[str, float, float]]]], about: str
 ) -> str:
     """Probabilities before and after: a name, whether it is to stand back, and lines by class."""
-    wide, pitch, left = 480, 26, 200
+    wide, pitch, left = 640, 26, 310
     parts: list[str] = []
 
     def at(p: float) -> float:
@@ -148,7 +149,7 @@ def before_after(
         y = i * pitch
         if back:
             parts.append(f'<rect class="back" x="0" y="{y}" width="{wide}" height="{pitch}"/>')
-        label = name if len(name) <= 34 else name[:33] + "…"
+        label = name if len(name) <= 54 else name[:53] + "…"
         parts.append(f"<g>{_title(name)}{_text(left - 8, y + 16, label, 'e')}</g>")
         for nudge, (kind, before, after) in zip((-5, 5), lines, strict=False):
             level = y + pitch / 2 + nudge
@@ -158,7 +159,7 @@ def before_after(
                 f'<circle class="open" cx="{at(before):.1f}" cy="{level}" r="3.2"/>'
                 f'<circle cx="{at(after):.1f}" cy="{level}" r="3.5"/></g>'
             )
-    return _svg(wide, floor + 18, about, parts)
+    return _svg(wide, floor + 18, about, parts, "wide")
 
 
 @dataclass(frozen=True)
@@ -245,11 +246,15 @@ def _title(text: str) -> str:
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
     of = f' class="{kind}"' if kind else ""
-    return f'<text{of} x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
+    return f'<text{of} x="{_short(x)}" y="{_short(y)}">{html.escape(text)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis") -> str:
-    return f'<path class="{kind}" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"/>'
+    return f'<path class="{kind}" d="M{_short(x1)} {_short(y1)}L{_short(x2)} {_short(y2)}"/>'
+
+
+def _short(length: float) -> str:
+    return f"{length:.1f}".removesuffix(".0")
 
 
 def _to(href: str | None, inside: str, name: str) -> str:

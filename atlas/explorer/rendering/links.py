@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-_AS_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+_AS_FILE = re.compile(r"P[0-9]{1,8}(-[0-9]{1,8})?")
 
 
 class Links:
@@ -134,15 +134,10 @@ class SiteLinks(Links):
 
 
 def file_name(name: str) -> str:
-    """A file name for an id, the same for the same id and another for another.
-
-    Ids that differ only in case get different names also where file names do not tell cases apart.
-    """
-    if _AS_FILE.fullmatch(name) and name == name.lower():
+    """A file name for an id: the same for the same id, and another for another, in any case."""
+    if _AS_FILE.fullmatch(name):
         return f"{name}.html"
-    if re.fullmatch(r"P[0-9]+(-[0-9]+)?", name):
-        return f"{name}.html"
-    return f"-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}.html"
+    return f"{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:14]}.html"
 
 
 def _part(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,8 @@ from atlas.explorer.rendering.links import Links
 from atlas.store.user_sql import QueryResult
 
 _HERE = "atlas.explorer.rendering"
+_ENDS = re.compile(r"</(?:td|tr|th|thead|tbody|li)>\n?")
+_QUOTED = re.compile(r"=\"([A-Za-z0-9_./:-]+)\"(?=[ >])")
 MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -37,6 +40,14 @@ def page(template: str, links: Links, file: Path, answer: Any = None, **more: An
         )
     )
     return "\n".join(line.strip() for line in rendered.splitlines() if line.strip()) + "\n"
+
+
+def compact(text: str) -> str:
+    """The same page in fewer bytes: HTML needs no end of a cell, and no quotes around a word.
+
+    What is shown holds no quote as it is, all are escaped, so quotes are those of attributes.
+    """
+    return _QUOTED.sub("=\\1", _ENDS.sub("", text))
 
 
 def static_names() -> list[str]:

@@ -81,7 +81,7 @@ def prompt_scores(
         ORDER BY p_answer DESC, text, prompt_id, mean_score DESC, layer, neuron
         """,
         {
-            "fact_id": fact_id,
+            "fact_ids": [fact_id],
             "run_id": selection.run_id,
             "selection_id": selection.selection_id,
         },
