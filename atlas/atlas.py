@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 import duckdb
 
-from atlas.answers import Listed, at_most
+from atlas.answers import Answer, Listed, at_most
 from atlas.counted import counted
 from atlas.distributed.settings import RaySettings, ray_settings
 from atlas.edits.diff import EditDiff, edit_diff
@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     from atlas.edits.asking import AskedReport
     from atlas.edits.live import LiveEdits
     from atlas.evidence.verify import VerifyReport
+    from atlas.explorer.rendering.inline import ShownPage
     from atlas.export.plots import Plotted
     from atlas.facts import Dataset
     from atlas.indexing.published import Imported
@@ -462,6 +463,33 @@ class Atlas(AtlasFile):
         """All that is stored of an edit: outcome, side effects, forecast."""
         with self.reading() as connection:
             return edit_page(connection, number)
+
+    def page(
+        self,
+        what: Literal["overview", "relation", "fact", "neuron", "edit"],
+        name: str | int = "",
+        *,
+        selection: str | None = None,
+        run: str | None = None,
+    ) -> "ShownPage":
+        """A page of the explorer by itself, which a notebook shows; named as for its question."""
+        from atlas.explorer.rendering.inline import TEMPLATES, shown_page
+
+        of, named = {"selection": selection, "run": run}, str(name)
+        if what not in TEMPLATES:
+            raise SettingsError(f"there is no page '{what}': choose {', '.join(TEMPLATES)}")
+        answer: Answer
+        if what == "overview":
+            answer = self.overview_page(**of)
+        elif what == "relation":
+            answer = self.relation_page(named, limit=100, selection=selection, run=run)
+        elif what == "fact":
+            answer = self.fact_page(named, **of)
+        elif what == "neuron":
+            answer = self.neuron_page(named, limit=40, selection=selection, run=run)
+        else:
+            answer = self.edit_page(int(name))
+        return shown_page(what, answer, self.path)
 
     # Questions that may need the model; what it answers is stored, and not asked again
 

@@ -20,7 +20,7 @@ from atlas.explorer.rendering.pages import compact, page, static_file, static_na
 from atlas.progress import Advance, Progress
 from atlas.reporting import reporting
 
-SERVED = 25  # facts of a neuron on its page
+SERVED = 15  # facts of a neuron on its page
 MARK = "atlas-site.json"  # by which a directory is known to be an earlier site
 
 

@@ -1,10 +1,16 @@
 """The explorer's pages: each is there, says what the atlas says, and is an answer to its errors."""
 
+import functools
 import html
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from documented import ROOT
 from starlette.testclient import TestClient
+
+from atlas.atlas import Atlas
 
 PAGES = (
     "/",
@@ -71,3 +77,35 @@ def test_what_is_not_there_is_said_on_a_page(
     answer = browser.get(path)
     assert answer.status_code == status
     assert said in text_of(answer.text)
+
+
+SQL = re.compile(r"\bSELECT\b.*\bFROM\b|\bINSERT INTO\b|\bDELETE FROM\b", re.DOTALL)
+
+
+def test_no_view_asks_the_database_itself() -> None:
+    for source in (ROOT / "atlas" / "explorer").glob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        assert not SQL.search(text), source
+        assert ".execute(" not in text, source
+
+
+def test_a_page_is_one_call_of_the_library(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls.append(name)
+            return method(*arguments, **options)
+
+        return call
+
+    for name, method in vars(Atlas).items():
+        if callable(method) and not name.startswith("_") and name not in ("reading", "writing"):
+            monkeypatch.setattr(Atlas, name, counted(name, method))
+    for path in PAGES:
+        calls.clear()
+        browser.get(path)
+        assert len(calls) <= 1 or path.startswith("/sql"), f"{path}: {calls}"

@@ -68,8 +68,7 @@ def fact_layers(answer: FactPage, links: Links) -> str:
             Bar(
                 str(layer.layer),
                 layer.score,
-                f"layer {layer.layer}: score {number(layer.score)}, "
-                f"{counted(layer.neurons, 'knowledge neuron')}",
+                f"{layer.layer}: {number(layer.score)}, {counted(layer.neurons, 'neuron')}",
             )
             for layer in answer.layers
         ],

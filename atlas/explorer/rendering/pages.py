@@ -78,6 +78,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "counted": counted,
         "linked": _marked(html_tables.linked),
+        "css": lambda: Markup(static_file("atlas.css").decode()),
         "sql_table": _sql_table,
         "version": version("knowledge-neuron-atlas"),
         "figures": {
