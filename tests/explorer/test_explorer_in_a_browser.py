@@ -71,24 +71,41 @@ def _is_far(url: str) -> bool:
     return not url.startswith(("http://127.0.0.1:", "file://", "data:"))
 
 
-def test_from_a_search_to_an_edit_that_is_switched_on(page: Any, base: str) -> None:
-    page.goto(base)
-    page.get_by_role("searchbox").fill("Ireland")
+def search(page: Any, text: str) -> None:
+    page.get_by_role("searchbox").fill(text)
     page.get_by_role("button", name="Search").click()
-    page.get_by_role("link", name="Ireland").first.click()
-    assert "Ireland" in page.get_by_role("heading", level=1).inner_text()
-    fact = page.url
-    page.get_by_role("region", name="Knowledge neurons").get_by_role("link").first.click()
-    assert page.get_by_role("heading", level=1).inner_text().startswith("Neuron ")
+
+
+def heading(page: Any) -> str:
+    return str(page.get_by_role("heading", level=1).inner_text())
+
+
+def a_neuron(edited: Edited) -> str:
+    """One that serves facts, as `layer:neuron`."""
+    (hub,) = edited.atlas.hubs(limit=1).hubs
+    return f"{hub.layer}:{hub.neuron}"
+
+
+def test_from_a_search_to_an_edit_that_is_switched_on(page: Any, base: str, edited: Edited) -> None:
+    page.goto(base)
+    search(page, a_neuron(edited))
+    assert heading(page) == f"Neuron {a_neuron(edited)}"
+    neuron = page.url
+    served = page.get_by_role("region", name="Facts that it serves")
+    served.get_by_role("link").first.click()
+    assert "→" in heading(page)
     page.go_back()
-    assert page.url == fact
-    page.get_by_role("link", name="Edits").click()
-    page.get_by_role("region", name="Edits").get_by_role("link", name="1").click()
-    assert page.get_by_role("heading", level=1).inner_text().startswith("Edit 1")
-    page.get_by_role("link", name="Ask").click()
+    assert page.url == neuron
+    search(page, "Ireland")
+    page.get_by_role("link", name="Ireland").first.click()
+    assert "Ireland" in heading(page)
+    page.get_by_role("link", name="Edits", exact=True).click()
+    page.get_by_role("region", name="Edits").get_by_role("link", name="1").first.click()
+    assert heading(page).startswith("Edit 1")
+    page.get_by_role("link", name="Ask", exact=True).click()
     page.locator("#text").fill("The capital of Ireland is [MASK].")
     page.get_by_role("checkbox").check()
-    page.get_by_role("button", name="Ask").click()
+    page.get_by_role("button", name="Ask", exact=True).click()
     page.get_by_role("region", name="Top answers").wait_for(timeout=30_000)
     assert page.get_by_role("columnheader", name="after").is_visible()
 
@@ -111,20 +128,20 @@ def test_columns_sort(page: Any, base: str) -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_pages_read_without_scripts(chromium: Any, base: str) -> None:
+def test_pages_read_without_scripts(chromium: Any, base: str, edited: Edited) -> None:
     context = chromium.new_context(java_script_enabled=False)
     tab = context.new_page()
-    tab.goto(f"{base}fact/P36-0")
-    assert tab.get_by_role("region", name="Knowledge neurons").is_visible()
+    tab.goto(f"{base}neuron/{a_neuron(edited)}")
+    assert tab.get_by_role("region", name="Facts that it serves").is_visible()
     context.close()
 
 
 def test_a_site_opens_from_the_disk(page: Any, edited: Edited, tmp_path: Path) -> None:
     write_site(edited.atlas, tmp_path / "pages")
     page.goto((tmp_path / "pages" / "index.html").as_uri())
-    page.get_by_role("searchbox").fill("Ireland")
-    page.get_by_role("button", name="Search").click()
+    search(page, "Ireland")
     page.get_by_role("link", name="Ireland").first.click()
-    assert "Ireland" in page.get_by_role("heading", level=1).inner_text()
-    page.get_by_role("region", name="Knowledge neurons").get_by_role("link").first.click()
-    assert page.get_by_role("heading", level=1).inner_text().startswith("Neuron ")
+    assert "Ireland" in heading(page)
+    search(page, a_neuron(edited))
+    page.get_by_role("link", name=f"Neuron {a_neuron(edited)}").click()
+    assert heading(page) == f"Neuron {a_neuron(edited)}"

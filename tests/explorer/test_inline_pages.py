@@ -12,7 +12,7 @@ from atlas.html_tables import number, table
 @pytest.mark.parametrize(
     ("what", "name", "said"),
     [
-        ("overview", "", "24 prompts"),
+        ("overview", "", "15 knowledge neurons"),
         ("relation", "capital", "6 of 6 measured facts known"),
         ("fact", "Land 0:P36", "Land 0"),
         ("neuron", "3:0", "Serves 12 facts in 2 relations"),
