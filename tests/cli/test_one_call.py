@@ -216,5 +216,5 @@ def test_every_command_makes_one_library_call(
         assert result.exit_code == found, f"{command}\n{result.output}"
         assert len(calls) == 1, f"{command}: {calls}"
     walked = {command.split()[0] for command in COMMANDS + OF_NO_ATLAS}
-    assert walked | {"serve"} == set(sys.modules["atlas_cli.main"].SUBCOMMANDS)
+    assert walked | {"serve", "site"} == set(sys.modules["atlas_cli.main"].SUBCOMMANDS)
     assert {c.split()[1] for c in COMMANDS if c.startswith("edit")} == set(edit.commands)
