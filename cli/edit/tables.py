@@ -48,8 +48,9 @@ def show_made(report: EditReport, format_: Format, db: Path) -> None:
         if report.selection is not None:
             draw_line(f"  selection {labelled(report.selection)}, run {report.run_id}")
         _draw_summary(report)
-        draw_line()
-        _draw_facts(report)
+        if report.facts:
+            draw_line()
+            _draw_facts(report)
     if report.before == "stored":
         note(f"The atlas held this edit already, as edit {report.edit_id}.")
     elif report.before == "reverted":
