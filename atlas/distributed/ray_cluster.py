@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import tempfile
@@ -88,8 +87,9 @@ def _of_its_own(after: contextlib.ExitStack) -> dict[str, Any]:
     """Arguments of `ray.init` for a cluster of this machine alone."""
     # Ray's sockets lie there: their paths may have about a hundred characters.
     short = "/tmp" if Path("/tmp").is_dir() else None
-    place = tempfile.mkdtemp(prefix="atlas-ray-", dir=short)
-    after.callback(shutil.rmtree, place, ignore_errors=True)
+    place = after.enter_context(
+        tempfile.TemporaryDirectory(prefix="atlas-ray-", dir=short, ignore_cleanup_errors=True)
+    )
     after.enter_context(_secret())
     return {
         "address": LOCAL,

@@ -411,7 +411,7 @@ def test_select_takes_a_frequency(tmp_path: Path) -> None:
     done = run("select", "--all-facts", "--frequency", "0.8", on=made)
     assert done.exit_code == 0
     assert "Selection paper-frequency-0.8-all-facts (paper: ratio 0.2," in done.stderr
-    assert "at least 3 prompts, frequency 0.8): 3.00 knowledge neurons" in done.stderr
+    assert "at least 3 prompts, frequency 0.8, all facts): 3.00 knowledge neurons" in done.stderr
     listed = run("selections", "list", "--format", "json", on=made).stdout
     assert [row["frequency"] for row in json.loads(listed)["rows"]] == [0.8, None]
     wrong = run("select", "--frequency", "1.5", on=made)
