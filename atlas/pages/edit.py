@@ -9,7 +9,12 @@ from atlas.edits.stored import read_edits
 from atlas.errors import NotFound
 from atlas.selection.chosen import OfSelection
 from atlas.side_effects.by_relation import RelationDamage, relation_damage
-from atlas.side_effects.forecast import ForecastReport, forecast_report, layers_to_measure
+from atlas.side_effects.forecast import (
+    ForecastReport,
+    forecast_report,
+    layers_to_measure,
+    prompt_forecasts,
+)
 from atlas.side_effects.foretold import Foretold, foretold
 from atlas.side_effects.report import SideEffectReport, checked_prompts, side_effect_report
 from atlas.side_effects.scopes import checked_by
@@ -41,10 +46,11 @@ def edit_page(connection: duckdb.DuckDBPyConnection, edit_id: int) -> EditPage:
         return EditPage(report, None, (), None, None, selection=report.selection)
     (edit,) = read_edits(connection, [edit_id])
     prompts = checked_prompts(connection, edit_id)
-    forecast = None
+    forecast = forecasts = None
     try:
         if not layers_to_measure(connection, by, edit):
-            forecast = forecast_report(connection, edit, by, SHOWN)
+            forecasts = prompt_forecasts(connection, edit, by)
+            forecast = forecast_report(connection, edit, by, SHOWN, forecasts)
     except NotFound:  # the run measured no prompt
         pass
     return EditPage(
@@ -52,6 +58,8 @@ def edit_page(connection: duckdb.DuckDBPyConnection, edit_id: int) -> EditPage:
         effects=side_effect_report(connection, by, SHOWN) if prompts else None,
         damage=tuple(relation_damage(connection, by)) if prompts else (),
         forecast=forecast,
-        foretold=foretold(connection, edit, by, prompts) if forecast and prompts else None,
+        foretold=foretold(connection, edit, by, prompts, forecasts)
+        if forecast and prompts
+        else None,
         selection=report.selection,
     )

@@ -11,6 +11,19 @@ from atlas.queries.unindexed import fact_to_index
 from atlas.store.near import near_matches
 from atlas.store.rows import fetch, fetch_one
 
+# Facts by name, none of a null; a condition follows.
+_REAL_FACTS = """
+        SELECT f.fact_id,
+               f.relation_id,
+               r.label AS relation,
+               f.subject,
+               f.object,
+               (SELECT count(*) FROM prompts AS p WHERE p.fact_id = f.fact_id) AS prompts
+        FROM facts AS f
+        JOIN relations AS r USING (relation_id)
+        WHERE f.null_of IS NULL
+"""
+
 
 @dataclass(frozen=True)
 class NamedFact(FactColumns):
@@ -62,16 +75,8 @@ def facts_of_relation(connection: duckdb.DuckDBPyConnection, relation_id: str) -
     return fetch(
         connection,
         NamedFact,
-        """
-        SELECT f.fact_id,
-               f.relation_id,
-               r.label AS relation,
-               f.subject,
-               f.object,
-               (SELECT count(*) FROM prompts AS p WHERE p.fact_id = f.fact_id) AS prompts
-        FROM facts AS f
-        JOIN relations AS r USING (relation_id)
-        WHERE f.null_of IS NULL
+        f"""
+        {_REAL_FACTS}
           AND f.relation_id = ?
         ORDER BY f.subject, f.object, f.fact_id
         """,
@@ -115,16 +120,8 @@ def _named(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact
     return fetch(
         connection,
         NamedFact,
-        """
-        SELECT f.fact_id,
-               f.relation_id,
-               r.label AS relation,
-               f.subject,
-               f.object,
-               (SELECT count(*) FROM prompts AS p WHERE p.fact_id = f.fact_id) AS prompts
-        FROM facts AS f
-        JOIN relations AS r USING (relation_id)
-        WHERE f.null_of IS NULL
+        f"""
+        {_REAL_FACTS}
           AND (lower(f.fact_id) = lower($wanted)
                OR lower(nfc_normalize(f.subject)) = lower(nfc_normalize($wanted))
                OR (lower(nfc_normalize(f.subject)) = lower(nfc_normalize($subject))

@@ -94,10 +94,17 @@ def layers_to_measure(
 
 
 def forecast_report(
-    connection: duckdb.DuckDBPyConnection, edit: Edit, by: CheckedBy, limit: int | None = None
+    connection: duckdb.DuckDBPyConnection,
+    edit: Edit,
+    by: CheckedBy,
+    limit: int | None = None,
+    forecasts: Sequence[PromptForecast] | None = None,
 ) -> ForecastReport:
-    """The report from the activations that the atlas holds of the edit's layers."""
-    found = prompt_forecasts(connection, edit, by) or []
+    """The report from the activations that the atlas holds of the edit's layers.
+
+    forecasts: `prompt_forecasts` of the edit, where they are at hand.
+    """
+    found = forecasts or prompt_forecasts(connection, edit, by) or []
     own = [prompt.forecast for prompt in found if prompt.own]
     others = [prompt for prompt in found if not prompt.own]
     facts = _by_fact(others)

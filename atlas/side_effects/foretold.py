@@ -1,7 +1,7 @@
 """How well an edit's side effects were foretold: by the forecast, and by score mass beside it."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -44,10 +44,17 @@ class _Measured:
 
 
 def foretold(
-    connection: duckdb.DuckDBPyConnection, edit: Edit, by: CheckedBy, prompts: Collection[int]
+    connection: duckdb.DuckDBPyConnection,
+    edit: Edit,
+    by: CheckedBy,
+    prompts: Collection[int],
+    forecasts: Sequence[PromptForecast] | None = None,
 ) -> Foretold | None:
-    """How well these prompts' side effects were foretold; None if no activations are stored."""
-    forecasts = prompt_forecasts(connection, edit, by)
+    """How well these prompts' side effects were foretold; None if no activations are stored.
+
+    forecasts: `prompt_forecasts` of the edit, where they are at hand.
+    """
+    forecasts = forecasts or prompt_forecasts(connection, edit, by)
     if forecasts is None:
         return None
     others = {prompt.prompt_id: prompt for prompt in forecasts if not prompt.own}

@@ -139,7 +139,7 @@ def test_bodies_are_limited(browser: TestClient) -> None:
     ("statement", "said"),
     [
         ("SELECT * FROM read_csv('/etc/passwd')", "out of reach"),
-        ("COPY facts TO '/tmp/facts'", "statements are refused"),
+        ("COPY facts TO 'facts.csv'", "statements are refused"),
         ("DELETE FROM facts", "statements are refused"),
         ("SET enable_external_access = true", "statements are refused"),
         ("INSTALL httpfs", "statements are refused"),

@@ -11,6 +11,15 @@ from atlas.models.identity import ModelIdentity, stored_identity
 from atlas.selection.chosen import ChosenSelection
 from atlas.store.rows import fetch, fetch_one
 
+# Rows of `MeasuredPrompt`, of prompts with a result in the run; a condition follows.
+_OF_THE_RUN = """
+        SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end
+        FROM prompt_results AS m
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts AS f USING (fact_id)
+        WHERE m.run_id = $run_id
+"""
+
 
 @dataclass(frozen=True)
 class MeasuredPrompt:
@@ -68,12 +77,8 @@ def measured_prompts(
     return fetch(
         connection,
         MeasuredPrompt,
-        """
-        SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end
-        FROM prompts AS p
-        JOIN facts AS f USING (fact_id)
-        JOIN prompt_results AS m USING (prompt_id)
-        WHERE m.run_id = $run_id
+        f"""
+        {_OF_THE_RUN}
           AND m.skipped_because IS NULL
           AND list_contains($facts, p.fact_id)
         ORDER BY p.prompt_id
@@ -92,12 +97,8 @@ def right_prompts(
     return fetch(
         connection,
         MeasuredPrompt,
-        """
-        SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end
-        FROM prompt_results AS m
-        JOIN prompts AS p USING (prompt_id)
-        JOIN facts AS f USING (fact_id)
-        WHERE m.run_id = $run_id
+        f"""
+        {_OF_THE_RUN}
           AND m.answer_rank = 1
           AND NOT EXISTS (
               FROM facts AS e
@@ -119,12 +120,8 @@ def right_ones(
     return fetch(
         connection,
         MeasuredPrompt,
-        """
-        SELECT p.prompt_id, p.fact_id, f.object, p.text, p.subject_end
-        FROM prompt_results AS m
-        JOIN prompts AS p USING (prompt_id)
-        JOIN facts AS f USING (fact_id)
-        WHERE m.run_id = $run_id
+        f"""
+        {_OF_THE_RUN}
           AND m.answer_rank = 1
           AND p.prompt_id IN $prompts
         ORDER BY p.prompt_id
