@@ -619,6 +619,9 @@ class Atlas(AtlasFile):
         seed: int = 0,
         lm: ModelOrName = None,
         device: str = "auto",
+        ray: str | None = None,
+        workers: int | None = None,
+        gpus_per_worker: float | None = None,
         selection: str | None = None,
         run: str | None = None,
         progress: Progress = None,
@@ -626,10 +629,12 @@ class Atlas(AtlasFile):
         """Stored prompts drawn at random, measured again here, and the selection made again.
 
         sample: a share of the run's measured prompts such as "1%" (64 at least), or a number.
-        Nothing is written; whether all of it is as stored, `holds` says. NoScores for published
-        neurons, SettingsError for a null.
+        Nothing is written; whether all of it is as stored, `holds` says. ray, workers,
+        gpus_per_worker: measure on workers of a Ray cluster, see `RaySettings`. NoScores for
+        published neurons, SettingsError for a null.
         """
         drawn = parse_sample(sample)
+        where = ray_settings(ray, workers, gpus_per_worker, device)
         with self._opened(selection, run) as (connection, chosen):
             run_settings(connection, chosen.run_id)  # refused before the model is loaded
             if chosen.null_of is not None:
@@ -639,11 +644,11 @@ class Atlas(AtlasFile):
                     parameters=["selection"],
                 )
             wanted = selection_model(connection, chosen.selection_id)
-        with reporting(progress) as report:
-            model = self._model(lm, wanted, device, report)
+        with reporting(progress) as report, self._crew(lm, wanted, device, where, report) as crew:
             from atlas.evidence.verify import verify
 
-            return verify(self, model, chosen, drawn, seed, report).of(chosen)
+            _, theirs = crew
+            return verify(self, theirs, chosen, drawn, seed, report).of(chosen)
 
     def meaning(
         self,

@@ -9,6 +9,7 @@ from atlas.atlas import open_atlas
 from atlas.counted import counted
 
 from .edit.model import model_options
+from .ray_options import note_given_up, ray_options
 from .render import (
     Format,
     db_option,
@@ -53,6 +54,7 @@ an atlas that somebody else made. CSV has one row per quantity.
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 @selection_options
 @model_options
+@ray_options
 @format_option
 @db_option
 @click.pass_context
@@ -64,6 +66,9 @@ def verify(
     run: str | None,
     model: str | None,
     device: str,
+    ray: str | None,
+    workers: int | None,
+    gpus_per_worker: float | None,
     format_: Format,
     db: Path,
 ) -> None:
@@ -76,6 +81,9 @@ def verify(
         seed=seed,
         lm=model,
         device=device,
+        ray=ray,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
         selection=selection,
         run=run,
         progress=not quiet(),
@@ -88,6 +96,7 @@ def verify(
         _tables(found)
     if not found.holds:
         ctx.exit(1)
+    note_given_up(found.given_up)
 
 
 def _tables(found: "VerifyReport") -> None:
@@ -95,7 +104,7 @@ def _tables(found: "VerifyReport") -> None:
         found.quantities,
         "table",
         title=f"{found.prompts:,} of {counted(found.measured_prompts, 'measured prompt')}, "
-        f"measured again on {counted(found.threads, 'thread')}",
+        f"measured again on {_where(found)}",
         headers={"largest": "largest difference"},
     )
     draw_line()
@@ -117,7 +126,16 @@ def _tables(found: "VerifyReport") -> None:
     draw_line(_verdict(found), bold=True)
 
 
+def _where(found: "VerifyReport") -> str:
+    threads = counted(found.threads, "thread")
+    if found.workers is None:
+        return threads
+    return f"{counted(found.workers, 'worker')} with {threads}{' each' * (found.workers > 1)}"
+
+
 def _verdict(found: "VerifyReport") -> str:
+    if found.holds and found.given_up:
+        return "Not verified whole: what was measured and selected again is as stored."
     if found.holds:
         return "Verified: all that was measured and selected again is as stored."
     wrong = len({value.prompt_id for value in found.wrong_values})

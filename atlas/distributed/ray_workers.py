@@ -82,6 +82,11 @@ class RayWorkers:
         return sum(member.coming is None for member in self.members)
 
     @property
+    def threads(self) -> int:
+        assert self.first is not None, "they have not introduced themselves yet"
+        return self.first.threads
+
+    @property
     def size(self) -> int:
         return max(1, len(self.members))
 

@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import torch
+
 from atlas.given_up import GivenUp
 from atlas.models.language_model import LanguageModel
 
@@ -47,10 +49,16 @@ class Outcome(Generic[Result]):
 
 
 class Workers(Protocol):
-    """Who measures. `count`: how many of them are at work now; None: this process alone."""
+    """Who measures. `count`: how many of them are at work now; None: this process alone.
+
+    `threads`: torch's, of each of them.
+    """
 
     @property
     def count(self) -> int | None: ...
+
+    @property
+    def threads(self) -> int: ...
 
     def outcomes(
         self, work: Work[Task, Result], steps: Iterable[tuple[Label, Task | None]]
@@ -69,6 +77,10 @@ class InThisProcess:
 
     lm: LanguageModel
     count: None = None
+
+    @property
+    def threads(self) -> int:
+        return torch.get_num_threads()
 
     def outcomes(
         self, work: Work[Task, Result], steps: Iterable[tuple[Label, Task | None]]

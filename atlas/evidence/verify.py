@@ -12,17 +12,21 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from atlas.distributed.tables import rows_as_table, table_as_rows
+from atlas.distributed.workers import Tables, Workers
 from atlas.engine.attribution import attribute_targets
 from atlas.evidence.compared import Compared, compared, equal
 from atlas.evidence.drawn import (
     RunSettings,
     Sample,
     StoredPrompt,
+    StoredScores,
     drawn_prompts,
     run_settings,
     scores_of,
 )
 from atlas.evidence.reselected import VerifiedTable, reselected
+from atlas.given_up import NotMeasured
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance, Reporter, Working
 from atlas.prompts import UnusablePrompt
@@ -71,10 +75,12 @@ class VerifyReport(OfSelection, rows="quantities"):
     prompts: int  # drawn
     measured_prompts: int  # drawn from
     seed: int
-    threads: int  # used now
+    threads: int  # used now, by each worker where there are any
+    workers: int | None  # of a Ray cluster; None: measured by one process
     quantities: tuple[VerifiedQuantity, ...]
     wrong_values: tuple[WrongValue, ...]
     tables: tuple[VerifiedTable, ...]  # of the selection, made again
+    given_up: tuple[NotMeasured, ...] = ()  # prompts that took their workers with them
 
     @property
     def holds(self) -> bool:
@@ -84,7 +90,7 @@ class VerifyReport(OfSelection, rows="quantities"):
 
 def verify(
     atlas: AtlasFile,
-    lm: LanguageModel,
+    workers: Workers,
     selection: ChosenSelection,
     sample: Sample,
     seed: int,
@@ -97,72 +103,108 @@ def verify(
     with atlas.reading() as connection:
         settings = run_settings(connection, selection.run_id)
         drawn, measured = drawn_prompts(connection, selection.run_id, sample, seed)
+    by_id = {prompt.prompt_id: prompt for prompt in drawn}
     found: list[tuple[StoredPrompt, Compared]] = []
-    with _other_threads(settings.threads) as threads:
+    with _other_threads(workers, settings.threads):
+        threads, count = workers.threads, workers.count
         started = time.monotonic()
-        at = Advance("verify", 0, len(drawn))
+        at = Advance("verify", 0, len(drawn), workers=count)
         report(at)
-        for start in range(0, len(drawn), BATCH):
-            found += _again(atlas, lm, selection.run_id, settings, drawn[start : start + BATCH])
-            done = min(start + BATCH, len(drawn))
-            seconds = time.monotonic() - started
-            at = replace(at, done=done, computed=done, seconds=seconds, complete=done == len(drawn))
-            report(at)
+        steps = _tasks(atlas, selection.run_id, drawn)
+        with contextlib.closing(workers.outcomes(Verifying(settings), steps)) as outcomes:
+            for size, outcome in outcomes:
+                found += [(by_id[prompt_id], one) for prompt_id, one in outcome.result or ()]
+                at = replace(at, done=at.done + size, workers=workers.count)
+                if outcome.given_up is None:
+                    at = replace(at, computed=at.computed + size)
+                else:
+                    lost = NotMeasured.task(at.what, size, "prompt", outcome.given_up)
+                    at = replace(at, given_up=(*at.given_up, lost))
+                seconds = time.monotonic() - started
+                at = replace(at, seconds=seconds, complete=at.done == len(drawn))
+                report(at)
     report(Working("select again"))
     return VerifyReport(
         prompts=len(drawn),
         measured_prompts=measured,
         seed=seed,
         threads=threads,
+        workers=count,
         quantities=_quantities(found),
         wrong_values=tuple(_wrong(*one) for one in found if not one[1].holds),
         tables=tuple(reselected(atlas, selection.selection_id)),
+        given_up=at.given_up,
     )
 
 
-def _again(
-    atlas: AtlasFile,
-    lm: LanguageModel,
-    run_id: str,
-    settings: RunSettings,
-    batch: Sequence[StoredPrompt],
-) -> list[tuple[StoredPrompt, Compared]]:
-    """The prompts of a batch, each with every quantity stored and measured again."""
-    found: list[tuple[StoredPrompt, Compared]] = []
-    asked, encoded = [], []
-    for prompt in batch:
-        text = prompt.template.replace("[X]", prompt.subject)
-        found.append((prompt, equal("prompt", prompt.text, text)))
-        end = prompt.subject_end if settings.position == "subject" else None
-        try:
-            encoded.append(lm.targets(text, prompt.object, end))
-            asked.append(prompt)
-        except UnusablePrompt as unusable:
-            found.append((prompt, equal("prompt", "asked", unusable.reason)))
-    if not asked:
+Stored = tuple[StoredPrompt, StoredScores]
+ComparedOf = tuple[int, Compared]  # with its prompt's id
+
+
+def _tasks(
+    atlas: AtlasFile, run_id: str, drawn: Sequence[StoredPrompt]
+) -> Iterator[tuple[int, Sequence[Stored]]]:
+    """The prompts in batches, with their stored scores, read as they are needed; and how many."""
+    for start in range(0, len(drawn), BATCH):
+        batch = drawn[start : start + BATCH]
+        with atlas.reading() as connection:
+            scores = scores_of(connection, run_id, [prompt.prompt_id for prompt in batch])
+        yield len(batch), [(prompt, scores[prompt.prompt_id]) for prompt in batch]
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """Attribute a batch of prompts again, and hold it against what is stored; `Work` of verify."""
+
+    settings: RunSettings
+
+    def measure(self, lm: LanguageModel, task: Sequence[Stored]) -> list[ComparedOf]:
+        found: list[ComparedOf] = []
+        asked, encoded = [], []
+        for prompt, scores in task:
+            text = prompt.template.replace("[X]", prompt.subject)
+            found.append((prompt.prompt_id, equal("prompt", prompt.text, text)))
+            end = prompt.subject_end if self.settings.position == "subject" else None
+            try:
+                encoded.append(lm.targets(text, prompt.object, end))
+                asked.append((prompt, scores))
+            except UnusablePrompt as unusable:
+                found.append((prompt.prompt_id, equal("prompt", "asked", unusable.reason)))
+        if not asked:
+            return found
+        method, how, floor = self.settings.method, self.settings.integration, self.settings.floor
+        again = attribute_targets(lm, encoded, method=method, how=how)
+        for i, (prompt, scores) in enumerate(asked):
+            own = compared(prompt, scores, again, i, dtype=lm.dtype, floor=floor)
+            found += [(prompt.prompt_id, one) for one in own]
         return found
-    with atlas.reading() as connection:
-        scores = scores_of(connection, run_id, [prompt.prompt_id for prompt in asked])
-    again = attribute_targets(lm, encoded, method=settings.method, how=settings.integration)
-    for i, prompt in enumerate(asked):
-        own = scores[prompt.prompt_id]
-        found += [
-            (prompt, one)
-            for one in compared(prompt, own, again, i, dtype=lm.dtype, floor=settings.floor)
-        ]
-    return found
+
+    def to_tables(self, result: list[ComparedOf]) -> Tables:
+        table = rows_as_table(Compared, [one for _, one in result])
+        return {"compared": table.append_column("prompt_id", [[id_ for id_, _ in result]])}
+
+    def from_tables(self, tables: Tables) -> list[ComparedOf]:
+        table = tables["compared"]
+        ids = table["prompt_id"].to_pylist()
+        return list(zip(ids, table_as_rows(Compared, table.drop(["prompt_id"])), strict=True))
 
 
 @contextlib.contextmanager
-def _other_threads(stored: str | None) -> Iterator[int]:
-    """Another number of torch's threads than the run had, as many as there are if that is so."""
+def _other_threads(workers: Workers, stored: str | None) -> Iterator[None]:
+    """Another number of torch's threads than the run had, as many as there are if that is so.
+
+    Workers elsewhere keep the threads of their share.
+    """
+    if workers.count is not None:
+        yield
+        return
     available = torch.get_num_threads()
     threads = available
     if str(available) == stored:
         threads = available - 1 if available > 1 else 2
     torch.set_num_threads(threads)
     try:
-        yield threads
+        yield
     finally:
         torch.set_num_threads(available)
 

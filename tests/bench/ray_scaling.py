@@ -210,6 +210,7 @@ class _ResultsAtOnce:
     """`Workers` whose results cost nothing to measure, but arrive in Arrow as others do."""
 
     count = 1000
+    threads = 1
 
     def __init__(self, rows: int, lm: LanguageModel) -> None:
         self.rows, self.lm = rows, lm

@@ -105,6 +105,10 @@ def test_two_workers_make_the_atlas_of_one_process(
     atlas.index(path, saved_bert, interactions=True, progress=told, **TWO, **CHEAPLY)
     assert told.workers == 2
     assert tables(path) == alone
+    verified = open_atlas(path).verify(sample="100%", lm=saved_bert, **TWO)
+    assert verified.holds
+    assert (verified.workers, verified.threads, verified.given_up) == (2, 1, ())
+    assert tables(path) == alone
     assert _still_there(psutil.Process(pid) for pid in worker_pids()) == []
 
 

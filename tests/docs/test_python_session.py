@@ -15,7 +15,7 @@ def test_the_session_runs_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ATLAS_DB", raising=False)
-    indexed = run("index", "--relation", "P36", "--relation", "P1376")
+    indexed = run("index", "--relation", "P36", "--relation", "P1376", "--limit", "30")
     assert indexed.exit_code == 0, indexed.stderr
     blocks = BLOCK.findall((ROOT / "docs" / "python.md").read_text(encoding="utf-8"))
     assert len(blocks) >= 8

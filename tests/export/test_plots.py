@@ -194,13 +194,12 @@ def test_a_figure_too_low_for_its_rows_is_refused(tmp_path: Path) -> None:
 def test_the_same_picture_is_the_same_file(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, tmp_path: Path
 ) -> None:
-    for what in DRAWINGS:
-        for kind in ("svg", "pdf", "png"):
-            file = tmp_path / f"figure.{kind}"
-            plot(connection, selection, what, file, **OF.get(what, {}))
-            before = file.read_bytes(), (tmp_path / "figure.csv").read_bytes()
-            plot(connection, selection, what, file, **OF.get(what, {}))
-            assert (file.read_bytes(), (tmp_path / "figure.csv").read_bytes()) == before
+    for what, kind in [*((what, "svg") for what in DRAWINGS), ("hubs", "pdf"), ("hubs", "png")]:
+        file = tmp_path / f"figure.{kind}"
+        plot(connection, selection, what, file, **OF.get(what, {}))
+        before = file.read_bytes(), (tmp_path / "figure.csv").read_bytes()
+        plot(connection, selection, what, file, **OF.get(what, {}))
+        assert (file.read_bytes(), (tmp_path / "figure.csv").read_bytes()) == before
 
 
 def test_the_axes_are_labelled_with_units(

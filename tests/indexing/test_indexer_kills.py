@@ -17,7 +17,7 @@ from atlas.atlas import open_atlas
 from atlas.datasets import choose
 from atlas.indexing.settings import IndexSettings
 
-KILLS = 24
+KILLS = 10
 MOST_BATCHES = 4  # measured between two kills, apart from the one under way
 
 # Forks a process that indexes for every line "PATH LIMIT" that it reads: torch is imported once.
@@ -40,7 +40,7 @@ INDEX = """
     torch.set_num_threads(1)
     batches.LARGEST_BATCH = 2
     indexer.COMMIT_EVERY = -1.0
-    dataset = tiny_dataset(relations=3, facts=12)
+    dataset = tiny_dataset(relations=3, facts=6)
     settings = on(sys.argv[1], integration=CHEAP)
     lm = indexer.load_model(settings.model, device="cpu")
     indexer.load_model = lambda *_: lm

@@ -195,7 +195,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Atlas:
     return open_atlas(tmp_path_factory.mktemp("atlas") / "a.duckdb", create=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     data=st.dictionaries(
         st.integers(0, 2**63 - 1),

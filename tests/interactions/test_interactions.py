@@ -121,7 +121,7 @@ def test_many_neurons_are_examined_in_pairs_without_the_search_of_all_sets() -> 
     assert len(asked) == len(set(asked)), "nothing is asked twice"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_the_smallest_sets_are_those_of_a_search_through_all(
     neurons: int, prompts: int, seed: int

@@ -43,7 +43,7 @@ GROUPS: dict[str, Callable[[Known], str]] = {
     "subject": lambda fact: fact.subject,
 }
 # On a busy machine drawing lists of facts may take a while, which says nothing of the code.
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

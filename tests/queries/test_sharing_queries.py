@@ -29,7 +29,7 @@ from atlas.queries.sharing import neighbours_report, shared_report
 from atlas.selection.chosen import choose_selection
 
 Connection = duckdb.DuckDBPyConnection
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=12, deadline=None)
 sets_of_neurons = st.frozensets(
     st.tuples(st.integers(0, LAYERS - 1), st.integers(0, WIDTH - 1)), max_size=6
 )

@@ -30,7 +30,7 @@ def left_by_sets(facts: list[Known]) -> tuple[set[tuple[object, ...]], int, int]
     return stay, out, unjudged
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(fact_lists)
 def test_what_half_of_the_others_with_the_object_have_is_left_out(facts: list[Known]) -> None:
     with empty_atlas() as connection, stored(connection, facts):

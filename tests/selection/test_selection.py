@@ -169,7 +169,7 @@ fixed = st.builds(
 PAPER = Thresholds(known_only=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(prompts=measured_prompts, asked=fixed)
 def test_selection_agrees_with_the_rule_spelled_out(
     shared: Atlas, prompts: list[Measured], asked: Thresholds
@@ -181,7 +181,7 @@ def test_selection_agrees_with_the_rule_spelled_out(
         assert found[neuron] == pytest.approx(numbers, rel=1e-6)  # share and mean score
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(prompts=measured_prompts, asked=fixed, other=fixed)
 def test_raising_a_threshold_never_adds_a_neuron(
     shared: Atlas, prompts: list[Measured], asked: Thresholds, other: Thresholds
@@ -206,7 +206,7 @@ def test_raising_a_threshold_never_adds_a_neuron(
         assert found.keys() <= loose.keys()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     prompts=measured_prompts,
     asked=fixed | st.just(PAPER) | st.just(replace(PAPER, min_prompts=1)),
@@ -220,7 +220,7 @@ def test_the_order_of_prompts_does_not_matter(
     assert selected(shared, prompts, asked) == selected(shared, shuffled, asked)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(prompts=measured_prompts)
 def test_the_preset_paper_is_the_fixed_rule_at_the_sharing_it_settled_on(
     shared: Atlas, prompts: list[Measured]

@@ -261,7 +261,7 @@ few_facts = st.dictionaries(
 ).map(measured)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     facts=few_facts,
     sharing=st.sampled_from([0.3, 0.5, 0.7, 1.0]),

@@ -36,7 +36,7 @@ def known(relation: str, subject: str, object_: str) -> KnownFact:
     return KnownFact(relation, relation, name, subject, object_, prompts)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("RST"), st.sampled_from("abcA"), st.sampled_from("xyz")),
