@@ -33,9 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for relation in choose(whole, RELATIONS).relations
     )
-    indexed(
-        directory / "atlas.duckdb", IndexSettings(), whole, replace(whole, relations=relations)
-    )
+    indexed(directory / "atlas.duckdb", IndexSettings(), whole, replace(whole, relations=relations))
     return directory
 
 
