@@ -164,17 +164,20 @@ def _create(path: Path) -> None:
         # Of a file that is gone; DuckDB would take it for the new file's and refuse to open that.
         _remove_wal(path)
         with appearing_file(path) as unfinished:
-            try:
-                with contextlib.closing(
-                    duckdb.connect(
-                        str(unfinished), config={"storage_compatibility_version": _FORMAT}
-                    )
-                ) as connection:
-                    migrate.upgrade(connection)
-                    # Closing does that too, but silently leaves a log behind if the disk is full.
-                    connection.execute("CHECKPOINT")
-            finally:
-                _remove_wal(unfinished)
+            _write_empty(unfinished)
+
+
+def _write_empty(file: Path) -> None:
+    """Write an atlas that holds nothing yet."""
+    try:
+        with contextlib.closing(
+            duckdb.connect(str(file), config={"storage_compatibility_version": _FORMAT})
+        ) as connection:
+            migrate.upgrade(connection)
+            # Closing does that too, but silently leaves a log behind if the disk is full.
+            connection.execute("CHECKPOINT")
+    finally:
+        _remove_wal(file)
 
 
 def _log(file: Path) -> Path:

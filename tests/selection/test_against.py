@@ -1,8 +1,10 @@
 """Neurons that serve the same answer elsewhere, against sets; and selections without them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from store_of_neurons import RUN, Known, empty_atlas, fact_lists, stored
@@ -30,10 +32,18 @@ def left_by_sets(facts: list[Known]) -> tuple[set[tuple[object, ...]], int, int]
     return stay, out, unjudged
 
 
-@settings(max_examples=15, deadline=None)
-@given(fact_lists)
-def test_what_half_of_the_others_with_the_object_have_is_left_out(facts: list[Known]) -> None:
-    with empty_atlas() as connection, stored(connection, facts):
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with empty_atlas() as connection:
+        yield connection
+
+
+@settings(max_examples=40, deadline=None)
+@given(facts=fact_lists)
+def test_what_half_of_the_others_with_the_object_have_is_left_out(
+    connection: duckdb.DuckDBPyConnection, facts: list[Known]
+) -> None:
+    with stored(connection, facts):
         connection.execute(
             """
             CREATE TEMPORARY TABLE chosen AS
