@@ -6,7 +6,7 @@ measured prompts with scores 0.30, 0.25 and 0.20; two more rows per prompt are n
 and one negative, too weak for the default ratio. The last template of each relation is skipped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -56,8 +56,25 @@ def build(
 ) -> Synthetic:
     """An atlas with one finished run and one selection (preset "paper"), and what is in it.
 
-    At most 4 relations; `facts` and `templates` (one of them skipped) are per relation.
+    At most 4 relations; `facts` and `templates` (one of them skipped) are per relation. Made once
+    in a process; whoever asks for it again has a copy.
     """
+    what = (relations, facts, templates, thresholds or Thresholds())
+    if what not in _BUILT:
+        made = _build(path, *what)
+        _BUILT[what] = path.read_bytes(), made
+        return made
+    content, made = _BUILT[what]
+    path.write_bytes(content)
+    return replace(made, atlas=open_atlas(path))
+
+
+_BUILT: dict[tuple[int, int, int, Thresholds], tuple[bytes, Synthetic]] = {}
+
+
+def _build(
+    path: Path, relations: int, facts: int, templates: int, thresholds: Thresholds
+) -> Synthetic:
     dataset = synthetic_dataset(relations, facts, templates)
     run = synthetic_run(dataset)
     atlas = open_atlas(path, create=True)
@@ -66,7 +83,7 @@ def build(
         for number in range(relations):
             results = synthetic_results(dataset, number)
             records.record_results(connection, run.run_id, results)
-        selection_id = select(connection, run.run_id, thresholds or Thresholds())
+        selection_id = select(connection, run.run_id, thresholds)
         records.finish_run(connection, run.run_id, "finished")
     return Synthetic(atlas, dataset, run, selection_id)
 
