@@ -9,7 +9,7 @@ import pytest
 from atlas_content import names
 from processes import run
 from revision_assets import asset
-from synthetic_shards import DATASET, RUN, THRESHOLDS, empty, measured
+from synthetic_shards import DATASET, RUN, THRESHOLDS, measured
 from tiny_index import rows, tables
 
 from atlas.atlas import open_atlas
@@ -43,7 +43,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def fresh(directory: Path) -> Path:
     """A new atlas to merge into, for less than a merge takes to make one."""
-    return empty(directory / "merged.duckdb").path
+    return open_atlas(directory / "merged.duckdb", create=True).path
 
 
 def refusal(sources: Any, to: Path) -> str:
@@ -514,7 +514,7 @@ def test_what_a_killed_writer_had_committed_is_merged_too(
 
 
 def test_a_null_without_its_real_run_is_told(whole: Path, tmp_path: Path) -> None:
-    empty(tmp_path / "target.duckdb")
+    open_atlas(tmp_path / "target.duckdb", create=True)
     (null,) = rows(whole, "SELECT run_id FROM runs WHERE null_of IS NOT NULL")
     open_atlas(whole).export_run(tmp_path / "null", run=null[0])
     told = refusal(tmp_path / "null", tmp_path / "target.duckdb")

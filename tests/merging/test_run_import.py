@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from atlas_content import names
-from synthetic_shards import NULL_RUN, RUN, empty, measured
+from synthetic_shards import NULL_RUN, RUN, measured
 from test_merging import MEASURED_OF_NEURONS, refusal, store_edit
 from tiny_index import rows, tables
 
@@ -101,7 +101,7 @@ def copied(directory: Path, to: Path) -> Path:
 
 
 def test_a_directory_that_is_no_whole_export_is_told(exports: list[Path], tmp_path: Path) -> None:
-    path = empty(tmp_path / "atlas.duckdb").path
+    path = open_atlas(tmp_path / "atlas.duckdb", create=True).path
     before = path.read_bytes()
     lacking = copied(exports[0], tmp_path / "lacking")
     (lacking / "facts.parquet").unlink()

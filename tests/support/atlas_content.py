@@ -17,8 +17,14 @@ def rows(path: Path, sql: str) -> Rows:
 
 def content(path: Path) -> dict[str, Rows]:
     """Every row of every table, sorted."""
-    tables = rows(path, "SELECT table_name FROM duckdb_tables() ORDER BY table_name")
-    return {table: rows(path, f"SELECT * FROM {table} ORDER BY ALL") for (table,) in tables}
+    with reading(path) as connection:
+        tables = connection.execute(
+            "SELECT table_name FROM duckdb_tables() ORDER BY table_name"
+        ).fetchall()
+        return {
+            table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall()
+            for (table,) in tables
+        }
 
 
 def revision(path: Path) -> str | None:

@@ -7,13 +7,11 @@ a part than in the whole.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from shutil import copyfile
-from tempfile import mkdtemp
 
 import duckdb
 from synthetic import MODEL, scatter_scores, synthetic_dataset, synthetic_results, synthetic_run
 
-from atlas.atlas import Atlas, open_atlas
+from atlas.atlas import open_atlas
 from atlas.facts import Dataset
 from atlas.indexing import records
 from atlas.indexing.null_facts import shuffled
@@ -29,16 +27,6 @@ NULL_RUN = null_run(RUN, NULL)
 THRESHOLDS = Thresholds(
     ratio=0.6, target_low=2.0, target_high=2.5, against="answer", known_only=False
 )
-_empty: list[Path] = []
-
-
-def empty(path: Path) -> Atlas:
-    """A new atlas, for a copy's price."""
-    if not _empty:
-        _empty.append(Path(mkdtemp()) / "empty.duckdb")
-        open_atlas(_empty[0], create=True)
-    copyfile(_empty[0], path)
-    return Atlas(path)
 
 
 def measured(
@@ -53,7 +41,7 @@ def measured(
     part = DATASET if facts is None else _only(DATASET, set(facts))
     part = part if shard is None else shard.part(part)
     kept = {fact.fact_id for relation in part.relations for fact in relation.facts}
-    with empty(path).writing() as connection:
+    with open_atlas(path, create=True).writing() as connection:
         records.record_model(connection, MODEL)
         _measure(connection, DATASET, part, run, shard)
         scatter_scores(connection, 0.25, "prompt_id || ':' || neuron")
