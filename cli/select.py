@@ -26,6 +26,7 @@ Examples:
   atlas select --ratio 0.3 --name strict --keep-default
   atlas select --all-facts
   atlas select --frequency 0.8
+  atlas select --negatives --keep-default
 
 Preset "paper" moves the sharing threshold of each relation until its facts
 have 2 to 5 neurons on average; "fixed" applies the thresholds as they are.
@@ -78,9 +79,11 @@ one becomes the default, what questions and edits are about (unless it is empty)
 )
 @click.option(
     "--against",
-    type=click.Choice(["answer"]),
-    help="Leave out neurons that serve the same answer in other facts. [default: none]",
+    type=click.Choice(["answer", "template"]),
+    help="Leave out neurons that serve the same answer in other facts, or other answers to the "
+    "same templates. [default: none]",
 )
+@click.option("--negatives", is_flag=True, help="The same as --against template.")
 @click.option(
     "--frequency",
     type=float,
@@ -102,6 +105,7 @@ def select(
     known_only: bool,
     templates: int | None,
     against: str | None,
+    negatives: bool,
     frequency: float | None,
     run: str | None,
     name: str | None,
@@ -110,6 +114,9 @@ def select(
     db: Path,
 ) -> None:
     """Choose knowledge neurons anew from the stored scores."""
+    if negatives and against == "answer":
+        raise click.UsageError("--negatives is --against template: name one of them")
+    against = "template" if negatives else against
     named: dict[str, Any] = {
         threshold: value
         for threshold, value in (

@@ -26,7 +26,7 @@ class ChosenSelection(AboutSelection):
     min_prompts: int | None
     frequency: float | None  # how often a neuron must be chosen; None: not asked
     templates: int | None  # go by so many prompts of a fact; None: all
-    against: str | None  # answer: without neurons that serve it elsewhere; None: with them
+    against: str | None  # answer, template: without neurons of these; None: with them
     known_only: bool | None  # of known facts alone; None: published, none is known of
     facts: int  # selected from
     measured_facts: int | None  # with a measured prompt; None: published

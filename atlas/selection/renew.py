@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import duckdb
 
-from atlas.selection.against import LeftOut, leave_out_answers
+from atlas.selection.against import LeftOut, leave_out
 from atlas.selection.derived import discard_outdated
 from atlas.selection.masses import refresh_masses
 from atlas.selection.measured_prompts import MEASURED_PROMPTS
@@ -39,7 +39,7 @@ def renew(
         keep_frequent(connection, run_id, thresholds, rests, "chosen")
     left_out = None
     if thresholds.against is not None:
-        left_out = leave_out_answers(connection, run_id, thresholds.known_only)
+        left_out = leave_out(connection, run_id, thresholds.known_only, thresholds.against)
     if thresholds.frequency is not None or left_out is not None:
         kept = _neurons(connection)
         settled = [

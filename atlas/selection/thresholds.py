@@ -29,8 +29,9 @@ class Thresholds:
     the `last` side: `stops` names that for selections that were made so.)
 
     known_only: select neurons of known facts alone, see the view `all_fact_knowledge`.
-    against: "answer" leaves out neurons that serve the same answer elsewhere, see `against`, once
-    the sharing threshold has come to rest.
+    against: "answer" leaves out neurons that serve the same answer elsewhere, "template" those that
+    serve other answers to the same templates, see `against`, once the sharing threshold has come
+    to rest.
     templates: go by so many prompts of a fact, the first by template id, or all that it has if
     there are fewer: of facts asked with unlike numbers, those with fewer prompts have more neurons.
     frequency: of the neurons that all this chooses, keep those chosen as often over other ratios
@@ -49,7 +50,7 @@ class Thresholds:
     known_only: bool = True
     templates: int | None = None  # None: all
     stops: Literal["nearer", "last"] = "nearer"
-    against: Literal["answer"] | None = None
+    against: Literal["answer", "template"] | None = None
     frequency: float | None = None  # None: whatever it is
 
     @classmethod
@@ -65,8 +66,8 @@ class Thresholds:
             raise SettingsError(f"comparison is {self.comparison!r}: use >= or >")
         if self.stops not in ("nearer", "last"):
             raise SettingsError(f"stops is {self.stops!r}: use nearer or last")
-        if self.against not in ("answer", None):
-            raise SettingsError(f"against is {self.against!r}: use answer")
+        if self.against not in ("answer", "template", None):
+            raise SettingsError(f"against is {self.against!r}: use answer or template")
         for name in ("ratio", "sharing"):
             value = getattr(self, name)
             if not 0 < value <= 1:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import numpy as np
 
-from atlas.selection.against import leave_out_answers
+from atlas.selection.against import leave_out
 from atlas.selection.frequency import Counts, selection_frequency
 from atlas.selection.measured_prompts import MEASURED_PROMPTS
 from atlas.selection.passing_counts import is_frequent
@@ -40,10 +40,13 @@ def chosen_by_half(
 ) -> Mapping[str, tuple[Neurons, ...]]:
     """Of each fact, the neurons that either half chooses, by layer and neuron."""
     thresholds = recorded_thresholds(connection, selection_id)
-    everybody = thresholds.against is not None
+    against = thresholds.against
+    everybody = against is not None
     chosen = _chosen(connection, run_id, selection_id, thresholds, None if everybody else fact_ids)
-    if everybody:
-        chosen = [_against(connection, run_id, thresholds, half) for half in chosen]
+    if against is not None:
+        chosen = [
+            _left(connection, run_id, thresholds.known_only, against, half) for half in chosen
+        ]
     found: dict[str, tuple[list[Neuron], ...]] = defaultdict(lambda: tuple([] for _ in chosen))
     for half, rows in enumerate(chosen):
         for fact_id, layer, neuron in sorted(rows):
@@ -179,10 +182,14 @@ def _relations(connection: duckdb.DuckDBPyConnection, selection_id: str) -> list
     ]
 
 
-def _against(
-    connection: duckdb.DuckDBPyConnection, run_id: str, thresholds: Thresholds, chosen: _Chosen
+def _left(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    known_only: bool,
+    against: str,
+    chosen: _Chosen,
 ) -> _Chosen:
-    """What stays of one half's neurons of all facts where the answer's are left out."""
+    """What stays of one half's neurons of all facts where the answer's or template's go."""
     connection.execute(  # also a read-only file takes temporary tables
         """
         CREATE OR REPLACE TEMPORARY TABLE chosen (
@@ -194,7 +201,7 @@ def _against(
     )
     if chosen:
         bulk.insert(connection, "chosen", bulk.as_columns(("fact_id", "layer", "neuron"), chosen))
-    leave_out_answers(connection, run_id, thresholds.known_only)
+    leave_out(connection, run_id, known_only, against)
     left = connection.execute("SELECT fact_id, layer, neuron FROM chosen").fetchall()
     connection.execute("DROP TABLE chosen")
     return left

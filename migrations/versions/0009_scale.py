@@ -58,6 +58,16 @@ EDIT_FACTS_COMMENTS = {
     "edits.new_object": "NULL unless kind is update, and as `fact_id`",
 }
 
+LEFT_OUT_COMMENTS = {
+    "selection_relations.left_out": (
+        "neurons, each once a fact, that serve its answer elsewhere, or other answers to its "
+        "templates, as the selection asks (`against`); NULL: not judged"
+    ),
+    "selection_relations.unjudged": (
+        "neurons, each once a fact, that no other fact is there to judge by"
+    ),
+}
+
 
 def upgrade() -> None:
     execute = op.get_bind().exec_driver_sql
@@ -65,6 +75,7 @@ def upgrade() -> None:
     _comment(SHARDS_COMMENTS)
     execute(EDIT_FACTS)
     _comment(EDIT_FACTS_COMMENTS)
+    _comment(LEFT_OUT_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:

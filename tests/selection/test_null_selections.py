@@ -18,6 +18,7 @@ PLAIN: dict[str, Any] = {"preset": "paper", "min_prompts": 2, "known_only": Fals
 OPTIONS: dict[str, dict[str, Any]] = {
     "as it stands": {},
     "against": {"against": "answer"},
+    "negatives": {"against": "template"},
     "frequency": {"frequency": 0.9},
     "templates": {"templates": 2},
     "all at once": {"against": "answer", "frequency": 0.9, "templates": 4},

@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "as it stands": {},
     "above the ratio": {"comparison": ">"},
     "against": {"against": "answer"},
+    "negatives": {"against": "template"},
     "frequency": {"frequency": 0.8},
     "templates": {"templates": 4},
     "known facts": {"known_only": True},

@@ -57,9 +57,11 @@ def build(
     """An atlas with one finished run and one selection (preset "paper"), and what is in it.
 
     At most 4 relations; `facts` and `templates` (one of them skipped) are per relation. Made once
-    in a process; whoever asks for it again has a copy.
+    in a process; whoever asks for it again has a copy. Into a file that is there it is added.
     """
     what = (relations, facts, templates, thresholds or Thresholds())
+    if path.exists():
+        return _build(path, *what)
     if what not in _BUILT:
         made = _build(path, *what)
         _BUILT[what] = path.read_bytes(), made
