@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from atlas.engine.answer_tokens import AnswerTokens, Attribution, Float, MeasuredTargets
 from atlas.engine.clean_pass import CleanPass, carried, longest_beside, run_clean
 from atlas.engine.integration import integrate
+from atlas.engine.lens import log_probability_increase
 from atlas.engine.memory import default_budget, token_bytes
 from atlas.engine.probe import complete
 from atlas.engine.settings import METHODS, Integration, require_one_of
@@ -42,8 +43,9 @@ def attribute(
 
     score(l, i) = w_i · ∫₀¹ ∂P/∂w_i (αw) dα (Dai et al. 2022, eq. 4), by `rule`; the fixed rules use
     `points`, the adaptive one `tolerance` and `max_evaluations` per layer. `activation` scores a
-    neuron by w_i, `gradient-x-activation` by w_i · ∂P/∂w_i. `memory_budget` in bytes bounds what a
-    pass keeps for its backward; it changes no score beyond rounding.
+    neuron by w_i, `gradient-x-activation` by w_i · ∂P/∂w_i, `log-probability-increase` by what it
+    alone adds to log P in its layer's residual stream (see `lens`). `memory_budget` in bytes bounds
+    what a pass keeps for its backward; it changes no score beyond rounding.
 
     Raises PromptError for a prompt the model cannot be asked, SettingsError for an option
     outside its range, ModelError if the model returns NaN.
@@ -173,10 +175,17 @@ def _gradient_x_activation(clean: CleanPass, how: Integration, budget: int) -> _
     return _unintegrated(clean, scores, clean.p, evaluations=1)  # a path of no length
 
 
+def _log_probability_increase(clean: CleanPass, how: Integration, budget: int) -> _Scored:
+    nowhere = clean.p.new_full(clean.p.shape, float("nan"))
+    scores = _by_target(log_probability_increase(clean))
+    return _unintegrated(clean, scores, nowhere, evaluations=0)
+
+
 SCORING: dict[str, Callable[[CleanPass, Integration, int], _Scored]] = {
     "integrated-gradients": _integrated_gradients,
     "activation": _activation,
     "gradient-x-activation": _gradient_x_activation,
+    "log-probability-increase": _log_probability_increase,
 }  # by the names of `settings.METHODS`
 
 

@@ -7,7 +7,13 @@ from atlas.errors import SettingsError
 
 POSITIONS = ("answer", "subject")  # where neurons are attributed: of a prompt's tokens
 BOTH = "both"  # of them, one run each
-METHODS = ("integrated-gradients", "activation", "gradient-x-activation")
+METHODS = (
+    "integrated-gradients",
+    "activation",
+    "gradient-x-activation",
+    "log-probability-increase",
+)
+AT_THE_ANSWER = ("log-probability-increase",)  # methods that no other position has
 DTYPES = ("float32", "bfloat16")
 
 
@@ -15,6 +21,16 @@ def require_one_of(known: tuple[str, ...], kind: str, name: str) -> None:
     """SettingsError, with the known names, for a name that is none of them."""
     if name not in known:
         raise SettingsError(f"unknown {kind} '{name}'; choose one of {', '.join(known)}")
+
+
+def require_position(method: str, position: str) -> None:
+    """SettingsError for a method that tells nothing of neurons there."""
+    if method in AT_THE_ANSWER and position != "answer":
+        raise SettingsError(
+            f"method {method} reads the residual stream at the answer position: attribute there, "
+            "or by another method",
+            parameters=["method", "at"],
+        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,13 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Union
 
-from atlas.engine.settings import METHODS, POSITIONS, Integration, require_one_of
+from atlas.engine.settings import (
+    METHODS,
+    POSITIONS,
+    Integration,
+    require_one_of,
+    require_position,
+)
 from atlas.errors import SettingsError
 from atlas.indexing.shards import Shard
 from atlas.selection.thresholds import Thresholds
@@ -44,6 +50,7 @@ class IndexSettings:
     def __post_init__(self) -> None:
         require_one_of(POSITIONS, "position", self.position)
         require_one_of(METHODS, "method", self.method)
+        require_position(self.method, self.position)
         if not 0 <= self.score_floor <= self.thresholds.ratio:
             raise SettingsError(
                 f"score floor must lie between 0 and the selection's ratio "

@@ -58,7 +58,11 @@ EDIT_FACTS_COMMENTS = {
     "edits.new_object": "NULL unless kind is update, and as `fact_id`",
 }
 
-LEFT_OUT_COMMENTS = {
+SETTINGS_COMMENTS = {
+    "runs.method": (
+        "integrated-gradients | gradient-x-activation | activation | log-probability-increase | as "
+        "an import names it"
+    ),
     "selection_relations.left_out": (
         "neurons, each once a fact, that serve its answer elsewhere, or other answers to its "
         "templates, as the selection asks (`against`); NULL: not judged"
@@ -75,7 +79,7 @@ def upgrade() -> None:
     _comment(SHARDS_COMMENTS)
     execute(EDIT_FACTS)
     _comment(EDIT_FACTS_COMMENTS)
-    _comment(LEFT_OUT_COMMENTS)
+    _comment(SETTINGS_COMMENTS)
 
 
 def _comment(comments: dict[str, str]) -> None:
