@@ -92,7 +92,7 @@ def test_a_caption_names_n_model_run_and_selection(
 
 @pytest.mark.parametrize("size", ["column", "page"])
 @pytest.mark.parametrize("what", DRAWINGS)
-@pytest.mark.parametrize("relations", [2, 3, 4])
+@pytest.mark.parametrize("relations", [2, 4])
 def test_no_text_touches_other_text_or_leaves_the_figure(
     tmp_path: Path, what: str, size: str, relations: int
 ) -> None:
