@@ -186,7 +186,7 @@ def take_out(atlas: Atlas, run_id: str) -> set[str]:
 
 
 def known_facts(
-    atlas: Atlas, lm: LanguageModel, run_id: str, count: int, unseen: bool
+    atlas: Atlas, lm: LanguageModel, run_id: str, count: int, unseen: bool = False
 ) -> list[Case]:
     """Known facts of the run, the first of every relation before the second of any.
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import atlas
 from atlas.atlas import Atlas
 from atlas.edits.applying import applied
 from atlas.edits.edit import Edit
+from atlas.edits.making import refined
 from atlas.edits.making.make import make_update, make_updates
 from atlas.edits.making.methods import TOGETHER
 from atlas.edits.making.settings import SOLVE_TOGETHER, EditSettings
@@ -39,6 +40,14 @@ class Indexed:
     lm: LanguageModel
     path: Path
     made: tuple[Edit, ...]  # one of three facts, and one of each of them
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """They say as much of a random model as many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refined, "STEPS", 40)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -51,11 +51,9 @@ def little_to_try() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["bert", "llama"])
-def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A masked model without gates and a causal one with them, with a network at the answer."""
-    lm = language_model(*tiny(request.param))
-    path = tmp_path_factory.mktemp("network") / "atlas.duckdb"
+def indexed(family: str, directory: Path) -> Trained:
+    """A model's atlas at both positions, without a network so far."""
+    lm, path = language_model(*tiny(family)), directory / "atlas.duckdb"
     made = atlas.index(path, lm, tiny_dataset(2, 9), position="both", **HOW)
     assert made.at_subject is not None
     selections = {
@@ -63,8 +61,22 @@ def ready(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for report in (made, made.at_subject)
         if report.selection is not None
     }
-    atlas.open(path).edit_train(lm=lm, selection=selections["answer"], **BRIEF)
     return Trained(lm, path, selections)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A masked model without gates, with a network at the answer."""
+    ready = indexed("bert", tmp_path_factory.mktemp("network"))
+    answer = ready.selections["answer"]
+    atlas.open(ready.path).edit_train(lm=ready.lm, selection=answer, **BRIEF)
+    return ready
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A causal model with gates."""
+    return indexed("llama", tmp_path_factory.mktemp("causal"))
 
 
 @pytest.fixture
@@ -106,10 +118,9 @@ def test_training_again_gives_the_same_file_and_another_seed_another(
     assert file_beside(db.path).read_bytes() != first
 
 
-def test_training_lessens_what_is_missing(
-    ready: Trained, db: Atlas, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    losses = []
+def test_training_lessens_what_is_missing(causal: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At both positions; a masked model's training is the other tests'."""
+    db, losses = atlas.open(causal.path), []
     one = training._loss
 
     def noted(*arguments: object) -> torch.Tensor:
@@ -119,18 +130,18 @@ def test_training_lessens_what_is_missing(
 
     monkeypatch.setattr(training, "_loss", noted)
     events: list[object] = []
-    for position, selection in ready.selections.items():
+    for position, selection in causal.selections.items():
         losses.clear()
-        made = db.edit_train(lm=ready.lm, selection=selection, progress=events.append, **BRIEF)
+        made = db.edit_train(lm=causal.lm, selection=selection, progress=events.append, **BRIEF)
         assert made.position == position
         assert np.mean(losses[-3:]) < 0.8 * losses[0]
     assert any(getattr(event, "what", "") == "hypernetwork" for event in events)
     by_subject = make_update(
-        ready.lm,
+        causal.lm,
         db,
         FACT,
         "Paris Rome",
-        replace(BY_NETWORK, selection_id=ready.selections["subject"]),
+        replace(BY_NETWORK, selection_id=causal.selections["subject"]),
     )
     assert np.linalg.matrix_rank(by_subject.edit.deltas, tol=1e-4 * by_subject.edit.norm) == 1
 
@@ -228,8 +239,10 @@ def test_facts_and_objects_of_one_part_are_in_no_other() -> None:
     assert list(wanted_edits(prompts, relations, objects, "unseen", 0, lambda *_: False)) == []
 
 
-def test_the_shifted_model_is_the_model_with_the_edit_in_its_weights(ready: Trained) -> None:
-    lm, layer = ready.lm, ready.lm.layers - 1
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_the_shifted_model_is_the_model_with_the_edit_in_its_weights(family: str) -> None:
+    lm = language_model(*tiny(family))
+    layer = lm.layers - 1
     texts = ("The capital of Ireland is [Y].", "The official seat of Peru is in [Y].")
     new = [lm.targets(text, "Paris Rome") for text in texts]
     old = [lm.targets(text, "Dublin") for text in texts]

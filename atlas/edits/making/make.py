@@ -138,7 +138,7 @@ def make_updates(
     found = TOGETHER[settings.method](lm, atlas, changes, settings, report)
     of_several = {"together": len(changes)} if len(changes) > 1 else {}
     others = sorted({prompt.fact_id for prompt in found.kept})
-    how = {**found.settings, **of_several, **({"kept_facts": others} if others else {})}
+    how = {**({"kept_facts": others} if others else {}), **found.settings, **of_several}
     if each or len(changes) == 1:
         parts = [([change], deltas) for change, deltas in zip(changes, found.deltas, strict=True)]
     else:

@@ -1,4 +1,10 @@
-"""Shifts of many facts taken together: every one stays on top, others' answers stay in place."""
+"""Shifts of many facts found together: every one is to be on top, others' answers stay in place.
+
+Each fact's own shift says nothing of what the others' do to its prompts, and all of them together
+move what none of them moves alone. So they are found with what is to stay before their eyes: as
+many right prompts as the atlas has, since those of facts that nobody showed it stay only as far as
+those shown stand for them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,74 +14,96 @@ from torch import Tensor
 
 from atlas.edits.making.edited_model import EditedModel
 from atlas.edits.making.questions import Questions
+from atlas.edits.making.shift_costs import leads
 from atlas.models.language_model import LanguageModel
+from atlas.progress import Advance, Reporter
+from atlas.prompts import Target
 
-STEPS = 80
-RATE = 0.05  # of the first step of Adam, in `scale`; it falls to nothing
+STEPS = 300
+RATE = 0.1  # of the first step of Adam, in `scale`; it falls to nothing
 WEIGHT = 3.0  # of what is missing against the drift
+BATCH = 256  # rows of each kind a step
 
 
 @dataclass(frozen=True, eq=False)
 class Refined:
     """What the descent found.
 
-    moves: [key, d_model] float32 on the CPU, what it added to the shifts.
-    drift: mean over the kept tokens of KL(before ‖ after) in nats, at the start and at the end.
-    steps: gradient steps taken.
+    shifts: T [key, d_model] float32 on the CPU. drift: mean over the last batches of kept tokens of
+    KL(before ‖ after) in nats. steps: gradient steps taken.
     """
 
-    moves: Tensor
-    drift: tuple[float, float]
+    shifts: Tensor
+    drift: float
     steps: int
 
 
-def refine_shifts(
+def refined_shifts(
     lm: LanguageModel,
     neurons: Sequence[tuple[int, int]],
     directions: Tensor,
-    deltas: Tensor,
     wanted: Questions,
     kept: Questions,
     margin: float,
     scale: float,
+    report: Reporter = lambda event: None,
 ) -> Refined:
-    """Moves M [key, d_model] of the shifts: deltas + U M do what deltas do, and break less.
+    """Shifts T [key, d_model] such that deltas U T put what is wanted on top, and break little.
 
-    directions: U [neuron, key]. deltas: [neuron, d_model], to start from. Adam descends on
+    directions: U [neuron, key]. kept: prompts whose answers are to stay, in no telling order. From
+    T = 0 Adam descends on
 
-        WEIGHT · mean_p max(0, margin − lead_p) + mean_k KL(P_k ‖ P_k(M))
+        WEIGHT · mean_p max(0, margin − lead_p) + mean_k KL(P_k ‖ P_k(T))
 
-    (the terms of `solving`) for STEPS steps. The result is the one with most wanted tokens on top,
-    of these the one that drifts least; M = 0 is among them. Nothing is random.
+    (the terms of `solving`), with one batch of wanted and one of kept tokens after the other, for
+    STEPS steps. Nothing is random.
     """
-    wanted_rows = [target for targets in wanted for target in targets]
-    kept_rows = [target for targets in kept for target in targets]
+    wants, keeps = (_batches(lm, neurons, questions) for questions in (wanted, kept))
     device = lm.model.device
-    tokens = torch.tensor([target.token for target in wanted_rows], device=device)[:, None]
-    directions, deltas = directions.float().to(device), deltas.float().to(device)
+    directions = directions.float().to(device)
+    theta = torch.zeros(directions.shape[1], lm.d_model, device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([theta], lr=RATE, betas=(0.9, 0.99))
+    drifts: list[float] = []
     with lm.frozen():
-        model = EditedModel(lm, neurons, [*wanted_rows, *kept_rows])
-        with torch.no_grad():
-            before = model.logits(None)[len(wanted_rows) :].log_softmax(-1)
-        moves = torch.zeros(directions.shape[1], lm.d_model, device=device, requires_grad=True)
-        optimiser = torch.optim.Adam([moves], lr=RATE * scale, betas=(0.9, 0.99))
-        best, best_key, first = moves.detach().clone(), (1.0, 0.0, 0.0), 0.0
-        for step in range(STEPS + 1):
-            logits = model.logits(deltas + directions @ moves)
-            new, after = logits[: len(wanted_rows)], logits[len(wanted_rows) :].log_softmax(-1)
-            others = new.scatter(1, tokens, -torch.inf).amax(-1)
-            lead = new.gather(1, tokens)[:, 0] - others
-            drift = (before.exp() * (before - after)).sum(-1).sum() / max(len(kept_rows), 1)
-            missing = (margin - lead).clamp(min=0).mean()
-            reached = float((lead.detach() > 0).float().mean())
-            lacking = 0.0 if reached == 1 else float(missing.detach())
-            key = (-reached, lacking, float(drift.detach()))
-            first = key[2] if step == 0 else first
-            if key < best_key:
-                best, best_key = moves.detach().clone(), key
-            if step == STEPS:
-                break
-            (moves.grad,) = torch.autograd.grad(WEIGHT * missing + drift, moves)
-            optimiser.param_groups[0]["lr"] = RATE * scale * (1 - step / STEPS)
+        for step in range(STEPS):
+            deltas = directions @ (theta * scale)
+            leading = wants[step % len(wants)].leads(deltas)
+            missing = (margin - leading).clamp(min=0).mean()
+            drift = keeps[step % len(keeps)].drift(deltas) if keeps else 0 * missing
+            (theta.grad,) = torch.autograd.grad(WEIGHT * missing + drift, theta)
+            optimiser.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
             optimiser.step()
-    return Refined(best.cpu(), (first, best_key[2]), STEPS)
+            drifts = [*drifts, float(drift.detach())][-max(len(keeps), 1) :]
+            done = step + 1
+            report(Advance("shifts of all", done, STEPS, unit="steps", complete=done == STEPS))
+    return Refined((theta.detach() * scale).cpu(), sum(drifts) / len(drifts), STEPS)
+
+
+def _batches(
+    lm: LanguageModel, neurons: Sequence[tuple[int, int]], questions: Questions
+) -> list["_Batch"]:
+    """The tokens dealt into batches of about BATCH, each with some of every stretch of them."""
+    rows = [target for targets in questions for target in targets]
+    count = -(-len(rows) // BATCH)
+    return [_Batch(lm, neurons, rows[first::count]) for first in range(count)]
+
+
+class _Batch:
+    """Tokens that are looked at together."""
+
+    def __init__(
+        self, lm: LanguageModel, neurons: Sequence[tuple[int, int]], rows: Sequence[Target]
+    ) -> None:
+        self.model = EditedModel(lm, neurons, rows)
+        self.tokens = [target.token for target in rows]
+
+    def leads(self, deltas: Tensor) -> Tensor:
+        """[row], see `shift_costs`."""
+        return leads(self.model.logits(deltas), self.tokens)
+
+    def drift(self, deltas: Tensor) -> Tensor:
+        """Mean KL(before ‖ after) of the rows in nats."""
+        with torch.no_grad():
+            before = self.model.logits(None).log_softmax(-1)
+        after = self.model.logits(deltas).log_softmax(-1)
+        return (before.exp() * (before - after)).sum(-1).mean()

@@ -10,17 +10,15 @@ from torch import Tensor
 from atlas.edits.making.edited_model import EditedModel
 from atlas.edits.making.least_step import least_step
 from atlas.edits.making.questions import Questions
+from atlas.edits.making.shift_costs import leads
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
 STEPS = 100  # at most; of a causal model half of them behind the unedited prefix
-RATE = 0.3  # of a step of Adam, in `scale`
-FASTER = 1.03  # growth of the rate per step, for what lies far away
 FOR_KEPT = 4  # steps more, once all wanted answers lead, for those to keep that do not
 KEPT_MARGIN = 0.5  # nats by which an answer to keep is to lead
-AIM = 1.5  # of what leads lack, that a step of a causal model is to gain: leads saturate
-FARTHEST = 1.0  # length of such a step, in `scale` an entry
-SMALL = 1e-3  # weight of the shifts' size against what is missing
+AIM = {"masked": 1.0, "causal": 1.5}  # of what leads lack, that a step is to gain: they saturate
+FARTHEST = {"masked": 0.5, "causal": 1.0}  # length of a step, in `scale` an entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +44,24 @@ def find_shifts(
     scale: float,
     start: Tensor | None = None,
     kept: Sequence[Sequence[Target]] = (),
+    costs: Tensor | None = None,
 ) -> Shifts:
     """T [key, d_model] such that deltas U T put the wanted answers on top by `margin` nats.
 
     directions: U [neuron, key]. scale: size of an entry of T that would be felt, say that of what
         the layer writes on these prompts. start: where T starts; None: at 0. kept: prompts whose
-        own answer is to go on leading by KEPT_MARGIN: those most at risk.
+        own answer is to go on leading by KEPT_MARGIN: those most at risk. costs: [d_model, d_model]
+        in which shifts are to be short (`shift_costs`); None: as they are long.
 
-    Adam descends on the mean over wanted tokens of max(0, margin − lead), the lead being the new
-    token's logit less the highest other one, and stops at the first T with which every lead
-    suffices; a faint weight decay takes it there on a short way. That prompts which are not asked
-    stay is the directions' work. Where no shift suffices within STEPS steps, the result
-    is the one with most tokens on top. Nothing is random.
+    Each step is the shortest with which every lead, the new token's logit less the highest other
+    one, would grow by AIM times what it lacks if it were linear (`least_step`), and no longer than
+    FARTHEST, for it is not; the first T with which every lead suffices is taken. That prompts which
+    are not asked stay is the directions' work, and that of a short T. Where no shift suffices
+    within STEPS steps, the result is the one with most tokens on top. Nothing is random.
 
-    For causal models, whose steps are dear, each step is the shortest with which every lead would
-    grow by AIM times what it lacks if it were linear (`least_step`): a handful of steps in place of
-    dozens. The deltas act from the targets' sites on at first, because a row is then a few tokens;
-    what is found is tried with the deltas at every position, where the descent goes on if it does
-    not put every token on top.
+    In causal models the deltas act from the targets' sites on at first, because a row is then a few
+    tokens; what is found is tried with the deltas at every position, where the descent goes on if
+    it does not put every token on top.
     """
     rows = [target for targets in (*wanted, *kept) for target in targets]
     count = sum(map(len, wanted))
@@ -79,8 +77,10 @@ def find_shifts(
             margins[count:] = KEPT_MARGIN
             again = lm.objective == "causal" and not prefix_as_is
             most = STEPS // 2 if prefix_as_is else STEPS - taken
-            descent = _Descent(model, rows, count, directions, margins, scale)
-            found = descent.run(theta, most, again, by_least_steps=lm.objective == "causal")
+            reach = AIM[lm.objective], FARTHEST[lm.objective]
+            cheap = _root(torch.eye(lm.d_model) if costs is None else costs).to(theta.device)
+            descent = _Descent(model, rows, count, directions, margins, scale, cheap, *reach)
+            found = descent.run(theta, most, again)
             theta = found.shifts.to(theta.device) / scale
             taken += found.steps
     return replace(found, steps=taken)
@@ -96,56 +96,53 @@ class _Descent:
     directions: Tensor  # [neuron, key]
     margins: Tensor  # [row]
     scale: float
+    cheap: Tensor  # [d_model, d_model], the costs to the power of −½
+    aim: float
+    farthest: float
 
-    def run(self, start: Tensor, most: int, again: bool, by_least_steps: bool) -> Shifts:
+    def run(self, start: Tensor, most: int, again: bool) -> Shifts:
         """At most `most` steps from `start` (in `scale`), few of them for rows to keep alone.
 
         again: where `start` puts the wanted on top, it is left at that.
         """
-        theta = start.clone().requires_grad_()
-        optimiser = torch.optim.Adam([theta], lr=RATE, betas=(0.9, 0.99))
+        theta = start
         best, best_key, step = None, (2.0, 0.0), 0
         while True:
-            each = theta.detach().expand(len(self.rows), -1, -1).clone().requires_grad_()
-            lead = self._leads(each if by_least_steps else theta)
-            missing = (self.margins - lead).clamp(min=0)
-            lacking = missing.detach()
+            each = theta.expand(len(self.rows), -1, -1).clone().requires_grad_()
+            lead = self._leads(each)
+            lacking = (self.margins - lead.detach()).clamp(min=0)
             reached = float((lead.detach()[: self.count] > 0).float().mean())
             key = (-reached, float(lacking.mean()))
             if best is None or key < best_key:
-                best_key, shifts = key, (theta * self.scale).detach()
+                best_key, shifts = key, theta * self.scale
                 best = Shifts(shifts.cpu(), (self.directions @ shifts).cpu(), reached, step)
             if float(lacking[: self.count].max()) == 0:
                 most = min(most, step + FOR_KEPT)
             suffices = float(lacking.max()) == 0
             if suffices or step >= most or (again and step == 0 and reached == 1):
                 return replace(best, steps=step)
-            if by_least_steps:
-                (gradients,) = torch.autograd.grad(lead.sum(), each)
-                with torch.no_grad():
-                    theta += self._least_step(gradients, lead.detach())
-            else:
-                loss = missing.mean() + SMALL * theta.square().sum() / len(theta)
-                (theta.grad,) = torch.autograd.grad(loss, theta)
-                optimiser.step()
-                optimiser.param_groups[0]["lr"] *= FASTER
+            (gradients,) = torch.autograd.grad(lead.sum(), each)
+            theta = theta + self._least_step(gradients, lead.detach())
             step += 1
 
     def _leads(self, theta: Tensor) -> Tensor:
-        """[row] for one theta [key, d_model], or [row, key, d_model]."""
-        if theta.dim() == 2:
-            logits = self.model.logits(self.directions @ (theta * self.scale))
-        else:
-            logits = self.model.logits_along(self.directions, theta * self.scale)
-        tokens = torch.tensor([target.token for target in self.rows], device=logits.device)
-        others = logits.scatter(1, tokens[:, None], -torch.inf).amax(-1)
-        return logits.gather(1, tokens[:, None])[:, 0] - others
+        """[row] for theta [row, key, d_model]."""
+        logits = self.model.logits_along(self.directions, theta * self.scale)
+        return leads(logits, [target.token for target in self.rows])
 
     def _least_step(self, gradients: Tensor, lead: Tensor) -> Tensor:
         lacking = (self.margins - lead).double().cpu().numpy()
-        growth = np.where(lacking > 0, AIM * lacking, lacking / 2)  # half of what is left over
-        found = least_step(gradients.flatten(1).double().cpu().numpy(), growth)
-        step = torch.from_numpy(found).to(gradients).view_as(gradients[0])
-        longest = FARTHEST * step.numel() ** 0.5
+        growth = np.where(lacking > 0, self.aim * lacking, lacking / 2)  # half of what is left over
+        slopes = (gradients.double() @ self.cheap).flatten(1)  # what costs the same is as long
+        found = torch.from_numpy(least_step(slopes.cpu().numpy(), growth)).to(slopes)
+        step = (found.view_as(gradients[0]) @ self.cheap).to(gradients)
+        longest = self.farthest * step.numel() ** 0.5
         shortened: Tensor = step * min(1.0, longest / max(float(step.norm()), 1e-12))
         return shortened
+
+
+def _root(costs: Tensor) -> Tensor:
+    """The inverse square root of a symmetric positive matrix, in float64."""
+    values, vectors = torch.linalg.eigh(costs.double())
+    root: Tensor = (vectors * values.rsqrt()) @ vectors.T
+    return root

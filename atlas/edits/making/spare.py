@@ -33,6 +33,7 @@ from atlas.edits.making.own_keys import (
 )
 from atlas.edits.making.questions import Questions, ask_for
 from atlas.edits.making.settings import EditSettings
+from atlas.edits.making.shift_costs import costs_of_shifts
 from atlas.edits.making.shifts import find_shifts
 from atlas.edits.making.sources import MeasuredPrompt
 from atlas.edits.making.spared import ELSEWHERE, Spared, spared_activations, what_to_spare
@@ -45,12 +46,13 @@ from atlas.store.atlas_file import AtlasFile
 EVERY_NEURON = 1 << 20  # of a layer
 AT_RISK = 0.3  # of its own shift, from which a prompt is looked at when the shift is found
 MOST_AT_RISK = 3  # such prompts
+COUNTED = 400  # right prompts of other facts, of which a shift's costs are told
 BREAKS = 0.05  # share of the kept prompts from which another layer is tried
 NEURONS = 200  # of the layer, where nobody says
 NEURONS_A_KEY = 50  # of the layer at least, where there are several keys
 MARGINS = (1.0, 2.0, 4.0)  # nats, one after the other until the new object is on top
 DAMPING = 0.03  # λ, in parts of the mean diagonal of what is to stay
-MANY_DAMPING = 0.003  # the same where several facts are edited at once
+MANY_DAMPING = 0.01  # the same where several facts are edited at once
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,17 @@ def _on_layer(
         more = behind_sentences(basis.prompts, kept)
         asked += ask_for(lm, more, new_object, at_subject=True)
         at_risk = _prompts_at_risk(lm, atlas, basis.selection.run_id, key)
-    staying = ask_for(lm, at_risk, at_subject=at_subject)
+    staying, costs = ask_for(lm, at_risk, at_subject=at_subject), None
+    if lm.objective == "masked":  # a causal model runs too long on so many
+        with atlas.reading() as connection:
+            right = sources.right_prompts(
+                connection, basis.selection.run_id, [basis.fact.fact_id], COUNTED
+            )
+        costs = costs_of_shifts(lm, neurons, directions, ask_for(lm, right))
     for margin in place.margins:
-        shifts = find_shifts(lm, neurons, directions, asked, margin, key.scale, start, staying)
+        shifts = find_shifts(
+            lm, neurons, directions, asked, margin, key.scale, start, staying, costs
+        )
         start = shifts.shifts
         reached, broken = as_applied(lm, neurons, shifts.deltas, wanted, to_keep)
         if reached == 1 or shifts.reached < 1:

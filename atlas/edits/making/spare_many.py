@@ -2,9 +2,9 @@
 
 The facts share a layer and its neurons. With the keys of all of them as columns of A, the columns
 of U (`key_directions`) move each fact's own prompts and hardly those of the others; what is to stay
-leaves all of the edited facts out. Each fact's shift is found on its own prompts, and where the
-model above the layer is small enough to be run again and again, all shifts are then moved together
-(`refined`) so that all hold and less is broken. One fact: `spare`.
+leaves all of the edited facts out. Where little of the model stands above the layer all shifts are
+found together (`refined`), so that all hold and little is broken; else each fact's on its own
+prompts. One fact: `spare`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.counted import counted
 from atlas.edits.making import sources
 from atlas.edits.making.found import Change, FoundTogether
 from atlas.edits.making.questions import Questions, ask_for
-from atlas.edits.making.refined import refine_shifts
+from atlas.edits.making.refined import refined_shifts
 from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.shifts import find_shifts
 from atlas.edits.making.sources import MeasuredPrompt
@@ -38,10 +37,10 @@ from atlas.moments.measure import complete_activations
 from atlas.progress import Advance, Reporter, Working
 from atlas.store.atlas_file import AtlasFile
 
-KEPT = 400  # prompts of other facts that the shifts are refined on, or that are looked at
-KEPT_A_FACT = 10  # edited, if that is more
+KEPT = 400  # prompts of other facts that are looked at
+KEPT_A_FACT = 200  # edited, right prompts of other facts that the shifts are found beside
 BREAKS = 0.25  # share of these from which another layer is tried
-MOST_WORK = 4096  # rows of the refinement times layers that they run through
+MOST_LAYERS = 2  # from the edited one on, that a descent of hundreds of steps may run through
 
 
 def spare_updates(
@@ -64,11 +63,11 @@ def spare_updates(
     fact_ids = [change.basis.fact.fact_id for change in changes]
     with atlas.reading() as connection:
         count = max(KEPT, KEPT_A_FACT * len(changes))
-        kept = sources.right_prompts(connection, basis.selection.run_id, fact_ids, count)
+        to_keep = sources.right_prompts(connection, basis.selection.run_id, fact_ids, count)
     tried: list[_Found] = []
     for layer in layers_to_try(lm, basis.selection.position, settings):
         complete_activations(atlas, lm, basis.selection.run_id, [layer], report)
-        found = _on_layer(lm, atlas, changes, settings, layer, kept, report)
+        found = _on_layer(lm, atlas, changes, settings, layer, to_keep, report)
         tried.append(found)
         if found.reached == 1 and found.broken <= BREAKS:
             break
@@ -76,7 +75,7 @@ def spare_updates(
     how = dict(best.settings)
     if len(tried) > 1:
         how["layers_tried"] = [found.settings["layer"] for found in tried]
-    return FoundTogether(best.deltas, how, tuple(kept), best.neurons)
+    return FoundTogether(best.deltas, how, tuple(to_keep[:KEPT]), best.neurons)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,22 +102,19 @@ def _on_layer(
     directions = [torch.from_numpy(key.of(place)) for place in range(len(changes))]
     asked = [ask_for(lm, change.basis.prompts, change.new_object) for change in changes]
     wanted, to_keep = [prompt for own in asked for prompt in own], ask_for(lm, kept)
-    deltas = []
-    for found in _each(lm, neurons, directions, asked, key, layer, report):
-        deltas.append(found)
     how: dict[str, Any] = {}
-    if (len(wanted) + len(kept)) * (lm.layers - layer) <= MOST_WORK:
-        report(Working(f"All {counted(len(changes), 'fact')} together"))
-        whole, every = torch.stack(deltas).sum(0), torch.cat(directions, 1)
-        refined = refine_shifts(lm, neurons, every, whole, wanted, to_keep, MARGINS[0], key.scale)
-        start = 0
-        for place, own in enumerate(directions):
-            moved = refined.moves[start : start + own.shape[1]]
-            deltas[place] = deltas[place] + own.float() @ moved
-            start += own.shape[1]
-        how = {"refined": refined.steps, "drift": [round(nats, 6) for nats in refined.drift]}
+    if lm.layers - layer <= MOST_LAYERS:
+        found = refined_shifts(
+            lm, neurons, torch.cat(directions, 1), wanted, to_keep, MARGINS[0], key.scale, report
+        )
+        parts = found.shifts.split([own.shape[1] for own in directions])
+        deltas = [own.float() @ part for own, part in zip(directions, parts, strict=True)]
+        how = {"steps": found.steps, "drift": round(found.drift, 6)}
+    else:
+        to_keep = to_keep[:KEPT]
+        deltas = list(_each(lm, neurons, directions, asked, key, layer, report))
     whole = torch.stack(deltas).sum(0)
-    reached, broken = as_applied(lm, neurons, whole, wanted, to_keep)
+    reached, broken = as_applied(lm, neurons, whole, wanted, to_keep[:KEPT])
     return _Found(
         neurons,
         tuple(deltas),
@@ -128,7 +124,8 @@ def _on_layer(
             "layer": layer,
             "position": changes[0].basis.selection.position,
             "neurons": len(neurons),
-            "keep": len(kept),
+            "keep": len(to_keep),
+            "kept_facts": sorted({prompt.fact_id for prompt in kept[: len(to_keep)]}),
             "damping": MANY_DAMPING,
             "elsewhere": ELSEWHERE,
             "margin": MARGINS[0],
