@@ -64,6 +64,7 @@ from atlas.interference.predicted import InterferenceReport, interference_report
 from atlas.meaning.report import NeuronMeaning, neuron_meaning
 from atlas.meaning.stored import turned
 from atlas.meaning.stored_associations import remember_associations
+from atlas.pages.ask import AskPage, ask_page
 from atlas.pages.compare import FactsCompared, facts_compared
 from atlas.pages.edit import EditPage, edit_page
 from atlas.pages.fact import FactPage, fact_page, fact_pages
@@ -463,6 +464,11 @@ class Atlas(AtlasFile):
         """All that is stored of an edit: outcome, side effects, forecast."""
         with self.reading() as connection:
             return edit_page(connection, number)
+
+    def ask_page(self, *, selection: str | None = None, run: str | None = None) -> AskPage:
+        """How the selection's model is asked, with an example, and its edits in force."""
+        with self._opened(selection, run) as (connection, chosen):
+            return ask_page(connection, chosen).of(chosen)
 
     def page(
         self,
@@ -1054,7 +1060,7 @@ class Atlas(AtlasFile):
         with reporting(progress) as report:
             model = self._model(lm, wanted, device, report)
             report(Working("Attributing the answer"))
-            return typed_prompt(self, model, chosen, text, answer, shown).of(chosen)
+            return typed_prompt(self, model, chosen, text, answer, shown, report).of(chosen)
 
     def live(
         self,

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from atlas.engine.answer_tokens import AnswerTokens, Attribution, Float, MeasuredTargets
 from atlas.engine.clean_pass import CleanPass, carried, longest_beside, run_clean
-from atlas.engine.integration import integrate
+from atlas.engine.integration import Told, integrate, untold
 from atlas.engine.lens import log_probability_increase
 from atlas.engine.memory import default_budget, token_bytes
 from atlas.engine.probe import complete
@@ -36,6 +36,7 @@ def attribute(
     tolerance: float = 0.01,
     max_evaluations: int = 160,
     memory_budget: int | None = None,
+    told: Told = untold,
 ) -> Attribution:
     """Attribute each prompt's answer to every FFN neuron at its site; one prompt will do, too.
 
@@ -45,7 +46,8 @@ def attribute(
     `points`, the adaptive one `tolerance` and `max_evaluations` per layer. `activation` scores a
     neuron by w_i, `gradient-x-activation` by w_i · ∂P/∂w_i, `log-probability-increase` by what it
     alone adds to log P in its layer's residual stream (see `lens`). `memory_budget` in bytes bounds
-    what a pass keeps for its backward; it changes no score beyond rounding.
+    what a pass keeps for its backward; it changes no score beyond rounding. `told` is called with
+    the share of the work that is done, now and then.
 
     Raises PromptError for a prompt the model cannot be asked, SettingsError for an option
     outside its range, ModelError if the model returns NaN.
@@ -53,7 +55,9 @@ def attribute(
     how = Integration(rule, points, tolerance, max_evaluations)
     require_one_of(METHODS, "method", method)
     encoded = [lm.encode(prompt) for prompt in as_prompts(prompts)]
-    return attribute_targets(lm, encoded, method=method, how=how, memory_budget=memory_budget)
+    return attribute_targets(
+        lm, encoded, method=method, how=how, memory_budget=memory_budget, told=told
+    )
 
 
 def attribute_targets(
@@ -63,6 +67,7 @@ def attribute_targets(
     method: str,
     how: Integration,
     memory_budget: int | None = None,
+    told: Told = untold,
 ) -> Attribution:
     """`attribute` for prompts that are encoded already: each a list of one target per token."""
     budget = default_budget(lm.device) if memory_budget is None else memory_budget
@@ -70,6 +75,7 @@ def attribute_targets(
     flat = list(enumerate(target for targets in encoded for target in targets))
     workers = max(1, min(most_workers(lm), len(flat) // FEWEST_TARGETS))
     each = budget // workers  # of memory
+    shares: dict[int, float] = {}  # of all the work, by chunk
 
     def work(model: LanguageModel, chunk: list[tuple[int, Target]]) -> None:
         clean = run_clean(model, [target for _, target in chunk])
@@ -78,7 +84,12 @@ def attribute_targets(
                 f"the model returns NaN or infinity for input {clean.targets[0].token_ids}; "
                 "check its weights and try dtype float32"
             )
-        answers.add([number for number, _ in chunk], _measure(clean, method, how, each))
+
+        def tell(share: float) -> None:
+            shares[id(chunk)] = share * len(chunk) / len(flat)
+            told(sum(shares.values()))
+
+        answers.add([number for number, _ in chunk], _measure(clean, method, how, each, tell))
 
     with lm.frozen(), _attention(lm):
         rounds = -(-len(flat) // (workers * MAX_TARGETS))
@@ -125,8 +136,10 @@ def _tokens(chunk: list[tuple[int, Target]]) -> int:
     return sum(len(target.token_ids) for _, target in chunk)
 
 
-def _measure(clean: CleanPass, method: str, how: Integration, budget: int) -> MeasuredTargets:
-    scored = SCORING[method](clean, how, budget)
+def _measure(
+    clean: CleanPass, method: str, how: Integration, budget: int, told: Told
+) -> MeasuredTargets:
+    scored = SCORING[method](clean, how, budget, told)
     log_p = clean.logits.log_softmax(-1)
     answer = log_p.gather(1, clean.tokens[:, None])
     top_p, top = log_p.max(-1)
@@ -155,8 +168,10 @@ class _Scored:
     evaluations: NDArray[np.int64]  # [target, layer]
 
 
-def _integrated_gradients(clean: CleanPass, how: Integration, budget: int) -> _Scored:
-    integral = integrate(clean, how, budget)
+def _integrated_gradients(
+    clean: CleanPass, how: Integration, budget: int, told: Told
+) -> _Scored:
+    integral = integrate(clean, how, budget, told)
     return _Scored(
         scores=_by_target(_times_gradient(clean, integral.gradient)),
         effect=integral.effect.T.cpu().double().numpy(),
@@ -165,23 +180,27 @@ def _integrated_gradients(clean: CleanPass, how: Integration, budget: int) -> _S
     )
 
 
-def _activation(clean: CleanPass, how: Integration, budget: int) -> _Scored:
+def _activation(clean: CleanPass, how: Integration, budget: int, told: Told) -> _Scored:
     nowhere = clean.p.new_full(clean.p.shape, float("nan"))
     return _unintegrated(clean, _by_target(clean.activations), nowhere, evaluations=0)
 
 
-def _gradient_x_activation(clean: CleanPass, how: Integration, budget: int) -> _Scored:
+def _gradient_x_activation(
+    clean: CleanPass, how: Integration, budget: int, told: Told
+) -> _Scored:
     scores = _by_target(_times_gradient(clean, clean.gradient))
     return _unintegrated(clean, scores, clean.p, evaluations=1)  # a path of no length
 
 
-def _log_probability_increase(clean: CleanPass, how: Integration, budget: int) -> _Scored:
+def _log_probability_increase(
+    clean: CleanPass, how: Integration, budget: int, told: Told
+) -> _Scored:
     nowhere = clean.p.new_full(clean.p.shape, float("nan"))
     scores = _by_target(log_probability_increase(clean))
     return _unintegrated(clean, scores, nowhere, evaluations=0)
 
 
-SCORING: dict[str, Callable[[CleanPass, Integration, int], _Scored]] = {
+SCORING: dict[str, Callable[[CleanPass, Integration, int, Told], _Scored]] = {
     "integrated-gradients": _integrated_gradients,
     "activation": _activation,
     "gradient-x-activation": _gradient_x_activation,

@@ -1,5 +1,6 @@
 """The attribution integral along α for every layer of every target of a clean pass."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ NOISE = 4.0  # in units of rounding: smaller differences of P are not resolved
 OUTWEIGHS = 4.0  # |FFN output| / |what it is added to| from which no few points can be believed
 INTERVALS = 4  # that such a path begins with
 AIM = 0.8  # of what is allowed: gaps are halved until they are this small
+
+Told = Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +35,19 @@ class Integral:
     evaluations: Tensor
 
 
-def integrate(clean: CleanPass, how: Integration, memory_budget: int) -> Integral:
-    """Integrate dP/d(projected) over α in [0, 1] for all layers and targets of a clean pass."""
+def untold(share: float) -> None:
+    """What is called of how far work has come where nobody asks."""
+
+
+def integrate(
+    clean: CleanPass, how: Integration, memory_budget: int, told: Told = untold
+) -> Integral:
+    """Integrate dP/d(projected) over α in [0, 1] for all layers and targets of a clean pass.
+
+    told: called with the share of the paths that are done, as they get done.
+    """
     if how.rule == "adaptive":
-        return _adaptive(clean, how, memory_budget)
+        return _adaptive(clean, how, memory_budget, told)
     return _fixed(clean, fixed(how.rule, how.points), memory_budget)
 
 
@@ -57,7 +69,7 @@ def _fixed(clean: CleanPass, rule: Quadrature, memory_budget: int) -> Integral:
     return Integral(total, clean.p - p_zero, p_zero, evaluations)
 
 
-def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integral:
+def _adaptive(clean: CleanPass, how: Integration, memory_budget: int, told: Told) -> Integral:
     """`odds_weights` on intervals of a stretched path, halved where their own gap is large.
 
     An interval's ends have F as well as its gradient, so each interval has a completeness gap of
@@ -94,6 +106,7 @@ def _adaptive(clean: CleanPass, how: Integration, memory_budget: int) -> Integra
                 evaluations=evaluations.view(layers, targets).cpu(),
             )
         refined = torch.zeros_like(layer, dtype=torch.bool).index_fill(0, cells.pair[halved], True)
+        told(1 - float(refined.float().mean()))
         done = ~refined[cells.pair]  # a pair that needs no refinement now never will
         total.index_add_(0, cells.pair[done], estimate[done])
         evaluations += torch.where(refined, added, 0)

@@ -38,6 +38,7 @@ class Job:
     title: str
     state: State = "waiting"
     said: str = "Waiting for its turn"
+    share: float | None = None  # of the work that is done; None: it cannot be told
     answer: Answer | None = None
     fault: str | None = None
     typed: Mapping[str, Any] = field(default_factory=dict)
@@ -91,9 +92,10 @@ class Desk:
             if isinstance(event, Loading):
                 job.state, job.said = "loading", f"Loading {event.model}"
             elif isinstance(event, Working):
-                job.state, job.said = "working", event.what
+                job.state, job.said, job.share = "working", event.what, None
             elif isinstance(event, Advance):
-                job.state, job.said = "working", f"{event.what}: {event.done} of {event.total}"
+                job.state, job.share = "working", event.done / max(event.total, 1)
+                job.said = f"{event.what}: {job.share:.0%}"
 
         try:
             job.state, job.said = "loading" if self._lm is None else "working", "Loading the model"
@@ -101,7 +103,7 @@ class Desk:
                 self._lm = self._db.model(self._named, progress=tell)
             job.state, job.said = "working", "Asking the model"
             job.answer = work(self._lm, tell)
-            job.state, job.said = "done", "Answered"
+            job.state, job.said, job.share = "done", "Answered", 1.0
         except AtlasError as e:
             job.state, job.fault = "failed", str(e)
         except Exception as e:  # a thread's exception would be lost

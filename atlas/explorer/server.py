@@ -23,6 +23,7 @@ from atlas.explorer import views
 from atlas.explorer.desk import Desk
 from atlas.explorer.security import App, Guarded
 from atlas.explorer.views import Asked, View
+from atlas.store.kept_open import KeptOpen
 
 PAGES: dict[str, View] = {
     "/": views.overview,
@@ -45,11 +46,14 @@ PAGES: dict[str, View] = {
 def application(db: Atlas, host: str = "localhost", lm: ModelOrName = None) -> App:
     """The explorer of an atlas; `host` is the name, beside localhost, that it answers to.
 
-    Readers are sandboxed, so that SQL from users and pages go on side by side.
+    Readers are sandboxed, so that SQL from users and pages go on side by side, on a file that stays
+    open between them.
     """
     db = replace(db, sandboxed=True)
-    desk = Desk(db, lm)
-    routes: list[BaseRoute] = [Route(path, _page(db, desk, view)) for path, view in PAGES.items()]
+    desk, kept = Desk(db, lm), KeptOpen(db)
+    routes: list[BaseRoute] = [
+        Route(path, _page(db, desk, kept, view)) for path, view in PAGES.items()
+    ]
     routes.append(Route("/ask", _question(db, desk), methods=["POST"]))
     routes.append(Route("/static/{name}", views.static))
 
@@ -60,6 +64,7 @@ def application(db: Atlas, host: str = "localhost", lm: ModelOrName = None) -> A
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         desk.close()
+        kept.close()
 
     app = Starlette(
         routes=routes,
@@ -69,10 +74,11 @@ def application(db: Atlas, host: str = "localhost", lm: ModelOrName = None) -> A
     return Guarded(app, host)
 
 
-def _page(db: Atlas, desk: Desk, view: View) -> Callable[[Request], Response]:
+def _page(db: Atlas, desk: Desk, kept: KeptOpen, view: View) -> Callable[[Request], Response]:
     @functools.wraps(view)
     def endpoint(request: Request) -> Response:
-        return view(Asked(db, desk, request))
+        with kept.asked():
+            return view(Asked(db, desk, request))
 
     return endpoint
 

@@ -178,7 +178,7 @@ def ask_state(asked: Asked) -> Response:
     job = asked.desk.job(asked.request.path_params["number"])
     if job is None:
         raise HTTPException(404)
-    return JSONResponse({"state": job.state, "said": job.said})
+    return JSONResponse({"state": job.state, "said": job.said, "share": job.share})
 
 
 def take_question(asked: Asked, form: Mapping[str, list[str]]) -> Response:
@@ -191,7 +191,7 @@ def take_question(asked: Asked, form: Mapping[str, list[str]]) -> Response:
         return db.ask(lm, text, edits=numbers, top=10, progress=tell)
 
     def neurons(lm: Any, tell: Any) -> Answer:
-        return db.attribute(text, answer, lm=lm, progress=tell)
+        return db.attribute(text, answer, lm=lm, progress=tell, **asked.of)
 
     wants_neurons = form.get("what") == ["neurons"]
     title = f"{text} → {answer}" if wants_neurons else text
@@ -200,7 +200,7 @@ def take_question(asked: Asked, form: Mapping[str, list[str]]) -> Response:
     except Busy as e:
         return _ask_page(asked, None, fault=str(e), status=503)
     job.typed = {"text": text, "answer": answer, "edits": [str(n) for n in numbers]}
-    return RedirectResponse(f"/ask/{job.number}", 303)
+    return RedirectResponse(asked.links.question(job.number), 303)
 
 
 def _typed(form: Mapping[str, list[str]], name: str) -> str:
@@ -218,6 +218,7 @@ def _ask_page(
         "ask",
         asked.links,
         asked.db.path,
+        asked.db.ask_page(**asked.of),
         job=job,
         fault=fault,
         typed=job.typed if job else {"text": asked.text("text"), "answer": "", "edits": []},
@@ -225,8 +226,6 @@ def _ask_page(
         if isinstance(answer, Answer) and answer.ROWS == "answers"
         else "neurons",
         state=asked.desk.state,
-        masked=True,
-        edits=[row for row in asked.db.edit_list().rows if row.state == "stored"],
         told=answer,
     )
     return HTMLResponse(shown, status)

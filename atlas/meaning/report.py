@@ -7,6 +7,7 @@ import duckdb
 
 from atlas.meaning.stored import Meaning, mean_activation, stored_meaning, turned
 from atlas.meaning.stored_associations import Association, associations_of
+from atlas.queries.neuron_scores import gather_scores
 from atlas.queries.neurons import require_neuron
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.rows import fetch
@@ -45,34 +46,26 @@ def neuron_meaning(
 ) -> NeuronMeaning:
     """What is stored of a neuron; NotFound for one outside the model."""
     require_neuron(selection, layer, neuron)
+    gather_scores(connection, selection, layer, neuron)
     tokens = stored_meaning(connection, selection.run_id, layer, neuron)
-    activation = mean_activation(
-        connection, selection.run_id, selection.selection_id, layer, neuron
-    )
+    activation = mean_activation(connection, selection.run_id, layer, neuron)
     return NeuronMeaning(
         layer=layer,
         neuron=neuron,
         activation=activation,
         tokens=() if activation is None else turned(tokens, activation),
-        by_activation=tuple(
-            _exciting_prompts(connection, selection.run_id, layer, neuron, "activation", prompts)
-        ),
-        by_score=tuple(
-            _exciting_prompts(connection, selection.run_id, layer, neuron, "score", prompts)
-        ),
+        by_activation=tuple(_exciting_prompts(connection, "activation", prompts)),
+        by_score=tuple(_exciting_prompts(connection, "score", prompts)),
         associations=tuple(associations_of(connection, selection.selection_id, layer, neuron)),
     )
 
 
 def _exciting_prompts(
     connection: duckdb.DuckDBPyConnection,
-    run_id: str,
-    layer: int,
-    neuron: int,
     by: Literal["activation", "score"],
     limit: int | None,
 ) -> list[ExcitingPrompt]:
-    """Prompts with the activation furthest from 0, or the highest score, among stored scores.
+    """Prompts with the activation furthest from 0, or the highest score, among gathered scores.
 
     Below 0 too, because activations of gated FFNs are products and reach far there.
     """
@@ -82,10 +75,7 @@ def _exciting_prompts(
         """
         WITH own AS (
             SELECT prompt_id, activation, score
-            FROM attributions
-            WHERE run_id = $run_id
-              AND layer = $layer
-              AND neuron = $neuron
+            FROM own_scores
             ORDER BY CASE WHEN $by = 'score' THEN score ELSE abs(activation) END DESC, prompt_id
             LIMIT $limit
         )
@@ -95,5 +85,5 @@ def _exciting_prompts(
         JOIN facts AS f USING (fact_id)
         ORDER BY CASE WHEN $by = 'score' THEN o.score ELSE abs(o.activation) END DESC, p.prompt_id
         """,
-        {"run_id": run_id, "layer": layer, "neuron": neuron, "by": by, "limit": limit},
+        {"by": by, "limit": limit},
     )

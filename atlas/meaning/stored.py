@@ -105,13 +105,9 @@ def turned(tokens: Sequence[Meaning], activation: float) -> tuple[Meaning, ...]:
 
 
 def mean_activation(
-    connection: duckdb.DuckDBPyConnection,
-    run_id: str,
-    selection_id: str,
-    layer: int,
-    neuron: int,
+    connection: duckdb.DuckDBPyConnection, run_id: str, layer: int, neuron: int
 ) -> float | None:
-    """A neuron's mean activation at the prompts of its facts, as far as their scores are stored.
+    """A neuron's mean activation at the prompts of its facts, as far as their scores are gathered.
 
     Without facts, at all prompts with a stored score of it; without those, where the model was
     asked what it writes; None where nobody looked.
@@ -119,22 +115,9 @@ def mean_activation(
     (mean,) = fetch_one(
         connection,
         """
-        WITH own AS (
-            SELECT a.activation, k.fact_id IS NOT NULL AS of_its_facts
-            FROM attributions AS a
-            JOIN prompts AS p USING (prompt_id)
-            LEFT JOIN knowledge_neurons AS k
-              ON k.selection_id = $selection_id
-             AND k.fact_id = p.fact_id
-             AND k.layer = a.layer
-             AND k.neuron = a.neuron
-            WHERE a.run_id = $run_id
-              AND a.layer = $layer
-              AND a.neuron = $neuron
-        )
         SELECT coalesce(
-            (SELECT avg(activation) FROM own WHERE of_its_facts),
-            (SELECT avg(activation) FROM own),
+            (SELECT avg(activation) FROM own_scores WHERE served),
+            (SELECT avg(activation) FROM own_scores),
             (SELECT any_value(n.activation)
              FROM neuron_meanings AS n
              JOIN runs AS r
@@ -145,7 +128,7 @@ def mean_activation(
                AND n.neuron = $neuron)
         )
         """,
-        {"run_id": run_id, "selection_id": selection_id, "layer": layer, "neuron": neuron},
+        {"run_id": run_id, "layer": layer, "neuron": neuron},
     )
     return None if mean is None else float(mean)
 

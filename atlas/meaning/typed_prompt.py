@@ -7,6 +7,7 @@ import numpy as np
 from atlas.engine.attribution import attribute
 from atlas.errors import PromptError
 from atlas.models.language_model import LanguageModel
+from atlas.progress import Advance, Reporter
 from atlas.prompts import MASK, Prompt
 from atlas.selection.chosen import ChosenSelection, OfSelection
 from atlas.store.atlas_file import AtlasFile
@@ -45,12 +46,17 @@ def typed_prompt(
     text: str,
     answer: str,
     limit: int | None,
+    report: Reporter,
 ) -> TypedPromptReport:
     """Attribute the answer; PromptError for what the model cannot be asked."""
     asked, wanted = text.replace("[Y]", MASK).strip(), answer.strip()
     if not wanted:
         raise PromptError("there is no answer to attribute: write one")
-    found = attribute(lm, Prompt(asked, wanted))
+
+    def tell(share: float) -> None:
+        report(Advance("Attributing the answer", round(100 * share), 100, unit="%"))
+
+    found = attribute(lm, Prompt(asked, wanted), told=tell)
     scores, activations = found.scores[0], found.activations[0]  # [layer, neuron]
     order = np.argsort(-scores, axis=None, kind="stable")[:limit]
     order = order[scores.ravel()[order] > 0]

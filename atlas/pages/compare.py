@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from atlas.queries.facts import FactReport, fact_reports
+from atlas.queries.facts import FactReport, reports_of
 from atlas.queries.named_facts import one_fact
-from atlas.queries.sharing import SharedReport, shared_report
+from atlas.queries.sharing import SharedReport, shared_of
 from atlas.selection.chosen import ChosenSelection, OfSelection
 
 
@@ -22,15 +22,6 @@ def facts_compared(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, a: str, b: str
 ) -> FactsCompared:
     """Two facts, named as for `one_fact`, side by side; raises what that raises."""
-    first, second = (one_fact(connection, name).fact_id for name in (a, b))
-    return FactsCompared(
-        (_report(connection, selection, first), _report(connection, selection, second)),
-        shared_report(connection, selection, first, second),
-    )
-
-
-def _report(
-    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, fact_id: str
-) -> FactReport:
-    reports = fact_reports(connection, selection, fact_id)
-    return next(report for report in reports if report.fact_id == fact_id)
+    first, second = one_fact(connection, a), one_fact(connection, b)
+    one, other = reports_of(connection, selection, [first, second])
+    return FactsCompared((one, other), shared_of(connection, selection, first, second))

@@ -30,9 +30,10 @@ def neuron_page(
     limit: int | None = None,
 ) -> NeuronPage:
     """Everything that is stored of a neuron; `limit` bounds the facts. NotFound as its parts."""
+    meaning = neuron_meaning(connection, selection, layer, neuron, SHOWN)  # gathers its scores
     return NeuronPage(
         neuron=neuron_report(connection, selection, layer, neuron, limit),
-        meaning=neuron_meaning(connection, selection, layer, neuron, SHOWN),
-        scores=tuple(score_bins(connection, selection, layer, neuron)),
+        meaning=meaning,
+        scores=tuple(score_bins(connection)),
         fellows=tuple(fellows(connection, selection, layer, neuron, SHOWN)),
     )

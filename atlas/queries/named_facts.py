@@ -52,7 +52,7 @@ def one_fact(
     a label) only facts of it count. Raises NotFound with near matches, and AmbiguousFact, which
     lists what tells the candidates apart: relations, else ids.
     """
-    facts = facts_called(connection, wanted)
+    facts = _with_id(connection, wanted) or facts_called(connection, wanted)
     facts = [f for f in facts if f.fact_id.lower() == wanted.strip().lower()] or facts
     if relation is not None:
         of_relation = [f for f in facts if _is_called(f, relation)]
@@ -112,6 +112,19 @@ def require_known_name(connection: duckdb.DuckDBPyConnection, name: str) -> None
     raise NotFound(
         f"no fact of this atlas has '{name}' as its subject or object: {asked}allow any object",
         parameters=["any_object"],
+    )
+
+
+def _with_id(connection: duckdb.DuckDBPyConnection, wanted: str) -> list[NamedFact]:
+    """The fact with this very id: links have ids, and no name has to be folded to find it."""
+    return fetch(
+        connection,
+        NamedFact,
+        f"""
+        {_REAL_FACTS}
+          AND f.fact_id = ?
+        """,
+        [wanted.strip()],
     )
 
 

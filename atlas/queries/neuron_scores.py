@@ -32,41 +32,63 @@ class Fellow:
     relations: int  # of those
 
 
-def score_bins(
+def gather_scores(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, layer: int, neuron: int
-) -> list[ScoreBin]:
-    """The distribution of the neuron's stored scores, in bins of one width; none without scores."""
+) -> None:
+    """Make the table own_scores (prompt_id, fact_id, score, activation, served) of the connection.
+
+    It has the neuron's stored scores; served: whether it is a knowledge neuron of the fact. Scores
+    lie by prompt, so that to find one neuron's is to look at them all: once for every question.
+    """
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMPORARY TABLE own_scores AS
+        WITH own AS MATERIALIZED (
+            SELECT prompt_id, score, activation
+            FROM attributions
+            WHERE run_id = $run_id
+              AND layer = $layer
+              AND neuron = $neuron
+        )
+        SELECT o.prompt_id,
+               p.fact_id,
+               o.score,
+               o.activation,
+               k.fact_id IS NOT NULL AS served
+        FROM own AS o
+        JOIN prompts AS p USING (prompt_id)
+        LEFT JOIN knowledge_neurons AS k
+          ON k.selection_id = $selection_id
+         AND k.fact_id = p.fact_id
+         AND k.layer = $layer
+         AND k.neuron = $neuron
+        """,
+        {
+            "run_id": selection.run_id,
+            "selection_id": selection.selection_id,
+            "layer": layer,
+            "neuron": neuron,
+        },
+    )
+
+
+def score_bins(connection: duckdb.DuckDBPyConnection) -> list[ScoreBin]:
+    """The distribution of the gathered scores, in bins of one width; none without scores."""
     return fetch(
         connection,
         ScoreBin,
         """
-        WITH own AS MATERIALIZED (
-            SELECT a.score::DOUBLE AS score, p.fact_id
-            FROM attributions AS a
-            JOIN prompts AS p USING (prompt_id)
-            WHERE a.run_id = $run_id
-              AND a.layer = $layer
-              AND a.neuron = $neuron
-        ),
-        served AS (
-            SELECT fact_id
-            FROM knowledge_neurons
-            WHERE selection_id = $selection_id
-              AND layer = $layer
-              AND neuron = $neuron
-        ),
-        reach AS (
-            SELECT min(score) AS low,
-                   greatest(max(score) - min(score), 1e-12) / $bins AS width
-            FROM own
+        WITH reach AS (
+            SELECT min(score)::DOUBLE AS low,
+                   greatest(max(score)::DOUBLE - min(score)::DOUBLE, 1e-12) / $bins AS width
+            FROM own_scores
         ),
         counted AS (
-            SELECT least(floor((o.score - r.low) / r.width), $bins - 1)::INTEGER AS bin,
+            SELECT least(floor((o.score::DOUBLE - r.low) / r.width), $bins - 1)::INTEGER AS bin,
                    count(*) AS prompts,
-                   count(s.fact_id) AS chosen
-            FROM own AS o
+                   count(*) FILTER (o.served) AS chosen
+            FROM own_scores AS o
             CROSS JOIN reach AS r
-            LEFT JOIN served AS s USING (fact_id)
             GROUP BY bin
         )
         SELECT r.low + b.bin * r.width AS low,
@@ -79,13 +101,7 @@ def score_bins(
         WHERE r.low IS NOT NULL
         ORDER BY b.bin
         """,
-        {
-            "run_id": selection.run_id,
-            "selection_id": selection.selection_id,
-            "layer": layer,
-            "neuron": neuron,
-            "bins": BINS,
-        },
+        {"bins": BINS},
     )
 
 

@@ -74,7 +74,17 @@ def shared_report(
 
     Swapping the facts swaps the columns and nothing else. Raises what `one_fact` raises.
     """
-    fact_a, fact_b = one_fact(connection, a), one_fact(connection, b)
+    return shared_of(connection, selection, one_fact(connection, a), one_fact(connection, b), limit)
+
+
+def shared_of(
+    connection: duckdb.DuckDBPyConnection,
+    selection: ChosenSelection,
+    fact_a: NamedFact,
+    fact_b: NamedFact,
+    limit: int | None = None,
+) -> SharedReport:
+    """The neurons that these two facts have in common."""
     asked = {
         "selection_id": selection.selection_id,
         "fact_a": fact_a.fact_id,

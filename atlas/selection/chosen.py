@@ -145,8 +145,17 @@ def null_selection(
     connection: duckdb.DuckDBPyConnection, selection_id: str
 ) -> ChosenSelection | None:
     """What the selection's thresholds found in its run's null, the latest; None without one."""
-    nulls = (s for s in _selections(connection) if s.null_of is not None)
-    return next((s for s in nulls if s.null_of == selection_id), None)
+    found = connection.execute(
+        """
+        SELECT selection_id
+        FROM selections
+        WHERE null_of = $selection_id
+        ORDER BY asked_at DESC NULLS LAST, created_at DESC, selection_id
+        LIMIT 1
+        """,
+        {"selection_id": selection_id},
+    ).fetchall()
+    return find_selection(connection, found[0][0]) if found else None
 
 
 def selection_ids(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[str]:

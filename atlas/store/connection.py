@@ -7,6 +7,9 @@ Inside one process DuckDB refuses a second connection to a file whose mode diffe
 one's, so a `reading` inside a `writing` of the same file (or the reverse) waits in vain and ends
 in LockedAtlas. The rule is: use the connection that is already open.
 
+Who waits for the file leaves an empty one beside it, `PATH.waiting`, so that a reader that keeps
+it open (`kept_open`) gives way.
+
 This process must not open the file by other means while a connection is open: closing *any*
 descriptor of a file drops the process's POSIX locks on it, DuckDB's among them.
 """
@@ -32,6 +35,7 @@ _CONFIG: dict[str, str] = {
 SANDBOX: dict[str, str] = {"enable_external_access": "false", "lock_configuration": "true"}
 _DUCKDB = (duckdb.Error,)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1  # seconds
+_FORGOTTEN = 5.0  # seconds after which someone who waits and has not renewed the sign is gone
 _PID = re.compile(r"\(PID (\d+)\)")
 _FULL = ("File too large", "No space left on device", "Disk quota exceeded")
 _FULL_ERRNOS = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
@@ -119,21 +123,40 @@ def _waiting(
 ) -> duckdb.DuckDBPyConnection:
     """What `opened` returns, tried again for `wait` seconds while others hold the file."""
     deadline = time.monotonic() + wait
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            with mapped_errors(path):
-                if not path.exists():  # DuckDB would create it
-                    raise StoreError(
-                        f"no atlas at {path}: run `atlas index`, or name another file",
-                        parameters=["path"],
-                    )
-                return opened()
-        except LockedAtlas:
-            if time.monotonic() + pause > deadline:
-                raise
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+    pause, sign, signed = _FIRST_PAUSE, _sign(path), False
+    try:
+        while True:
+            try:
+                with mapped_errors(path):
+                    if not path.exists():  # DuckDB would create it
+                        raise StoreError(
+                            f"no atlas at {path}: run `atlas index`, or name another file",
+                            parameters=["path"],
+                        )
+                    return opened()
+            except LockedAtlas:
+                if time.monotonic() + pause > deadline:
+                    raise
+                with contextlib.suppress(OSError):  # of a directory that must not be written
+                    sign.touch()
+                    signed = True
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+    finally:
+        if signed:
+            sign.unlink(missing_ok=True)
+
+
+def is_waited_for(path: Path) -> bool:
+    """Whether someone waits for the file; a sign that a killed process left counts not."""
+    try:
+        return time.time() - _sign(path).stat().st_mtime < _FORGOTTEN
+    except OSError:
+        return False
+
+
+def _sign(path: Path) -> Path:
+    return path.with_name(f"{path.name}.waiting")
 
 
 @contextlib.contextmanager

@@ -309,8 +309,8 @@ def test_a_model_that_returns_nan_is_refused_with_one_line(family, value):
 
 
 def test_a_method_is_a_function_and_its_rows(monkeypatch):
-    def twice(clean, how, budget):
-        once = SCORING["activation"](clean, how, budget)
+    def twice(clean, how, budget, told):
+        once = SCORING["activation"](clean, how, budget, told)
         return replace(once, scores=2 * once.scores)
 
     monkeypatch.setitem(SCORING, "twice", twice)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atlas.pages.ask import AskPage
 from atlas.pages.compare import FactsCompared
 from atlas.pages.edit import EditPage
 from atlas.pages.fact import FactPage
@@ -118,4 +119,8 @@ def _of(answer: Any) -> tuple[list[list[str]], str]:
             "FROM side_effects AS s\nJOIN prompts AS p USING (prompt_id)\n"
             f"WHERE s.edit_id = {number}\nORDER BY s.p_after - s.p_before",
         )
+    if isinstance(answer, AskPage):
+        edits = [str(edit.edit_id) for edit in answer.edits[:1]]
+        ask = ["--ask", answer.example or ""]
+        return [["edit", "apply", *edits, *ask]] if edits else [], ""
     return [["edit", "list"]], "SELECT *\nFROM edit_summary\nORDER BY edit_id"

@@ -91,6 +91,10 @@ class ServerLinks(Links):
     def ask(self, **typed: str) -> str:
         return self._to("/ask", **typed)
 
+    def question(self, number: int, state: str = "") -> str:
+        """The page of a question that was asked; `state`: how far it has come."""
+        return self._to(f"/ask/{number}{state}")
+
     def static(self, name: str) -> str:
         return f"/static/{name}"
 

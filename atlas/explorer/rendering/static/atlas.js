@@ -36,8 +36,11 @@ if (pending) {
   const timer = setInterval(async () => {
     const answer = await fetch(pending.dataset.state).catch(() => null);
     if (!answer?.ok) return;
-    const { state, said } = await answer.json();
-    pending.textContent = said;
+    const { state, said, share } = await answer.json();
+    pending.querySelector("span").textContent = said;
+    const bar = pending.querySelector("progress");
+    if (share === null) bar.removeAttribute("value");
+    else bar.value = share;
     if (state === "done" || state === "failed") {
       clearInterval(timer);
       location.reload();
