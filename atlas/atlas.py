@@ -66,7 +66,7 @@ from atlas.meaning.stored import turned
 from atlas.meaning.stored_associations import remember_associations
 from atlas.pages.ask import AskPage, ask_page
 from atlas.pages.compare import FactsCompared, facts_compared
-from atlas.pages.edit import EditPage, edit_page
+from atlas.pages.edit import EditForecast, EditPage, edit_forecast, edit_page
 from atlas.pages.fact import FactPage, fact_page, fact_pages
 from atlas.pages.neuron import NeuronPage, neuron_page
 from atlas.pages.overview import OverviewPage, overview_page
@@ -461,9 +461,14 @@ class Atlas(AtlasFile):
             return relation_pair(connection, chosen, a, b, at_most(limit)).of(chosen)
 
     def edit_page(self, number: int) -> EditPage:
-        """All that is stored of an edit: outcome, side effects, forecast."""
+        """What is stored of an edit: outcome and side effects."""
         with self.reading() as connection:
             return edit_page(connection, number)
+
+    def edit_forecast(self, number: int) -> EditForecast:
+        """Who was forecast to suffer from an edit, and what came true; no model is asked."""
+        with self.reading() as connection:
+            return edit_forecast(connection, number)
 
     def ask_page(self, *, selection: str | None = None, run: str | None = None) -> AskPage:
         """How the selection's model is asked, with an example, and its edits in force."""

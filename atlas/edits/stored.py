@@ -15,6 +15,7 @@ import numpy as np
 
 from atlas.edits.edit import ALIKE, Edit, EditedFact, EditOutcome
 from atlas.errors import NotFound
+from atlas.facts import FactColumns
 from atlas.models.identity import stored_identity
 from atlas.store import bulk
 from atlas.store.rows import fetch, fetch_one
@@ -269,6 +270,24 @@ def edit_outcomes(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[E
         """,
         [edit_id],
     )
+
+
+def edits_of(
+    connection: duckdb.DuckDBPyConnection, facts: Sequence[FactColumns]
+) -> list[EditSummary]:
+    """The edits of these facts, by subject, relation and object; oldest first."""
+    named = {(fact.subject, fact.relation_id, fact.object) for fact in facts}
+    edited = connection.execute(
+        """
+        SELECT DISTINCT subject, relation_id, old_object
+        FROM edits
+        """
+    ).fetchall()
+    if named.isdisjoint(edited):  # a summary counts all that edits did, which takes longer
+        return []
+    return [
+        e for e in edit_summaries(connection) if (e.subject, e.relation_id, e.old_object) in named
+    ]
 
 
 def edit_summaries(connection: duckdb.DuckDBPyConnection) -> list[EditSummary]:

@@ -168,9 +168,7 @@ class _Scored:
     evaluations: NDArray[np.int64]  # [target, layer]
 
 
-def _integrated_gradients(
-    clean: CleanPass, how: Integration, budget: int, told: Told
-) -> _Scored:
+def _integrated_gradients(clean: CleanPass, how: Integration, budget: int, told: Told) -> _Scored:
     integral = integrate(clean, how, budget, told)
     return _Scored(
         scores=_by_target(_times_gradient(clean, integral.gradient)),
@@ -185,9 +183,7 @@ def _activation(clean: CleanPass, how: Integration, budget: int, told: Told) -> 
     return _unintegrated(clean, _by_target(clean.activations), nowhere, evaluations=0)
 
 
-def _gradient_x_activation(
-    clean: CleanPass, how: Integration, budget: int, told: Told
-) -> _Scored:
+def _gradient_x_activation(clean: CleanPass, how: Integration, budget: int, told: Told) -> _Scored:
     scores = _by_target(_times_gradient(clean, clean.gradient))
     return _unintegrated(clean, scores, clean.p, evaluations=1)  # a path of no length
 

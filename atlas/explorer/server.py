@@ -34,6 +34,7 @@ PAGES: dict[str, View] = {
     "/compare": views.compare,
     "/edits": views.edits,
     "/edit/{number:int}": views.edit,
+    "/edit/{number:int}/forecast": views.forecast,
     "/search": views.search,
     "/sql": views.sql,
     "/sql.csv": views.sql_csv,

@@ -111,7 +111,7 @@ class _Writer:
             neurons = db.hubs(limit=None, **self._of).hubs
             edits = db.edit_list()
             facts = sum(relation.facts for relation in overview.relations)
-            self._total = facts + len(neurons) + len(overview.relations) + len(edits.rows) + 1
+            self._total = facts + len(neurons) + len(overview.relations) + 2 * len(edits.rows) + 3
             self._page("overview", "index.html", "overview", overview)
             self._page("other", "edits.html", "edits", edits)
             self._page("other", "search.html", "site_search", None)
@@ -131,6 +131,8 @@ class _Writer:
             for row in edits.rows:
                 number = row.edit_id
                 self._page("edit", f"edit/{number}.html", "edit", db.edit_page(number))
+                told = db.edit_forecast(number)
+                self._page("edit", f"edit/{number}-forecast.html", "forecast", told)
         relations = [
             [r.relation_id, r.relation, file_name(r.relation_id)] for r in overview.relations
         ]

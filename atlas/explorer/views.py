@@ -123,6 +123,10 @@ def edit(asked: Asked) -> Response:
     return asked.shown("edit", asked.db.edit_page(asked.request.path_params["number"]))
 
 
+def forecast(asked: Asked) -> Response:
+    return asked.shown("forecast", asked.db.edit_forecast(asked.request.path_params["number"]))
+
+
 def sql(asked: Asked) -> Response:
     """A statement and its rows; one that another site's link brought waits to be run by hand."""
     statement = asked.text("q")

@@ -29,7 +29,7 @@ def predicted_changes(
                    unnest($layers)::SMALLINT AS layer,
                    unnest($neurons)::INTEGER AS neuron
         ),
-        asked AS (
+        asked AS MATERIALIZED (
             SELECT p.fact_id,
                    r.prompt_id,
                    r.p_answer
@@ -39,14 +39,19 @@ def predicted_changes(
               AND r.skipped_because IS NULL
               AND p.fact_id IN $fact_ids
         ),
+        near AS MATERIALIZED (  -- or the join of neurons would come first, and reads all scores
+            SELECT prompt_id, layer, neuron, score
+            FROM attributions
+            SEMI JOIN asked USING (prompt_id)
+            WHERE run_id = $run_id
+              AND neuron IN $neurons
+        ),
         scored AS (
-            SELECT a.prompt_id,
-                   list_sum(list_sort(list(a.score::DOUBLE))) AS score
-            FROM attributions AS a
+            SELECT prompt_id,
+                   list_sum(list_sort(list(score::DOUBLE))) AS score
+            FROM near
             JOIN suppressed USING (layer, neuron)
-            WHERE a.run_id = $run_id
-              AND a.prompt_id IN (SELECT prompt_id FROM asked)
-            GROUP BY a.prompt_id
+            GROUP BY prompt_id
         )
         SELECT q.fact_id,
                list_avg(list_sort(list(

@@ -193,16 +193,20 @@ def read_activations(
     layer: int,
     neurons: Sequence[int] | None = None,
     fact_ids: Sequence[str] | None = None,
+    *,
+    at_site: bool = False,
 ) -> StoredActivations:
     """A layer's stored activations, by prompt, of all neurons or of those named, in their order.
 
-    fact_ids: of these facts alone. NotFound if the atlas holds none of the layer.
+    fact_ids: of these facts alone; at_site: where the run measured neurons alone. NotFound if the
+    atlas holds none of the layer.
     """
     taken = "a.activations" if neurons is None else "list_select(a.activations, $places)"
     parameters: dict[str, Any] = {
         "run_id": run_id,
         "layer": layer,
         "fact_ids": None if fact_ids is None else list(fact_ids),
+        "at_site": at_site,
     }
     if neurons is not None:
         parameters["places"] = [neuron + 1 for neuron in neurons]  # lists count from 1
@@ -211,13 +215,14 @@ def read_activations(
         SELECT a.prompt_id,
                p.fact_id,
                coalesce(a.token, -1)::SMALLINT AS token,
+               a.position,
                {taken} AS activations
         FROM prompt_activations AS a
         JOIN prompts AS p USING (prompt_id)
         WHERE a.run_id = $run_id
           AND a.layer = $layer
           AND ($fact_ids IS NULL OR p.fact_id IN $fact_ids)
-        ORDER BY a.prompt_id, a.token NULLS LAST, a.position
+          AND (NOT $at_site OR a.token IS NOT NULL)
         """,
         params=parameters,
     ).to_arrow_table()
@@ -227,13 +232,21 @@ def read_activations(
         )
     values = _floats(found.column("activations")).reshape(len(found), -1)
     width = values.shape[1]
+    prompt_ids, fact_ids_, tokens, positions = (
+        np.array(found.column(name).to_pylist(), kind)
+        for name, kind in (
+            ("prompt_id", np.int64), ("fact_id", np.object_), ("token", np.int16), ("position", int)
+        )
+    )  # fmt: skip
+    # here, since SQL would move the lists about; by prompt, the run's position first
+    order = np.lexsort((positions, tokens, tokens < 0, prompt_ids))
     return StoredActivations(
         layer=layer,
         neurons=np.arange(width) if neurons is None else np.asarray(neurons, np.int64),
-        prompt_ids=np.array(found.column("prompt_id").to_pylist(), np.int64),
-        fact_ids=np.array(found.column("fact_id").to_pylist(), np.object_),
-        tokens=np.array(found.column("token").to_pylist(), np.int16),
-        values=values,
+        prompt_ids=prompt_ids[order],
+        fact_ids=fact_ids_[order],
+        tokens=tokens[order],
+        values=values[order],
     )
 
 

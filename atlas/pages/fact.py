@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from atlas.edits.stored import EditSummary, edit_summaries
+from atlas.edits.stored import EditSummary, edits_of
 from atlas.interactions.report import InteractionReport, interaction_report
 from atlas.interference.predicted import InterferenceReport, interference_of
 from atlas.interference.stored import StoredMeasurement, stored_measurements
@@ -64,7 +64,7 @@ def _pages(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, facts: Sequence[NamedFact]
 ) -> list[FactPage]:
     layers = layer_scores(connection, selection, [fact.fact_id for fact in facts])
-    edits = edit_summaries(connection)
+    edits = edits_of(connection, facts)
     return [
         FactPage(
             fact=report,

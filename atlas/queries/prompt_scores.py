@@ -1,7 +1,7 @@
 """A fact's knowledge neurons prompt by prompt: do paraphrases find the same ones?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import duckdb
 
@@ -26,6 +26,7 @@ class _Score:
 @dataclass(frozen=True)
 class _Cell(_Score):
     fact_id: str
+    answer_tokens: int
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class PromptScoresReport(OfSelection, rows="scores"):
 def neurons_in_prompts() -> str:
     """A query for a fact's knowledge neurons in its measured prompts, a row each of both.
 
-    Columns: fact_id, prompt_id, text, p_answer, answer_rank, predicted, max_score, layer, neuron,
-    mean_score, and score, NULL below what the run stored. Of `$fact_ids` in `$run_id` and
-    `$selection_id`.
+    Columns: fact_id, prompt_id, text, p_answer, answer_rank, predicted, max_score, answer_tokens,
+    layer, neuron, mean_score, and score, NULL below what the run stored. Of `$fact_ids` in
+    `$run_id` and `$selection_id`.
     """
     return """
             SELECT p.fact_id,
@@ -60,6 +61,7 @@ def neurons_in_prompts() -> str:
                    r.answer_rank,
                    r.predicted,
                    r.max_score,
+                   r.answer_tokens,
                    k.layer,
                    k.neuron,
                    k.mean_score,
@@ -96,7 +98,6 @@ def scores_of(
 ) -> list[PromptScoresReport]:
     """The same of several facts, in their order."""
     ids = [fact.fact_id for fact in facts]
-    of_tokens = _token_scores(connection, selection, ids)
     cells = fetch(
         connection,
         _Cell,
@@ -111,6 +112,7 @@ def scores_of(
                neuron,
                score,
                score / nullif(max_score, 0) AS share,
+               answer_tokens,
                coalesce(
                    CASE WHEN $comparison = '>'
                         THEN score::DOUBLE > $ratio * max_score::DOUBLE
@@ -128,9 +130,11 @@ def scores_of(
             "comparison": selection.comparison,
         },
     )
+    several = any(cell.answer_tokens > 1 for cell in cells)
+    of_tokens = _token_scores(connection, selection, ids) if several else {}
     scores: dict[str, list[PromptScore]] = {fact_id: [] for fact_id in ids}
     for cell in cells:
-        own = {name: value for name, value in vars(cell).items() if name != "fact_id"}
+        own = {field.name: getattr(cell, field.name) for field in fields(_Score)}
         tokens = of_tokens.get((cell.prompt_id, cell.layer, cell.neuron), ())
         scores[cell.fact_id].append(PromptScore(**own, token_scores=tokens))
     return [_report(fact, scores[fact.fact_id]) for fact in facts]

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import duckdb
 
-from atlas.side_effects.report import SMALLEST_P
-from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, CheckedBy
 from atlas.store.rows import fetch
 
 
@@ -24,40 +22,26 @@ class RelationDamage:
     mean_delta_log_p: float
 
 
-def relation_damage(connection: duckdb.DuckDBPyConnection, by: CheckedBy) -> list[RelationDamage]:
-    """One row a relation that was checked, the largest share of lost answers first."""
+def relation_damage(connection: duckdb.DuckDBPyConnection) -> list[RelationDamage]:
+    """One row a relation in `gather_effects`, the largest share of lost answers first."""
     return fetch(
         connection,
         RelationDamage,
-        f"""
-        WITH {FACTS_AND_THE_EDIT},
-        checked AS (
-            SELECT f.fact_id,
-                   f.relation_id,
-                   s.rank_before = 1 AS right_before,
-                   s.rank_after = 1 AS right_after,
-                   ln(greatest(s.p_after, {SMALLEST_P})) - ln(greatest(s.p_before, {SMALLEST_P}))
-                       AS delta_log_p
-            FROM side_effects AS s
-            JOIN prompts AS p USING (prompt_id)
-            JOIN facts_and_the_edit AS f USING (fact_id)
-            WHERE s.edit_id = $edit_id
-              AND NOT f.own
-        )
-        SELECT c.relation_id,
+        """
+        SELECT e.relation_id,
                r.label AS relation,
-               count(DISTINCT c.fact_id) AS facts,
+               count(DISTINCT e.fact_id) AS facts,
                count(*) AS prompts,
-               count(*) FILTER (right_before) AS right_before,
-               count(*) FILTER (right_before AND NOT right_after) AS right_to_wrong,
-               count(*) FILTER (NOT right_before AND right_after) AS wrong_to_right,
-               coalesce(count(*) FILTER (right_before AND NOT right_after)
-                        / nullif(count(*) FILTER (right_before), 0), 0) AS share_lost,
-               avg(delta_log_p) AS mean_delta_log_p
-        FROM checked AS c
+               count(*) FILTER (e.right_before) AS right_before,
+               count(*) FILTER (e.right_to_wrong) AS right_to_wrong,
+               count(*) FILTER (e.wrong_to_right) AS wrong_to_right,
+               coalesce(count(*) FILTER (e.right_to_wrong)
+                        / nullif(count(*) FILTER (e.right_before), 0), 0) AS share_lost,
+               avg(e.log_after - e.log_before) AS mean_delta_log_p
+        FROM effects AS e
         JOIN relations AS r USING (relation_id)
-        GROUP BY c.relation_id, r.label
-        ORDER BY share_lost DESC, right_to_wrong DESC, length(c.relation_id), c.relation_id
+        WHERE NOT e.own
+        GROUP BY e.relation_id, r.label
+        ORDER BY share_lost DESC, right_to_wrong DESC, length(e.relation_id), e.relation_id
         """,
-        {"edit_id": by.edit_id, "run_id": by.run_id, "selection_id": by.selection_id},
     )

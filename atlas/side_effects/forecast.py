@@ -16,11 +16,10 @@ behind where P is large, and −ln(1 − P) is nearly that and never negative. A
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from atlas.edits.edit import Edit
 from atlas.errors import NotFound
@@ -28,7 +27,7 @@ from atlas.facts import FactColumns
 from atlas.moments.activations import StoredActivations
 from atlas.moments.stored import complete_layers, measured_count, read_activations
 from atlas.selection.chosen import OfSelection, find_selection
-from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, CheckedBy
+from atlas.side_effects.scopes import CheckedBy, relate_facts
 from atlas.store.rows import fetch, fetch_one
 
 LEAST_DOUBT = 2.0**-24  # of 1 − P: float32 holds no P between 1 and this
@@ -67,14 +66,23 @@ class ForecastReport(OfSelection, rows="affected"):
     affected: tuple[ForecastFact, ...]  # highest forecast first; at most the limit
 
 
-@dataclass(frozen=True)
-class PromptForecast(FactColumns):
-    """A prompt with stored activations, and what an edit is forecast to do to it."""
+@dataclass(frozen=True, eq=False)
+class PromptForecasts:
+    """What an edit is forecast to do to the prompts with stored activations; axes are `prompt`.
 
-    prompt_id: int
-    own: bool  # of the edit's fact or, without one, of its relation
-    change: float
-    forecast: float
+    They come by id, a column each: there are thousands, and most are only counted.
+    """
+
+    prompt_ids: NDArray[np.int64]
+    fact_ids: NDArray[np.object_]
+    own: NDArray[np.bool_]  # of the edit's fact or, without one, of its relation
+    change: NDArray[np.float64]
+    forecast: NDArray[np.float64]
+
+    def where(self, own: bool) -> "PromptForecasts":
+        """The edit's own prompts, or those of others."""
+        rows = self.own == own
+        return PromptForecasts(*(column[rows] for column in vars(self).values()))
 
 
 def layers_to_measure(
@@ -98,25 +106,22 @@ def forecast_report(
     edit: Edit,
     by: CheckedBy,
     limit: int | None = None,
-    forecasts: Sequence[PromptForecast] | None = None,
+    forecasts: PromptForecasts | None = None,
 ) -> ForecastReport:
     """The report from the activations that the atlas holds of the edit's layers.
 
-    forecasts: `prompt_forecasts` of the edit, where they are at hand.
+    forecasts: `prompt_forecasts` of the edit by this connection, where they are at hand.
     """
-    found = forecasts or prompt_forecasts(connection, edit, by) or []
-    own = [prompt.forecast for prompt in found if prompt.own]
-    others = [prompt for prompt in found if not prompt.own]
-    facts = _by_fact(others)
+    found = forecasts or prompt_forecasts(connection, edit, by)
+    own, others = (None, None) if found is None else (found.where(True), found.where(False))
+    facts, affected = (0, []) if others is None else _by_fact(connection, others, limit)
     of_facts, of_prompts = fetch_one(
         connection,
-        f"""
-        WITH {FACTS_AND_THE_EDIT}
+        """
         SELECT count(*), coalesce(sum(prompts), 0)::BIGINT
         FROM facts_and_the_edit
         WHERE NOT own
         """,
-        _bound(by),
     )
     return ForecastReport(
         edit_id=by.edit_id,
@@ -124,64 +129,55 @@ def forecast_report(
         run_id=by.run_id,
         model=by.model,
         layers=tuple(edit.changed_layers),
-        facts=len(facts),
+        facts=facts,
         of_facts=of_facts,
-        prompts=len(others),
+        prompts=0 if others is None else len(others.own),
         of_prompts=of_prompts,
-        own_prompts=len(own),
-        own_forecast=float(np.mean(own)) if own else None,
-        affected=tuple(facts[:limit]),
+        own_prompts=0 if own is None else len(own.own),
+        own_forecast=None if own is None or not len(own.own) else float(own.forecast.mean()),
+        affected=tuple(affected),
         selection=find_selection(connection, by.selection_id),
     )
 
 
 def prompt_forecasts(
     connection: duckdb.DuckDBPyConnection, edit: Edit, by: CheckedBy
-) -> list[PromptForecast] | None:
-    """Every prompt with activations of all the edit's layers, by id; None if a layer has none."""
+) -> PromptForecasts | None:
+    """Every prompt with activations of all the edit's layers; None if a layer has none.
+
+    It leaves the table of `relate_facts` behind.
+    """
+    relate_facts(connection, by)
     try:
         stored = [_activations(connection, by.run_id, edit, at) for at in edit.changed_layers]
     except NotFound:
         return None
     changes = predicted_changes(edit, stored)
-    rows = fetch(
-        connection,
-        _Asked,
-        f"""
-        WITH {FACTS_AND_THE_EDIT}
-        SELECT f.relation_id,
-               l.label AS relation,
+    found = connection.execute(
+        """
+        SELECT p.prompt_id,
                f.fact_id,
-               f.subject,
-               f.object,
-               p.prompt_id,
                f.own,
-               r.p_predicted
+               coalesce(r.p_predicted, 0)::DOUBLE AS p_predicted
         FROM facts_and_the_edit AS f
-        JOIN relations AS l USING (relation_id)
         JOIN prompts AS p USING (fact_id)
         JOIN prompt_results AS r USING (prompt_id)
+        SEMI JOIN (
+            FROM prompt_activations
+            WHERE run_id = $run_id
+              AND layer = $layer
+        ) AS a ON a.prompt_id = p.prompt_id
         WHERE r.run_id = $run_id
           AND r.skipped_because IS NULL
-          AND p.prompt_id IN (SELECT unnest($prompts))
         ORDER BY p.prompt_id
         """,
-        {**_bound(by), "prompts": list(changes)},
-    )
-    return [
-        PromptForecast(
-            row.relation_id,
-            row.relation,
-            row.fact_id,
-            row.subject,
-            row.object,
-            row.prompt_id,
-            row.own,
-            change=changes[row.prompt_id],
-            forecast=changes[row.prompt_id] / lead(row.p_predicted or 0.0),
-        )
-        for row in rows
-    ]
+        {"run_id": by.run_id, "layer": edit.changed_layers[0]},
+    ).fetchnumpy()
+    there = np.array([prompt in changes for prompt in found["prompt_id"].tolist()], np.bool_)
+    found = {name: column[there] for name, column in found.items()}
+    change = np.array([changes[prompt] for prompt in found["prompt_id"].tolist()], np.float64)
+    forecast = change / lead(found["p_predicted"])
+    return PromptForecasts(found["prompt_id"], found["fact_id"], found["own"], change, forecast)
 
 
 def predicted_changes(edit: Edit, stored: Sequence[StoredActivations]) -> dict[int, float]:
@@ -190,78 +186,78 @@ def predicted_changes(edit: Edit, stored: Sequence[StoredActivations]) -> dict[i
     stored: a layer's activations at a prompt's positions, of the edit's neurons there in its order.
     Prompts that a layer has not are left out.
     """
-    rows = [
-        dict(
-            zip(
-                _places(layer),
-                layer.along(edit.deltas[edit.layers == layer.layer].astype(np.float64)),
-                strict=True,
-            )
-        )
-        for layer in stored
+    moved = [
+        layer.along(edit.deltas[edit.layers == layer.layer].astype(np.float64)) for layer in stored
     ]
+    prompts = stored[0].prompt_ids.tolist()
+    if len(stored) > 1:
+        places = [_places(layer) for layer in stored]
+        common = sorted(set(places[0]).intersection(*places[1:]))
+        prompts = [prompt for prompt, *_ in common]
+        rows = [[at[place] for place in common] for at in places]
+        moved = [there[at] for there, at in zip(moved, rows, strict=True)]
     found: dict[int, float] = {}
-    for place in sorted(set(rows[0]).intersection(*rows[1:])):
-        change = float(np.linalg.norm(sum(layer[place] for layer in rows)))
-        found[place[0]] = max(change, found.get(place[0], 0.0))
+    for prompt, change in zip(prompts, np.linalg.norm(sum(moved), axis=-1).tolist(), strict=True):
+        found[prompt] = max(change, found.get(prompt, 0.0))
     return found
 
 
-def _places(layer: StoredActivations) -> list[tuple[int, int, int]]:
-    """Prompt, token, and the how-manieth of the prompt's other positions, by row."""
+def _places(layer: StoredActivations) -> dict[tuple[int, int, int], int]:
+    """Rows by prompt, token, and the how-manieth of the prompt's other positions."""
     seen: Counter[tuple[int, int]] = Counter()
-    places = []
-    for prompt, token in zip(layer.prompt_ids.tolist(), layer.tokens.tolist(), strict=True):
-        places.append((prompt, token, seen[prompt, token]))
+    places = {}
+    at = zip(layer.prompt_ids.tolist(), layer.tokens.tolist(), strict=True)
+    for row, (prompt, token) in enumerate(at):
+        places[prompt, token, seen[prompt, token]] = row
         seen[prompt, token] += 1
     return places
 
 
-def lead(p_top: float) -> float:
+def lead(p_top: NDArray[np.float64]) -> NDArray[np.float64]:
     """−ln(1 − P) in nats: what the top answer's P says of its lead over the others."""
-    return float(-np.log1p(-min(max(p_top, LEAST_P), 1 - LEAST_DOUBT)))
-
-
-@dataclass(frozen=True)
-class _Asked(FactColumns):
-    prompt_id: int
-    own: bool
-    p_predicted: float | None
-
-
-def _bound(by: CheckedBy) -> dict[str, object]:
-    return {"edit_id": by.edit_id, "run_id": by.run_id, "selection_id": by.selection_id}
+    leads: NDArray[np.float64] = -np.log1p(-np.clip(p_top, LEAST_P, 1 - LEAST_DOUBT))
+    return leads
 
 
 def _activations(
     connection: duckdb.DuckDBPyConnection, run_id: str, edit: Edit, layer: int
 ) -> StoredActivations:
     neurons = edit.neurons[edit.layers == layer].tolist()
-    stored = read_activations(connection, run_id, layer, neurons)
     (position,) = fetch_one(connection, "SELECT position FROM runs WHERE run_id = ?", [run_id])
-    written_at = edit.settings.get("position") or position
-    return stored.at_site if written_at == position else stored
+    at_site = edit.settings.get("position", position) in (None, position)
+    return read_activations(connection, run_id, layer, neurons, at_site=at_site)
 
 
-def _by_fact(prompts: Sequence[PromptForecast]) -> list[ForecastFact]:
-    """One row a fact, highest forecast first."""
-    named = sorted(prompts, key=attrgetter("fact_id"))
-    facts = []
-    for _, group in groupby(named, key=attrgetter("fact_id")):
-        own = list(group)
-        forecasts = [prompt.forecast for prompt in own]
-        first = own[0]
-        facts.append(
-            ForecastFact(
-                first.relation_id,
-                first.relation,
-                first.fact_id,
-                first.subject,
-                first.object,
-                prompts=len(own),
-                forecast=float(np.mean(forecasts)),
-                largest=max(forecasts),
-                change=float(np.mean([prompt.change for prompt in own])),
-            )
+def _by_fact(
+    connection: duckdb.DuckDBPyConnection, prompts: PromptForecasts, limit: int | None
+) -> tuple[int, list[ForecastFact]]:
+    """How many facts the prompts are of, and those of the highest forecast, at most the limit."""
+    facts, of, counts = np.unique(prompts.fact_ids, return_inverse=True, return_counts=True)
+    forecast, change = (np.bincount(of, x) / counts for x in (prompts.forecast, prompts.change))
+    largest = np.zeros(len(facts))
+    np.maximum.at(largest, of, prompts.forecast)
+    shown = np.lexsort((np.arange(len(facts)), -forecast))[:limit]
+    named = {
+        fact.fact_id: fact
+        for fact in fetch(
+            connection,
+            FactColumns,
+            """
+            SELECT f.relation_id, r.label AS relation, f.fact_id, f.subject, f.object
+            FROM facts AS f
+            JOIN relations AS r USING (relation_id)
+            WHERE f.fact_id IN (SELECT unnest($facts))
+            """,
+            {"facts": facts[shown].tolist()},
         )
-    return sorted(facts, key=lambda fact: (-fact.forecast, fact.fact_id))
+    }
+    return len(facts), [
+        ForecastFact(
+            **vars(named[facts[i]]),
+            prompts=int(counts[i]),
+            forecast=float(forecast[i]),
+            largest=float(largest[i]),
+            change=float(change[i]),
+        )
+        for i in shown
+    ]

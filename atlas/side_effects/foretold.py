@@ -1,18 +1,18 @@
 """How well an edit's side effects were foretold: by the forecast, and by score mass beside it."""
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from atlas.edits.edit import Edit
-from atlas.side_effects.forecast import PromptForecast, prompt_forecasts
+from atlas.side_effects.forecast import PromptForecasts, prompt_forecasts
 from atlas.side_effects.report import SMALLEST_P
 from atlas.side_effects.scopes import CheckedBy
 from atlas.statistics import separation, spearman
-from atlas.store.rows import fetch
 
 FEWEST = 5  # prompts that flipped, and that did not, from which an AUC is told
 
@@ -35,20 +35,12 @@ class Foretold:
     mass_auc: float | None
 
 
-@dataclass(frozen=True)
-class _Measured:
-    prompt_id: int
-    interference: float
-    delta_log_p: float
-    flipped: bool
-
-
 def foretold(
     connection: duckdb.DuckDBPyConnection,
     edit: Edit,
     by: CheckedBy,
     prompts: Collection[int],
-    forecasts: Sequence[PromptForecast] | None = None,
+    forecasts: PromptForecasts | None = None,
 ) -> Foretold | None:
     """How well these prompts' side effects were foretold; None if no activations are stored.
 
@@ -57,53 +49,48 @@ def foretold(
     forecasts = forecasts or prompt_forecasts(connection, edit, by)
     if forecasts is None:
         return None
-    others = {prompt.prompt_id: prompt for prompt in forecasts if not prompt.own}
-    measured = fetch(
-        connection,
-        _Measured,
+    others = forecasts.where(False)
+    measured = connection.execute(
         f"""
         SELECT prompt_id,
-               interference,
+               interference::DOUBLE AS interference,
                ln(greatest(p_after, {SMALLEST_P})) - ln(greatest(p_before, {SMALLEST_P}))
                    AS delta_log_p,
                (rank_before = 1) <> (rank_after = 1)
                    OR (rank_before > 1 AND predicted_before <> predicted_after) AS flipped
         FROM side_effects
         WHERE edit_id = $edit_id
-          AND prompt_id IN (SELECT unnest($prompts))
         ORDER BY prompt_id
         """,
-        {"edit_id": by.edit_id, "prompts": [number for number in prompts if number in others]},
+        {"edit_id": by.edit_id},
+    ).fetchnumpy()
+    asked = np.intersect1d(others.prompt_ids, np.array(list(prompts), np.int64))
+    kept = np.isin(measured["prompt_id"], asked)
+    if not kept.any():
+        return None
+    return _compared({name: column[kept] for name, column in measured.items()}, others)
+
+
+def _compared(measured: Mapping[str, Any], others: PromptForecasts) -> Foretold:
+    """measured: columns by prompt id, all of prompts among the others."""
+    at = np.searchsorted(others.prompt_ids, measured["prompt_id"])
+    forecast, mass, flipped = others.forecast[at], measured["interference"], measured["flipped"]
+    facts, first, of, counts = np.unique(
+        others.fact_ids[at], return_index=True, return_inverse=True, return_counts=True
     )
-    return _compared(measured, others) if measured else None
+    lost = np.abs(np.bincount(of, measured["delta_log_p"]) / counts).tolist()
 
+    def apart(predicted: NDArray[np.float64]) -> float | None:
+        if min(flipped.sum(), (~flipped).sum()) < FEWEST:
+            return None
+        return separation(predicted[flipped].tolist(), predicted[~flipped].tolist())
 
-def _compared(measured: list[_Measured], forecasts: dict[int, PromptForecast]) -> Foretold:
-    flipped = [row for row in measured if row.flipped]
-    kept = [row for row in measured if not row.flipped]
-    facts: dict[str, list[_Measured]] = defaultdict(list)
-    for row in measured:
-        facts[forecasts[row.prompt_id].fact_id].append(row)
-    lost = [abs(float(np.mean([row.delta_log_p for row in rows]))) for rows in facts.values()]
-    forecast = [
-        float(np.mean([forecasts[row.prompt_id].forecast for row in rows]))
-        for rows in facts.values()
-    ]
-    mass = [rows[0].interference for rows in facts.values()]
-    enough = min(len(flipped), len(kept)) >= FEWEST
     return Foretold(
         facts=len(facts),
-        prompts=len(measured),
-        flips=len(flipped),
-        forecast_spearman=spearman(forecast, lost),
-        forecast_auc=separation(
-            [forecasts[row.prompt_id].forecast for row in flipped],
-            [forecasts[row.prompt_id].forecast for row in kept],
-        )
-        if enough
-        else None,
-        mass_spearman=spearman(mass, lost),
-        mass_auc=separation([r.interference for r in flipped], [r.interference for r in kept])
-        if enough
-        else None,
+        prompts=len(at),
+        flips=int(flipped.sum()),
+        forecast_spearman=spearman((np.bincount(of, forecast) / counts).tolist(), lost),
+        forecast_auc=apart(forecast),
+        mass_spearman=spearman(mass[first].tolist(), lost),
+        mass_auc=apart(mass),
     )

@@ -1,47 +1,15 @@
 """What an edit did to the prompts that it was checked on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
 
-from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, CheckedBy
+from atlas.side_effects.scopes import CheckedBy, relate_facts
 from atlas.statistics import spearman
 from atlas.store.rows import fetch
 
 SMALLEST_P = 1e-30  # what log P is taken of where P is smaller; float32 holds no log of 0
-
-# One row a checked prompt: how it changed, and what its fact is to the edit.
-_EFFECTS = f"""
-    {FACTS_AND_THE_EDIT},
-    effects AS (
-        SELECT f.fact_id,
-               f.relation_id,
-               f.subject,
-               f.object,
-               f.own,
-               f.shares_neuron,
-               f.same_relation,
-               f.kept,
-               s.interference,
-               ln(greatest(s.p_before, {SMALLEST_P})) AS log_before,
-               ln(greatest(s.p_after, {SMALLEST_P})) AS log_after,
-               s.rank_before = 1 AND s.rank_after > 1 AS right_to_wrong,
-               s.rank_before > 1 AND s.rank_after = 1 AS wrong_to_right,
-               s.rank_before > 1 AND s.rank_after > 1
-                   AND s.predicted_before <> s.predicted_after AS wrong_to_wrong,
-               s.predicted_after
-        FROM side_effects AS s
-        JOIN prompts AS p USING (prompt_id)
-        JOIN facts_and_the_edit AS f USING (fact_id)
-        WHERE s.edit_id = $edit_id
-          AND s.prompt_id IN (
-              SELECT unnest(coalesce($prompts, list(prompt_id)))
-              FROM side_effects
-              WHERE edit_id = $edit_id
-          )
-    )
-"""
 
 # The groups that a fact is in, by place in the report; none is NULL.
 _GROUPS = """
@@ -143,14 +111,10 @@ def side_effect_report(
 
     Without `prompts`, over all that are stored, whichever scope they were checked in.
     """
-    bound = {
-        "edit_id": by.edit_id,
-        "run_id": by.run_id,
-        "selection_id": by.selection_id,
-        "prompts": None if prompts is None else list(prompts),
-    }
-    groups = _groups(connection, bound)
-    facts = _facts(connection, bound)
+    relate_facts(connection, by)
+    gather_effects(connection, by.edit_id, prompts)
+    groups = _groups(connection)
+    facts = fact_effects(connection)
     return SideEffectReport(
         edit_id=by.edit_id,
         run_id=by.run_id,
@@ -162,6 +126,43 @@ def side_effect_report(
         correlation=spearman(
             [fact.interference for fact in facts], [abs(fact.delta_log_p) for fact in facts]
         ),
+    )
+
+
+def gather_effects(
+    connection: duckdb.DuckDBPyConnection, edit_id: int, prompts: Sequence[int] | None = None
+) -> None:
+    """Make the table effects of this connection, a row a checked prompt, after `relate_facts`.
+
+    It says how the prompt changed, and what its fact is to the edit; of these prompts, or of all.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMPORARY TABLE effects AS
+        SELECT f.fact_id,
+               f.relation_id,
+               f.subject,
+               f.object,
+               f.own,
+               f.shares_neuron,
+               f.same_relation,
+               f.kept,
+               s.interference,
+               ln(greatest(s.p_before, {SMALLEST_P})) AS log_before,
+               ln(greatest(s.p_after, {SMALLEST_P})) AS log_after,
+               s.rank_before = 1 AS right_before,
+               s.rank_before = 1 AND s.rank_after > 1 AS right_to_wrong,
+               s.rank_before > 1 AND s.rank_after = 1 AS wrong_to_right,
+               s.rank_before > 1 AND s.rank_after > 1
+                   AND s.predicted_before <> s.predicted_after AS wrong_to_wrong,
+               s.predicted_after
+        FROM side_effects AS s
+        JOIN prompts AS p USING (prompt_id)
+        JOIN facts_and_the_edit AS f USING (fact_id)
+        WHERE s.edit_id = $edit_id
+          AND ($prompts IS NULL OR s.prompt_id IN (SELECT unnest($prompts)))
+        """,
+        {"edit_id": edit_id, "prompts": None if prompts is None else list(prompts)},
     )
 
 
@@ -186,15 +187,12 @@ def group_name(kind: str, checked: str) -> str:
     return _NAMES.get((kind, checked), f"{kind}, in part")
 
 
-def _groups(
-    connection: duckdb.DuckDBPyConnection, bound: Mapping[str, object]
-) -> list[GroupEffect]:
+def _groups(connection: duckdb.DuckDBPyConnection) -> list[GroupEffect]:
     rows = fetch(
         connection,
         GroupEffect,
         f"""
-        WITH {_EFFECTS},
-        sizes AS (
+        WITH sizes AS (
             SELECT unnest({_GROUPS}) AS member,
                    *
             FROM facts_and_the_edit
@@ -245,18 +243,17 @@ def _groups(
         GROUP BY m.member.kind, m.member.place
         ORDER BY m.member.place
         """,
-        bound,
     )
     return [replace(row, group=group_name(row.kind, row.checked)) for row in rows]
 
 
-def _facts(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -> list[FactEffect]:
+def fact_effects(connection: duckdb.DuckDBPyConnection) -> list[FactEffect]:
+    """One row a fact in `gather_effects` that is not the edit's, the largest loss first."""
     return fetch(
         connection,
         FactEffect,
-        f"""
-        WITH {_EFFECTS},
-        answers AS (
+        """
+        WITH answers AS (
             SELECT fact_id,
                    predicted_after,
                    row_number() OVER (
@@ -283,5 +280,4 @@ def _facts(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, object]) -
         GROUP BY e.fact_id, e.relation_id, e.subject, e.object
         ORDER BY delta_log_p, e.fact_id
         """,
-        bound,
     )

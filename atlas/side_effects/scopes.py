@@ -13,10 +13,9 @@ from atlas.store.rows import fetch
 KINDS = ("own", "neighbours", "relation", "others", "all")
 _SAMPLE = re.compile(r"sample:([0-9]{1,9})")
 
-# What the facts with a measured prompt in the run are to the edit. A statement that uses it binds
-# $edit_id, $run_id and $selection_id.
-FACTS_AND_THE_EDIT = """
-    sharing AS (
+_FACTS_AND_THE_EDIT = """
+    CREATE OR REPLACE TEMPORARY TABLE facts_and_the_edit AS
+    WITH sharing AS (
         SELECT DISTINCT k.fact_id
         FROM knowledge_neurons AS k
         SEMI JOIN (
@@ -34,38 +33,35 @@ FACTS_AND_THE_EDIT = """
           AND r.skipped_because IS NULL
         GROUP BY p.fact_id
     ),
-    facts_and_the_edit AS (
-        SELECT f.fact_id,
-               f.relation_id,
-               f.subject,
-               f.object,
-               m.prompts,
-               CASE WHEN len(d.facts) > 0 THEN list_contains(d.facts, f.fact_id)
-                    ELSE coalesce(f.relation_id = d.relation_id, FALSE) END AS own,
-               s.fact_id IS NOT NULL AS shares_neuron,
-               coalesce(f.relation_id = d.relation_id
-                        OR list_contains(d.relations, f.relation_id), FALSE) AS same_relation,
-               coalesce(
-                   list_contains((d.settings -> 'kept_facts')::VARCHAR[], f.fact_id), FALSE
-               ) AS kept
-        FROM measured AS m
-        JOIN facts AS f USING (fact_id)
-        LEFT JOIN sharing AS s USING (fact_id)
-        CROSS JOIN (
-            SELECT e.relation_id,
-                   e.settings,
-                   list_filter(
-                       list_append(list(n.fact_id), any_value(e.fact_id)),
-                       lambda fact_id: fact_id IS NOT NULL
-                   ) AS facts,
-                   coalesce(list(DISTINCT n.relation_id) FILTER (n.relation_id IS NOT NULL), [])
-                       AS relations
-            FROM edits AS e
-            LEFT JOIN edit_facts AS n USING (edit_id)
-            WHERE e.edit_id = $edit_id
-            GROUP BY e.relation_id, e.settings
-        ) AS d
+    edited AS (
+        SELECT e.relation_id,
+               coalesce((e.settings -> 'kept_facts')::VARCHAR[], []) AS kept,
+               list_filter(
+                   list_append(list(n.fact_id), any_value(e.fact_id)),
+                   lambda fact_id: fact_id IS NOT NULL
+               ) AS facts,
+               coalesce(list(DISTINCT n.relation_id) FILTER (n.relation_id IS NOT NULL), [])
+                   AS relations
+        FROM edits AS e
+        LEFT JOIN edit_facts AS n USING (edit_id)
+        WHERE e.edit_id = $edit_id
+        GROUP BY e.relation_id, e.settings
     )
+    SELECT f.fact_id,
+           f.relation_id,
+           f.subject,
+           f.object,
+           m.prompts,
+           CASE WHEN len(d.facts) > 0 THEN list_contains(d.facts, f.fact_id)
+                ELSE coalesce(f.relation_id = d.relation_id, FALSE) END AS own,
+           s.fact_id IS NOT NULL AS shares_neuron,
+           coalesce(f.relation_id = d.relation_id
+                    OR list_contains(d.relations, f.relation_id), FALSE) AS same_relation,
+           list_contains(d.kept, f.fact_id) AS kept
+    FROM measured AS m
+    JOIN facts AS f USING (fact_id)
+    LEFT JOIN sharing AS s USING (fact_id)
+    CROSS JOIN edited AS d
 """
 
 # Why a scope holds no prompt but the edit's own.
@@ -198,23 +194,31 @@ def checked_by(connection: duckdb.DuckDBPyConnection, edit_id: int) -> CheckedBy
     )
 
 
+def relate_facts(connection: duckdb.DuckDBPyConnection, by: CheckedBy) -> None:
+    """Make the table facts_and_the_edit of this connection: what measured facts are to the edit.
+
+    Columns: fact_id, relation_id, subject, object, prompts, and whether the fact is the edit's own,
+    shares a neuron with it, is of its relation, was to be kept.
+    """
+    connection.execute(
+        _FACTS_AND_THE_EDIT,
+        {"edit_id": by.edit_id, "run_id": by.run_id, "selection_id": by.selection_id},
+    )
+
+
 def scoped_prompts(
     connection: duckdb.DuckDBPyConnection, by: CheckedBy, scope: Scope
 ) -> list[ScopedPrompt]:
     """The scope's prompts that the run measured: the edit's own, then the most concerned facts'."""
     drawn = ""
-    parameters: dict[str, object] = {
-        "edit_id": by.edit_id,
-        "run_id": by.run_id,
-        "selection_id": by.selection_id,
-    }
+    parameters: dict[str, object] = {"run_id": by.run_id}
     if scope.kind == "sample":
         # md5 and not hash(), whose values may differ between versions of DuckDB
         drawn = "QUALIFY row_number() OVER (ORDER BY md5($seed || ':' || p.prompt_id)) <= $size"
         parameters |= {"seed": str(scope.seed), "size": scope.prompts}
+    relate_facts(connection, by)
     rows = connection.execute(
         f"""
-        WITH {FACTS_AND_THE_EDIT}
         SELECT NOT f.own AS other,
                f.fact_id,
                p.prompt_id,

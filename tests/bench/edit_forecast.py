@@ -105,7 +105,8 @@ def _foretold(
             db.forecast(number, lm=lm, limit=1)
             with db.reading() as connection:
                 (edit,), by = read_edits(connection, [number]), checked_by(connection, number)
-                known = {row.prompt_id for row in prompt_forecasts(connection, edit, by) or []}
+                forecasts = prompt_forecasts(connection, edit, by)
+                known = set() if forecasts is None else set(forecasts.prompt_ids.tolist())
                 scoped = scoped_prompts(connection, by, Scope("all"))
             asked = [p for p in scoped if p.prompt_id in known and not p.own]
             with contextlib.closing(check_prompts(db, lm, edit, asked)) as events:

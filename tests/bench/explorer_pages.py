@@ -57,7 +57,11 @@ def addresses(db: Atlas) -> list[str]:
         "/ask",
         "/sql?q=SELECT+count(*)+FROM+facts",
     ]
-    return pages + [f"/edit/{edit.edit_id}" for edit in db.edit_list().rows[:1]]
+    return pages + [
+        f"/edit/{edit.edit_id}{part}"
+        for edit in db.edit_list().rows[:1]
+        for part in ("", "/forecast")
+    ]
 
 
 def timed(client: TestClient, path: str, repeats: int) -> tuple[float, float, int]:

@@ -24,7 +24,8 @@ from atlas.export.figures import layer_ticks
 from atlas.export.plots import plot
 from atlas.selection.chosen import ChosenSelection, choose_selection
 from atlas.side_effects.by_relation import relation_damage
-from atlas.side_effects.scopes import checked_by
+from atlas.side_effects.report import gather_effects
+from atlas.side_effects.scopes import checked_by, relate_facts
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +213,9 @@ def test_an_edit_of_a_whole_relation_did_nothing_to_other_facts_of_its_own(
     store_edit(made, 1, None)
     with made.atlas.reading() as connection:
         assert {point.relation_id for point in edit_effects(connection, 1)} == {"P37", "P30"}
-        damage = relation_damage(connection, checked_by(connection, 1))
+        relate_facts(connection, checked_by(connection, 1))
+        gather_effects(connection, 1)
+        damage = relation_damage(connection)
         assert [d.relation_id for d in damage] == ["P37", "P30"]
         shifts = template_shifts(connection, 1)
         assert [(s.held_out, s.prompts, s.p_new_after) for s in shifts] == [

@@ -1,6 +1,7 @@
 """The forecast: by hand, silent neurons, several layers, what is looked at, what came true."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from atlas.errors import ModelError, NotFound
 from atlas.models.hooks import after_forward
 from atlas.models.language_model import LanguageModel
 from atlas.moments.activations import StoredActivations
-from atlas.side_effects.forecast import lead, predicted_changes, prompt_forecasts
+from atlas.side_effects.forecast import PromptForecasts, lead, predicted_changes, prompt_forecasts
 from atlas.side_effects.foretold import foretold
 from atlas.side_effects.scopes import checked_by
 
@@ -61,6 +62,20 @@ def edit_of(deltas: list[list[float]], layers: list[int] | None = None) -> Edit:
         neurons=np.arange(count),
         deltas=np.array(deltas),
     )
+
+
+class OnePrompt(NamedTuple):
+    """A row of `PromptForecasts`."""
+
+    prompt_id: int
+    fact_id: str
+    own: bool
+    change: float
+    forecast: float
+
+
+def one_by_one(found: PromptForecasts) -> list[OnePrompt]:
+    return [OnePrompt(*row) for row in zip(*vars(found).values(), strict=True)]
 
 
 def test_a_prompt_moves_by_its_activations_times_the_deltas() -> None:
@@ -120,7 +135,7 @@ def test_stored_forecasts_are_those_of_the_live_model(measured: Edited) -> None:
             """
         ).fetchall()
     assert found is not None
-    forecasts = {row.prompt_id: row for row in found}
+    forecasts = {row.prompt_id: row for row in one_by_one(found)}
     assert len(forecasts) == len(asked)
     for prompt_id, text, answer, p_top, fact in asked:
         lengths = []
@@ -141,7 +156,9 @@ def test_facts_come_with_the_mean_of_their_prompts_the_highest_first(measured: E
     report = measured.atlas.forecast(1, limit=None)
     with measured.atlas.reading() as connection:
         (edit,) = read_edits(connection, [1])
-        prompts = prompt_forecasts(connection, edit, checked_by(connection, 1)) or []
+        found = prompt_forecasts(connection, edit, checked_by(connection, 1))
+    assert found is not None
+    prompts = one_by_one(found)
     assert [f.forecast for f in report.affected] == sorted(
         (f.forecast for f in report.affected), reverse=True
     )
@@ -242,7 +259,9 @@ def test_a_check_says_how_well_it_was_foretold_on_its_own_scope(own: Edited) -> 
     }
     with own.atlas.reading() as connection:
         (edit,), by = read_edits(connection, [1]), checked_by(connection, 1)
-        prompts = {p.prompt_id: p for p in prompt_forecasts(connection, edit, by) or []}
+        forecasts = prompt_forecasts(connection, edit, by)
+        assert forecasts is not None
+        prompts = {p.prompt_id: p for p in one_by_one(forecasts)}
         few = foretold(connection, edit, by, list(effects)[:3])
         assert foretold(connection, edit, by, []) is None
     flipped = [number for number, row in effects.items() if row[3]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from atlas.pages.ask import AskPage
 from atlas.pages.compare import FactsCompared
-from atlas.pages.edit import EditPage
+from atlas.pages.edit import EditForecast, EditPage
 from atlas.pages.fact import FactPage
 from atlas.pages.neuron import NeuronPage
 from atlas.pages.overview import OverviewPage
@@ -119,6 +119,8 @@ def _of(answer: Any) -> tuple[list[list[str]], str]:
             "FROM side_effects AS s\nJOIN prompts AS p USING (prompt_id)\n"
             f"WHERE s.edit_id = {number}\nORDER BY s.p_after - s.p_before",
         )
+    if isinstance(answer, EditForecast):
+        return [["edit", "forecast", str(answer.edit_id)]], ""
     if isinstance(answer, AskPage):
         edits = [str(edit.edit_id) for edit in answer.edits[:1]]
         ask = ["--ask", answer.example or ""]

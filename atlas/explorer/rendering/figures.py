@@ -6,7 +6,7 @@ from atlas.explorer.rendering.charts import Bar, Node
 from atlas.explorer.rendering.links import Links
 from atlas.html_tables import number
 from atlas.pages.compare import FactsCompared
-from atlas.pages.edit import EditPage
+from atlas.pages.edit import EditForecast, EditPage
 from atlas.pages.fact import FactPage
 from atlas.pages.neuron import NeuronPage
 from atlas.pages.overview import OverviewPage
@@ -160,9 +160,8 @@ def damage(answer: EditPage, links: Links) -> str:
     )
 
 
-def foretold(answer: EditPage, links: Links) -> str:
+def foretold(answer: EditForecast, links: Links) -> str:
     """Predicted interference of the facts that lost most, against what they lost."""
-    worst = answer.effects.worst if answer.effects else ()
     return charts.scatter(
         [
             (
@@ -170,7 +169,7 @@ def foretold(answer: EditPage, links: Links) -> str:
                 -fact.delta_log_p,
                 f"{fact.subject} ({fact.relation_id}): {number(fact.delta_log_p)}",
             )
-            for fact in worst
+            for fact in answer.worst
         ],
         "Predicted interference against the loss of log P, of the facts that lost most",
         "predicted: share of score mass on the edited neurons",

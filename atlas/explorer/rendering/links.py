@@ -29,6 +29,9 @@ class Links:
     def edit(self, edit_id: int) -> str | None:
         return None
 
+    def forecast(self, edit_id: int) -> str | None:
+        return None
+
     def edits(self) -> str | None:
         return None
 
@@ -72,6 +75,9 @@ class ServerLinks(Links):
 
     def edit(self, edit_id: int) -> str:
         return self._to(f"/edit/{edit_id}")
+
+    def forecast(self, edit_id: int) -> str:
+        return self._to(f"/edit/{edit_id}/forecast")
 
     def edits(self) -> str:
         return self._to("/edits")
@@ -126,6 +132,9 @@ class SiteLinks(Links):
 
     def edit(self, edit_id: int) -> str:
         return f"{self.up}edit/{edit_id}.html"
+
+    def forecast(self, edit_id: int) -> str:
+        return f"{self.up}edit/{edit_id}-forecast.html"
 
     def edits(self) -> str:
         return f"{self.up}edits.html"

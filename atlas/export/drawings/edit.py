@@ -26,8 +26,8 @@ from atlas.export.figures import (
     wrapped,
 )
 from atlas.side_effects.by_relation import RelationDamage, relation_damage
-from atlas.side_effects.report import GroupEffect, side_effect_report
-from atlas.side_effects.scopes import checked_by
+from atlas.side_effects.report import GroupEffect, gather_effects, side_effect_report
+from atlas.side_effects.scopes import checked_by, relate_facts
 from atlas.store.rows import fetch
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def draw(request: Request) -> Drawn:
     by = checked_by(connection, edit_id)
     (edit,) = read_edits(connection, [edit_id])
     shifts = (every := template_shifts(connection, edit_id))[:_TEMPLATES]
-    damage = _at_most(relation_damage(connection, by))
+    relate_facts(connection, by)
+    gather_effects(connection, edit_id)
+    damage = _at_most(relation_damage(connection))
     if not shifts and not damage:
         raise NotFound(
             f"there is nothing to draw: edit {edit_id} has neither outcomes nor side effects; "

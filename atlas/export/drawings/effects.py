@@ -29,7 +29,7 @@ from atlas.export.names import name_marks
 from atlas.queries.named_facts import NamedFact, one_fact
 from atlas.selection.chosen import ChosenSelection
 from atlas.side_effects.report import SMALLEST_P
-from atlas.side_effects.scopes import FACTS_AND_THE_EDIT, checked_by
+from atlas.side_effects.scopes import checked_by, relate_facts
 from atlas.statistics import spearman
 from atlas.store.rows import fetch
 
@@ -164,12 +164,11 @@ def checked_edits(
 
 def edit_effects(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[EffectPoint]:
     """What an edit did to facts that it is not about, one row each."""
-    by = checked_by(connection, edit_id)
+    relate_facts(connection, checked_by(connection, edit_id))
     return fetch(
         connection,
         EffectPoint,
         f"""
-        WITH {FACTS_AND_THE_EDIT}
         SELECT 'edit' AS change,
                $edit_id::INTEGER::VARCHAR AS name,
                f.fact_id,
@@ -192,7 +191,7 @@ def edit_effects(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[Ef
                      ln(greatest(s.p_after, {SMALLEST_P})) - ln(greatest(s.p_before, {SMALLEST_P}))
                  )) DESC, f.fact_id
         """,
-        {"edit_id": edit_id, "run_id": by.run_id, "selection_id": by.selection_id},
+        {"edit_id": edit_id},
     )
 
 

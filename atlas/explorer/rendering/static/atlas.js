@@ -1,5 +1,18 @@
 // What a page gains where scripts run: columns that sort, and the state of what the model does.
-for (const table of document.querySelectorAll("table")) {
+document.querySelectorAll("table").forEach(sortable);
+
+// Parts that take longer come after the page: each is a page of its own, to which a link leads.
+document.querySelectorAll("[data-part]").forEach(async (part) => {
+  const answer = await fetch(part.dataset.part).catch(() => null);
+  if (!answer?.ok) return;
+  const there = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("part");
+  if (!there) return;
+  there.removeAttribute("id");
+  there.querySelectorAll("table").forEach(sortable);
+  part.replaceWith(there);
+});
+
+function sortable(table) {
   table.querySelectorAll("thead th").forEach((head, column) => {
     if (!head.textContent.trim() || head.querySelector("a")) return;
     const button = document.createElement("button");
