@@ -1,5 +1,6 @@
 """The pages on an edit: what it did, and what was foretold of that."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -10,6 +11,7 @@ from atlas.errors import NotFound
 from atlas.selection.chosen import OfSelection, find_selection
 from atlas.side_effects.by_relation import RelationDamage, relation_damage
 from atlas.side_effects.forecast import (
+    ForecastFact,
     ForecastReport,
     forecast_report,
     layers_to_measure,
@@ -17,11 +19,9 @@ from atlas.side_effects.forecast import (
 )
 from atlas.side_effects.foretold import Foretold, foretold
 from atlas.side_effects.report import (
-    FactEffect,
+    SMALLEST_P,
     SideEffectReport,
     checked_prompts,
-    fact_effects,
-    gather_effects,
     side_effect_report,
 )
 from atlas.side_effects.scopes import checked_by
@@ -42,7 +42,15 @@ class EditPage(OfSelection, rows="damage"):
 
 
 @dataclass(frozen=True)
-class EditForecast(OfSelection, rows="worst"):
+class ForecastAndLoss(ForecastFact):
+    """What an edit was forecast to do to a fact, and what it did."""
+
+    delta_log_p: float | None  # mean over its checked prompts; None: none was checked
+    right_to_wrong: int | None  # of those
+
+
+@dataclass(frozen=True)
+class EditForecast(OfSelection, rows="affected"):
     """Who was forecast to suffer from an edit, against what was measured.
 
     It is a page of its own, for it reads thousands of activations.
@@ -53,7 +61,7 @@ class EditForecast(OfSelection, rows="worst"):
     edit_id: int
     forecast: ForecastReport | None
     foretold: Foretold | None  # None likewise, or if it was checked on no other fact
-    worst: tuple[FactEffect, ...]  # largest loss of log P first
+    affected: tuple[ForecastAndLoss, ...]  # highest forecast first
 
 
 def edit_page(connection: duckdb.DuckDBPyConnection, edit_id: int) -> EditPage:
@@ -69,21 +77,46 @@ def edit_page(connection: duckdb.DuckDBPyConnection, edit_id: int) -> EditPage:
 def edit_forecast(connection: duckdb.DuckDBPyConnection, edit_id: int) -> EditForecast:
     """The forecast of an edit, as far as the atlas has what it needs; NotFound without the edit."""
     (edit,) = read_edits(connection, [edit_id])
-    selection = find_selection(connection, edit.selection_id)
     try:
         by = checked_by(connection, edit_id)
         missing = layers_to_measure(connection, by, edit)
     except NotFound:  # of a model that the atlas has no run of, or one that measured no prompt
         missing = list(edit.changed_layers)
     if missing:
+        selection = find_selection(connection, edit.selection_id)
         return EditForecast(edit_id, None, None, (), selection=selection)
     forecasts = prompt_forecasts(connection, edit, by)
     prompts = checked_prompts(connection, edit_id)
-    gather_effects(connection, edit_id)
+    forecast = forecast_report(connection, edit, by, SHOWN, forecasts)
+    lost = _lost(connection, edit_id, [fact.fact_id for fact in forecast.affected])
     return EditForecast(
         edit_id=edit_id,
-        forecast=forecast_report(connection, edit, by, SHOWN, forecasts),
+        forecast=forecast,
         foretold=foretold(connection, edit, by, prompts, forecasts) if prompts else None,
-        worst=tuple(fact_effects(connection)[:SHOWN]),
-        selection=selection,
+        affected=tuple(
+            ForecastAndLoss(**vars(fact), delta_log_p=delta, right_to_wrong=wrong)
+            for fact in forecast.affected
+            for delta, wrong in [lost.get(fact.fact_id, (None, None))]
+        ),
+        selection=forecast.selection,
     )
+
+
+def _lost(
+    connection: duckdb.DuckDBPyConnection, edit_id: int, fact_ids: Sequence[str]
+) -> dict[str, tuple[float, int]]:
+    """Mean change of log P over the checked prompts of each fact, and how many became wrong."""
+    rows = connection.execute(
+        f"""
+        SELECT p.fact_id,
+               avg(ln(greatest(s.p_after, {SMALLEST_P})) - ln(greatest(s.p_before, {SMALLEST_P}))),
+               count(*) FILTER (s.rank_before = 1 AND s.rank_after > 1)
+        FROM side_effects AS s
+        JOIN prompts AS p USING (prompt_id)
+        WHERE s.edit_id = $edit_id
+          AND p.fact_id IN (SELECT unnest($fact_ids))
+        GROUP BY p.fact_id
+        """,
+        {"edit_id": edit_id, "fact_ids": list(fact_ids)},
+    ).fetchall()
+    return {fact_id: (delta, wrong) for fact_id, delta, wrong in rows}

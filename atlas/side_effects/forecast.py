@@ -16,6 +16,7 @@ behind where P is large, and −ln(1 − P) is nearly that and never negative. A
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -153,7 +154,7 @@ def prompt_forecasts(
     except NotFound:
         return None
     changes = predicted_changes(edit, stored)
-    found = connection.execute(
+    found: dict[str, Any] = connection.execute(
         """
         SELECT p.prompt_id,
                f.fact_id,

@@ -114,7 +114,7 @@ def side_effect_report(
     relate_facts(connection, by)
     gather_effects(connection, by.edit_id, prompts)
     groups = _groups(connection)
-    facts = fact_effects(connection)
+    facts = _facts(connection)
     return SideEffectReport(
         edit_id=by.edit_id,
         run_id=by.run_id,
@@ -247,8 +247,7 @@ def _groups(connection: duckdb.DuckDBPyConnection) -> list[GroupEffect]:
     return [replace(row, group=group_name(row.kind, row.checked)) for row in rows]
 
 
-def fact_effects(connection: duckdb.DuckDBPyConnection) -> list[FactEffect]:
-    """One row a fact in `gather_effects` that is not the edit's, the largest loss first."""
+def _facts(connection: duckdb.DuckDBPyConnection) -> list[FactEffect]:
     return fetch(
         connection,
         FactEffect,

@@ -47,9 +47,9 @@ def columns(bars: Sequence[Bar], about: str, under: str) -> str:
         x, height = left + 2 + i * room, (high - bottom - 14) * max(bar.value, 0) / most
         shape = (
             f'<path class="b" d="M{x + room * 0.12:.1f} {high - bottom}'
-            f'v-{height:.1f}h{room * 0.76:.1f}v{height:.1f}z">{_title(bar.title)}</path>'
+            f'v-{height:.1f}h{room * 0.76:.1f}v{height:.1f}z"/>'
         )
-        parts.append(_to(bar.href, shape, bar.title))
+        parts.append(_titled(bar.href, bar.title, shape))
         if i % every == 0:
             parts.append(_text(x + room / 2, high - bottom + 13, bar.label, "m"))
     parts.append(_text((left + wide) / 2, high - 3, under, "m q"))
@@ -66,9 +66,9 @@ def rows(bars: Sequence[Bar], about: str, *, most: float | None = None) -> str:
         width = max((wide - left - right) * abs(bar.value) / most, 0.5)
         label = bar.label if len(bar.label) <= 28 else bar.label[:27] + "…"
         parts.append(
-            _to(bar.href, _text(left - 6, y + 14, label, "e"), bar.label)
-            + f'<rect class="b" x="{left}" y="{y + 4}" width="{width:.1f}" height="12">'
-            f"{_title(bar.title)}</rect>" + _text(left + width + 5, y + 14, bar.title, "q")
+            _titled(bar.href, bar.label, _text(left - 6, y + 14, label, "e"))
+            + f'<rect class="b" x="{left}" y="{y + 4}" width="{width:.1f}" height="12"/>'
+            + _text(left + width + 5, y + 14, bar.title, "q")
         )
     return _svg(wide, pitch * len(bars) + 4, about, parts)
 
@@ -90,7 +90,7 @@ def histogram(bins: Sequence[tuple[float, float, int, int]], about: str, under: 
             if count
         )
         title = f"{number(low)} to {number(up)}: {there:,}, of these {chosen:,} chosen"
-        parts.append(f"<g>{_title(title)}{columns}</g>" if columns else "")
+        parts.append(_titled(None, title, columns) if columns else "")
     if bins:
         parts += [
             _text(left + 2, floor + 13, number(bins[0][0]), "q"),
@@ -120,11 +120,10 @@ def matrix(
             if there is None:
                 continue
             cell = (
-                f'<rect class="c{step(there / most)}" x="{left + j * pitch}" '
-                f'y="{top + i * pitch}" width="{pitch - 1}" height="{pitch - 1}">'
-                f"{_title(title(i, j))}</rect>"
+                f'<path class="c{step(there / most)}" '
+                f'd="M{left + j * pitch} {top + i * pitch}h{pitch - 1}v{pitch - 1}h{1 - pitch}z"/>'
             )
-            parts.append(_to(href(i, j), cell, title(i, j)))
+            parts.append(_titled(href(i, j), title(i, j), cell))
         parts.append(
             f'<g transform="translate({left + i * pitch + 10} {top + size + 4}) rotate(90)">'
             f"{_text(0, 0, name)}</g>"
@@ -150,7 +149,7 @@ def before_after(
         if back:
             parts.append(f'<rect class="back" x="0" y="{y}" width="{wide}" height="{pitch}"/>')
         label = name if len(name) <= 54 else name[:53] + "…"
-        parts.append(f"<g>{_title(name)}{_text(left - 8, y + 16, label, 'e')}</g>")
+        parts.append(_titled(None, name, _text(left - 8, y + 16, label, "e")))
         for nudge, (kind, before, after) in zip((-5, 5), lines, strict=False):
             level = y + pitch / 2 + nudge
             parts.append(
@@ -194,17 +193,21 @@ def between(
         for i, node in enumerate(shown):
             y = top + i * pitch
             mark = (
-                f'<g>{_title(node.title)}<rect class="node" x="{x - 30:.0f}" y="{y - 9:.1f}" '
-                f'width="60" height="18" rx="9"/>{_text(x, y + 4, node.name, "m")}</g>'
+                f'<rect class="node" x="{x - 30:.0f}" y="{y - 9:.1f}" '
+                f'width="60" height="18" rx="9"/>{_text(x, y + 4, node.name, "m")}'
             )
-            parts.append(_to(node.href, mark, node.title))
+            parts.append(_titled(node.href, node.title, mark))
         if len(nodes) > most:
             parts.append(_text(x, top + most * pitch + 4, f"{len(nodes) - most} more", "m q"))
     for name, x in ((a, left), (b, right)):
         short = name if len(name) <= 18 else name[:17] + "…"
         parts.append(
-            f'<g>{_title(name)}<rect class="fact" x="{x - 62:.0f}" y="{middle - 13:.1f}" '
-            f'width="124" height="26" rx="4"/>{_text(x, middle + 4, short, "m f")}</g>'
+            _titled(
+                None,
+                name,
+                f'<rect class="fact" x="{x - 62:.0f}" y="{middle - 13:.1f}" '
+                f'width="124" height="26" rx="4"/>{_text(x, middle + 4, short, "m f")}',
+            )
         )
     return _svg(wide, high + 4, about, parts, "wide")
 
@@ -232,12 +235,17 @@ def scatter(points: Sequence[tuple[float, float, str]], about: str, x: str, y: s
 
 
 def _svg(wide: float, high: float, about: str, parts: Sequence[str], kind: str = "") -> str:
+    """The chart; a wide one keeps its size on a small screen and scrolls by itself."""
     inside = "".join(itertools.chain.from_iterable((part, "\n") for part in parts))
     role = "group" if "<a " in inside else "img"
-    return (
-        f'<svg class="chart {kind}" viewBox="0 0 {wide:g} {high:g}" role="{role}" '
-        f'aria-label="{html.escape(about)}" width="{wide:g}" height="{high:g}">\n{inside}</svg>'
+    named = f'aria-label="{html.escape(about)}"'
+    drawn = (
+        f'<svg class="chart" viewBox="0 0 {wide:g} {high:g}" role="{role}" {named} '
+        f'width="{wide:g}" height="{high:g}">\n{inside}</svg>'
     )
+    if not kind:
+        return drawn
+    return f'<div class="scroll {kind}" tabindex="0" role="region" {named}>{drawn}</div>'
 
 
 def _title(text: str) -> str:
@@ -257,7 +265,7 @@ def _short(length: float) -> str:
     return f"{length:.1f}".removesuffix(".0")
 
 
-def _to(href: str | None, inside: str, name: str) -> str:
-    if not href:
-        return inside
-    return f'<a href="{html.escape(href)}" aria-label="{html.escape(name)}">{inside}</a>'
+def _titled(href: str | None, title: str, inside: str) -> str:
+    """What is drawn, with what it is called, as a link where it leads somewhere."""
+    named = f"{_title(title)}{inside}"
+    return f'<a href="{html.escape(href)}">{named}</a>' if href else f"<g>{named}</g>"

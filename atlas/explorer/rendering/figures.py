@@ -161,18 +161,19 @@ def damage(answer: EditPage, links: Links) -> str:
 
 
 def foretold(answer: EditForecast, links: Links) -> str:
-    """Predicted interference of the facts that lost most, against what they lost."""
+    """The forecasts of the facts of whom most was forecast, against what they lost."""
     return charts.scatter(
         [
             (
-                fact.interference,
+                fact.forecast,
                 -fact.delta_log_p,
                 f"{fact.subject} ({fact.relation_id}): {number(fact.delta_log_p)}",
             )
-            for fact in answer.worst
+            for fact in answer.affected
+            if fact.delta_log_p is not None
         ],
-        "Predicted interference against the loss of log P, of the facts that lost most",
-        "predicted: share of score mass on the edited neurons",
+        "Forecast against the loss of log P, of the facts with the highest forecasts",
+        "forecast",
         "loss of log P (nats)",
     )
 
