@@ -138,7 +138,7 @@ def sql(asked: Asked) -> Response:
         except BadQuery as e:
             fault = str(e)
     more = {
-        "q": statement,
+        "statement": statement,
         "held": held,
         "fault": fault,
         "result": result,

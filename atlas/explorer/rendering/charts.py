@@ -148,7 +148,7 @@ def before_after(
         y = i * pitch
         if back:
             parts.append(f'<rect class="back" x="0" y="{y}" width="{wide}" height="{pitch}"/>')
-        label = name if len(name) <= 54 else name[:53] + "…"
+        label = name if len(name) <= 50 else name[:49] + "…"
         parts.append(_titled(None, name, _text(left - 8, y + 16, label, "e")))
         for nudge, (kind, before, after) in zip((-5, 5), lines, strict=False):
             level = y + pitch / 2 + nudge

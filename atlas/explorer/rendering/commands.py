@@ -12,7 +12,9 @@ from atlas.pages.fact import FactPage
 from atlas.pages.neuron import NeuronPage
 from atlas.pages.overview import OverviewPage
 from atlas.pages.relation import RelationPage
+from atlas.queries.objects import ObjectReport
 from atlas.queries.relation_sharing import RelationPairReport
+from atlas.queries.search import SearchReport
 from atlas.selection.chosen import ChosenSelection
 
 
@@ -125,4 +127,18 @@ def _of(answer: Any) -> tuple[list[list[str]], str]:
         edits = [str(edit.edit_id) for edit in answer.edits[:1]]
         ask = ["--ask", answer.example or ""]
         return [["edit", "apply", *edits, *ask]] if edits else [], ""
+    if isinstance(answer, ObjectReport):
+        return (
+            [["query", "--object", answer.object]],
+            "SELECT relation_id, subject, fact_id\nFROM facts\nWHERE null_of IS NULL\n"
+            f"  AND object = {_quoted(answer.object)}\nORDER BY relation_id, subject",
+        )
+    if isinstance(answer, SearchReport):
+        name = _quoted(answer.text.strip().lower())
+        return (
+            [],
+            "SELECT relation_id, subject, object, fact_id\nFROM facts\nWHERE null_of IS NULL\n"
+            f"  AND (contains(lower(subject), {name})\n       OR contains(lower(object), {name}))\n"
+            "ORDER BY subject, object",
+        )
     return [["edit", "list"]], "SELECT *\nFROM edit_summary\nORDER BY edit_id"
