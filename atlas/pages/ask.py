@@ -15,7 +15,7 @@ class AskPage(OfSelection, rows="edits"):
     """How the selection's model is asked, before it is loaded."""
 
     objective: str  # masked | causal
-    example: str | None  # a prompt that it answers best, as one types it; None: none was measured
+    example: str | None  # the prompt that it answers most surely right; None: none was measured
     answer: str | None  # that prompt's
     edits: tuple[EditSummary, ...]  # of this model, in force, oldest first
 
@@ -23,7 +23,7 @@ class AskPage(OfSelection, rows="edits"):
 def ask_page(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) -> AskPage:
     """What is stored that helps to ask."""
     objective = selection_model(connection, selection.selection_id).objective
-    example, answer = _best_known(connection, selection.run_id) or (None, None)
+    example, answer = _surest(connection, selection.run_id) or (None, None)
     return AskPage(
         objective=objective,
         example=None if example is None else _typed(example, objective),
@@ -36,15 +36,15 @@ def ask_page(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) 
     )
 
 
-def _best_known(connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, str] | None:
-    """A prompt, its object still [Y], and the object."""
+def _surest(connection: duckdb.DuckDBPyConnection, run_id: str) -> tuple[str, str] | None:
+    """The prompt whose object has the highest P, it still being [Y], and the object."""
     found = connection.execute(
         """
         WITH best AS (
             SELECT prompt_id
             FROM prompt_results
             WHERE run_id = $run_id
-              AND answer_rank = 1
+              AND skipped_because IS NULL
             ORDER BY p_answer DESC, prompt_id
             LIMIT 1
         )

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import duckdb
 
-from atlas.queries.info import AtlasInfo, atlas_info
+from atlas.queries.info import AtlasTotals, RunProgress, atlas_totals, run_progress
 from atlas.queries.layers import LayerCount, layer_counts
 from atlas.queries.neurons import HubsReport, hubs_report
-from atlas.queries.overlap import OverlapReport, relation_overlap
+from atlas.queries.overlap import StoredOverlap, stored_overlap
 from atlas.queries.relation_facts import RelationSize, relation_sizes
 from atlas.selection.chosen import ChosenSelection, OfSelection
+from atlas.selection.selections import SelectionSummary, selections
 from atlas.store.rows import fetch
 
 HUBS = 20
@@ -31,11 +32,13 @@ class OverviewPage(OfSelection, rows="relations"):
     labels: what suppression showed the neurons to be neurons of; empty where nobody measured it.
     """
 
-    info: AtlasInfo
+    totals: AtlasTotals
+    runs: tuple[RunProgress, ...]  # latest first
+    selections: tuple[SelectionSummary, ...]  # the default first
     relations: tuple[RelationSize, ...]
     layers: tuple[LayerCount, ...]
     hubs: HubsReport
-    overlap: OverlapReport
+    overlap: StoredOverlap
     labels: tuple[LabelCount, ...]
 
 
@@ -44,11 +47,13 @@ def overview_page(
 ) -> OverviewPage:
     """Everything that the overview tells of the atlas in the file `path`."""
     return OverviewPage(
-        info=atlas_info(connection, path),
+        totals=atlas_totals(connection, path),
+        runs=tuple(run_progress(connection)),
+        selections=tuple(selections(connection)),
         relations=tuple(relation_sizes(connection, selection)),
         layers=tuple(layer_counts(connection, selection)),
         hubs=hubs_report(connection, selection, HUBS),
-        overlap=relation_overlap(connection, selection),
+        overlap=stored_overlap(connection, selection),
         labels=tuple(_labels(connection, selection)),
     )
 

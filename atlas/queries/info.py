@@ -64,6 +64,19 @@ class RunSummary:
 
 
 @dataclass(frozen=True)
+class RunProgress:
+    """A run in a few words, and how far it has come."""
+
+    run_id: str
+    model: str
+    status: str  # running | interrupted | finished
+    position: str  # answer | subject
+    method: str
+    rule: str | None
+    measured: int  # prompts
+
+
+@dataclass(frozen=True)
 class AtlasTotals:
     """The file, its schema revision and the sizes of its dataset."""
 
@@ -90,7 +103,7 @@ class AtlasInfo(Answer, rows="runs"):
 def atlas_info(connection: duckdb.DuckDBPyConnection, path: Path) -> AtlasInfo:
     """Reads the totals of the atlas that lies in the file `path`."""
     return AtlasInfo(
-        totals=_totals(connection, path),
+        totals=atlas_totals(connection, path),
         models=tuple(_models(connection)),
         runs=tuple(_runs(connection)),
         skipped=tuple(skip_reasons(connection)),
@@ -98,7 +111,8 @@ def atlas_info(connection: duckdb.DuckDBPyConnection, path: Path) -> AtlasInfo:
     )
 
 
-def _totals(connection: duckdb.DuckDBPyConnection, path: Path) -> AtlasTotals:
+def atlas_totals(connection: duckdb.DuckDBPyConnection, path: Path) -> AtlasTotals:
+    """The file `path`, and how much is in its dataset."""
     revision, relations, templates, facts, prompts = fetch_one(
         connection,
         """
@@ -131,6 +145,33 @@ def _models(connection: duckdb.DuckDBPyConnection) -> list[ModelSummary]:
                weights_sha256
         FROM models
         ORDER BY name, model_id
+        """,
+    )
+
+
+def run_progress(connection: duckdb.DuckDBPyConnection) -> list[RunProgress]:
+    """Every run, latest first, without what only a look at all its scores would tell."""
+    return fetch(
+        connection,
+        RunProgress,
+        """
+        WITH results AS (
+            SELECT run_id, count(*) AS measured
+            FROM prompt_results
+            WHERE skipped_because IS NULL
+            GROUP BY run_id
+        )
+        SELECT r.run_id,
+               m.name AS model,
+               r.status,
+               r.position,
+               r.method,
+               r.rule,
+               coalesce(results.measured, 0) AS measured
+        FROM runs AS r
+        JOIN models AS m USING (model_id)
+        LEFT JOIN results USING (run_id)
+        ORDER BY r.null_of IS NOT NULL, r.started_at DESC, r.run_id
         """,
     )
 

@@ -11,6 +11,26 @@ from atlas.facts import FactColumns
 from atlas.selection.chosen import ChosenSelection, labelled
 
 
+def knowledge_of(facts: str) -> str:
+    """A query for `fact_id, prompts, right_prompts, known, mean_p_answer`, a row a measured fact.
+
+    What `all_fact_knowledge` says of run `$run_id`, of those facts alone that a table of the
+    surrounding query has: the view would be made for all the run's facts first.
+    """
+    return f"""
+            SELECT p.fact_id,
+                   count(*) AS prompts,
+                   count(*) FILTER (m.answer_rank = 1) AS right_prompts,
+                   2 * count(*) FILTER (m.answer_rank = 1) >= count(*) AS known,
+                   avg(m.p_answer) AS mean_p_answer
+            FROM prompt_results AS m
+            JOIN (FROM prompts SEMI JOIN {facts} USING (fact_id)) AS p USING (prompt_id)
+            WHERE m.run_id = $run_id
+              AND m.skipped_because IS NULL
+            GROUP BY p.fact_id
+            """
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """How well the model of a run knows a fact."""

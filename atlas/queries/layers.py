@@ -39,9 +39,10 @@ def layer_counts(
         """
         WITH own AS (
             SELECT layer, neuron
-            FROM all_neuron_facts
+            FROM knowledge_neurons
             WHERE selection_id = $selection_id
-              AND ($relation_id IS NULL OR relation_id = $relation_id)
+              AND ($relation_id IS NULL
+                   OR fact_id IN (SELECT fact_id FROM facts WHERE relation_id = $relation_id))
         )
         SELECT l.layer,
                count(DISTINCT own.neuron) AS neurons,

@@ -66,6 +66,16 @@ class OverlapReport(OfSelection, rows="pairs"):
 
 
 @dataclass(frozen=True)
+class StoredOverlap:
+    """The overlap by relation, as selecting stored it."""
+
+    within: PooledOverlap
+    across: PooledOverlap
+    groups: tuple[OverlapGroup, ...]  # every relation, those whose own facts share most first
+    pairs: tuple[GroupPair, ...]  # each with itself too
+
+
+@dataclass(frozen=True)
 class LayerOverlap:
     """A layer's knowledge neurons, and its part of the overlap; the parts add up to the whole."""
 
@@ -101,6 +111,25 @@ def relation_overlap(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, limit: int | None = None
 ) -> OverlapReport:
     """Overlap by relation, as stored; shows the `limit` relations whose own facts share most."""
+    stored = stored_overlap(connection, selection)
+    shown = stored.groups[:limit]
+    names = {group.group for group in shown}
+    return OverlapReport(
+        "relation",
+        sum(g.facts for g in stored.groups),
+        len(stored.groups),
+        stored.within,
+        stored.across,
+        shown,
+        tuple(p for p in stored.pairs if p.group_a in names and p.group_b in names),
+        object_overlap(connection, selection),
+    )
+
+
+def stored_overlap(
+    connection: duckdb.DuckDBPyConnection, selection: ChosenSelection
+) -> StoredOverlap:
+    """What is stored of the overlap by relation: nothing is counted."""
     parameters = {"selection_id": selection.selection_id}
     groups = fetch(
         connection,
@@ -122,7 +151,6 @@ def relation_overlap(
         """,
         parameters,
     )
-    shown = groups[:limit]
     pairs = fetch(
         connection,
         GroupPair,
@@ -136,23 +164,12 @@ def relation_overlap(
                jaccard
         FROM relation_overlaps
         WHERE selection_id = $selection_id
-          AND list_contains($shown, relation_a)
-          AND list_contains($shown, relation_b)
         ORDER BY relation_a, relation_b
         """,
-        {**parameters, "shown": [g.group for g in shown]},
+        parameters,
     )
     within, across = _pooled(connection, selection.selection_id)
-    return OverlapReport(
-        "relation",
-        sum(g.facts for g in groups),
-        len(groups),
-        within,
-        across,
-        tuple(shown),
-        tuple(pairs),
-        object_overlap(connection, selection),
-    )
+    return StoredOverlap(within, across, tuple(groups), tuple(pairs))
 
 
 def layer_overlap(

@@ -7,9 +7,10 @@ import duckdb
 
 from atlas.errors import SettingsError
 from atlas.facts import FactColumns
+from atlas.queries.knowledge import knowledge_of
 from atlas.queries.relations import one_relation
 from atlas.selection.chosen import ChosenSelection, OfSelection
-from atlas.store.rows import fetch, fetch_one
+from atlas.store.rows import fetch
 
 FactOrder = Literal["subject", "object", "p", "neurons"]
 FACT_ORDERS: tuple[FactOrder, ...] = get_args(FactOrder)
@@ -74,38 +75,16 @@ def relation_facts(
             f"{', '.join(STANDINGS)}"
         )
     relation_id, label = one_relation(connection, wanted)
-    facts = """
-            SELECT f.relation_id,
-                   f.fact_id,
-                   f.subject,
-                   f.object,
-                   k.known,
-                   coalesce(k.right_prompts, 0) AS right,
-                   coalesce(k.prompts, 0) AS measured
+    rows = connection.execute(
+        f"""
+        WITH own AS MATERIALIZED (
+            SELECT f.fact_id, f.subject, f.object
             FROM facts AS f
-            LEFT JOIN all_fact_knowledge AS k
-              ON k.run_id = $run_id
-             AND k.fact_id = f.fact_id
             WHERE f.relation_id = $relation_id
               AND f.null_of IS NULL
-              AND ($standing = 'all' OR k.known = ($standing = 'known'))
               AND ($containing = ''
                    OR contains(lower(nfc_normalize(f.subject)), lower(nfc_normalize($containing)))
                    OR contains(lower(nfc_normalize(f.object)), lower(nfc_normalize($containing))))
-            """
-    asked = {
-        "run_id": selection.run_id,
-        "relation_id": relation_id,
-        "standing": standing,
-        "containing": containing.strip(),
-    }
-    (there,) = fetch_one(connection, f"SELECT count(*) FROM ({facts})", asked)
-    found = fetch(
-        connection,
-        FactOfRelation,
-        f"""
-        WITH own AS MATERIALIZED (
-            {facts}
         ),
         chosen AS (
             SELECT k.fact_id, count(*) AS neurons
@@ -115,26 +94,24 @@ def relation_facts(
             GROUP BY k.fact_id
         ),
         answers AS (
-            SELECT p.fact_id, avg(m.p_answer) AS mean_p_answer
-            FROM prompts AS p
-            SEMI JOIN own USING (fact_id)
-            JOIN prompt_results AS m USING (prompt_id)
-            WHERE m.run_id = $run_id
-            GROUP BY p.fact_id
+            {knowledge_of("own")}
         )
-        SELECT o.relation_id,
-               $label AS relation,
+        SELECT count(*) OVER () AS there,
+               $relation_id,
+               $label,
                o.fact_id,
                o.subject,
                o.object,
-               o.known,
-               o.right,
-               o.measured,
+               a.known,
+               coalesce(a.right_prompts, 0),
+               coalesce(a.prompts, 0),
                a.mean_p_answer,
-               coalesce(c.neurons, 0) AS neurons
+               coalesce(c.neurons, 0)
         FROM own AS o
         LEFT JOIN chosen AS c USING (fact_id)
         LEFT JOIN answers AS a USING (fact_id)
+        WHERE $standing = 'all'
+           OR a.known = ($standing = 'known')
         ORDER BY CASE $by WHEN 'object' THEN lower(o.object) END,
                  CASE $by WHEN 'p' THEN a.mean_p_answer WHEN 'neurons' THEN c.neurons END
                      DESC NULLS LAST,
@@ -146,15 +123,24 @@ def relation_facts(
         OFFSET $offset
         """,
         {
-            **asked,
+            "run_id": selection.run_id,
             "selection_id": selection.selection_id,
+            "relation_id": relation_id,
             "label": label,
+            "standing": standing,
+            "containing": containing.strip(),
             "by": by,
             "limit": limit,
             "offset": offset,
         },
-    )
-    return RelationFactsReport(relation_id, label, there, offset, tuple(found))
+    ).fetchall()
+    there = rows[0][0] if rows else 0
+    if offset and not rows:  # beyond the last
+        there = relation_facts(
+            connection, selection, relation_id, standing=standing, containing=containing, limit=1
+        ).there
+    found = tuple(FactOfRelation(relation, name, *fact) for _, relation, name, *fact in rows)
+    return RelationFactsReport(relation_id, label, there, offset, found)
 
 
 def relation_sizes(

@@ -81,23 +81,30 @@ def relation_report(
     facts, known_facts, templates, prompts, mean_p_answer, top1_share = fetch_one(
         connection,
         """
-        SELECT count(DISTINCT f.fact_id),
-               count(DISTINCT f.fact_id) FILTER (k.known),
-               count(DISTINCT p.template_id),
+        WITH answered AS (
+            SELECT p.fact_id,
+                   p.template_id,
+                   m.p_answer,
+                   m.answer_rank,
+                   2 * count(*) FILTER (m.answer_rank = 1) OVER (PARTITION BY p.fact_id)
+                       >= count(*) OVER (PARTITION BY p.fact_id) AS known
+            FROM prompt_results AS m
+            JOIN (
+                FROM prompts
+                SEMI JOIN (FROM facts WHERE relation_id = $relation_id) USING (fact_id)
+            ) AS p USING (prompt_id)
+            WHERE m.run_id = $run_id
+              AND m.skipped_because IS NULL
+        )
+        SELECT count(DISTINCT fact_id),
+               count(DISTINCT fact_id) FILTER (known),
+               count(DISTINCT template_id),
                count(*),
-               avg(m.p_answer),
-               avg(CASE WHEN m.answer_rank = 1 THEN 1.0 ELSE 0.0 END)
-        FROM prompt_results AS m
-        JOIN prompts AS p USING (prompt_id)
-        JOIN facts AS f USING (fact_id)
-        JOIN all_fact_knowledge AS k
-          ON k.run_id = m.run_id
-         AND k.fact_id = f.fact_id
-        WHERE m.run_id = ?
-          AND f.relation_id = ?
-          AND m.skipped_because IS NULL
+               avg(p_answer),
+               avg(CASE WHEN answer_rank = 1 THEN 1.0 ELSE 0.0 END)
+        FROM answered
         """,
-        [selection.run_id, relation_id],
+        {"run_id": selection.run_id, "relation_id": relation_id},
     )
     layers = layer_counts(connection, selection, relation_id)
     (distinct,) = fetch_one(

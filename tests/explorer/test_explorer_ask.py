@@ -1,6 +1,7 @@
 """The page that asks the model: in turn, in the background, and with edits switched on."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,6 +11,7 @@ from atlas.answers import Listed
 from atlas.explorer import desk as desks
 from atlas.explorer.desk import Busy, Desk
 from atlas.explorer.server import application
+from atlas.progress import Advance
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,13 @@ def test_top_answers_without_and_with_an_edit(edited: Edited) -> None:
 
 def test_neurons_of_a_typed_prompt_lead_to_their_pages(edited: Edited) -> None:
     page = asked(edited, what="neurons", text="The capital of Ireland is [MASK].", answer="Dublin")
-    told = edited.atlas.attribute("The capital of Ireland is [MASK].", "Dublin", lm=edited.lm)
+    events: list[object] = []
+    told = edited.atlas.attribute(
+        "The capital of Ireland is [MASK].", "Dublin", lm=edited.lm, progress=events.append
+    )
+    done = [event.done / event.total for event in events if isinstance(event, Advance)]
+    assert done == sorted(done)
+    assert all(0 <= share <= 1 for share in done)
     first = told.neurons[0]
     assert f'<a href="/neuron/{first.layer}:{first.neuron}">' in page
     assert len(told.neurons) == 20
@@ -87,6 +95,38 @@ def test_one_question_at_a_time_and_few_that_wait(
     desk.close()
 
 
+def test_how_far_a_question_has_come_is_said_in_percent(edited: Edited) -> None:
+    desk, seen = Desk(edited.atlas, edited.lm), []
+
+    def work(lm: object, tell: Callable[[object], None]) -> Listed:
+        tell(Advance("Attributing the answer", 30, 100, unit="%"))
+        seen.append((job.said, job.share))
+        return Listed(())
+
+    job = desk.take("one", work)
+    assert job.done.wait(20)
+    desk.close()
+    assert seen == [("Attributing the answer: 30%", 0.3)]
+
+
+def test_a_causal_model_is_asked_without_a_mask(
+    edited: Edited, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    copy = edited.copied(tmp_path_factory.mktemp("causal") / "atlas.duckdb")
+    with copy.atlas.writing() as connection:
+        connection.execute("UPDATE models SET objective = 'causal'")
+    found = copy.atlas.ask_page()
+    assert found.example is not None
+    assert "[" not in found.example
+    with TestClient(application(copy.atlas), base_url="http://localhost") as client:
+        page = client.get("/ask").text
+    assert "[MASK]" not in page
+    assert "up to where the answer begins" in page
+    assert f'placeholder="{found.example}"' in page
+    with TestClient(application(edited.atlas), base_url="http://localhost") as client:
+        assert "with [MASK] where the answer stands" in client.get("/ask").text
+
+
 def test_an_edit_is_told_with_its_outcome(edited: Edited) -> None:
     with edited.atlas.reading() as connection:
         row = connection.execute("SELECT prompt_id FROM prompts LIMIT 1").fetchone()
@@ -97,3 +137,5 @@ def test_an_edit_is_told_with_its_outcome(edited: Edited) -> None:
         assert "Edit 1" in page
         assert "atlas edit check 1" in page
         assert client.get("/edit/7").status_code == 404
+        assert 'href="/edit/1/forecast"' in page
+        assert "atlas edit forecast 1" in client.get("/edit/1/forecast").text

@@ -1,6 +1,7 @@
 """The explorer in a real browser: what a reader does, and what the browser has to say of it."""
 
 import functools
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from atlas.explorer.server import address, application, bound
 from atlas.explorer.site import write_site
 
 pytestmark = pytest.mark.browser
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -110,13 +112,38 @@ def test_from_a_search_to_an_edit_that_is_switched_on(page: Any, base: str, edit
     assert page.get_by_role("columnheader", name="after").is_visible()
 
 
-@pytest.mark.parametrize(
-    "path", ["", "fact/P36-0", "neuron/1:0", "relation/P36", "compare?a=P36-0&b=P36-1", "edit/1",
-             "edits", "sql?q=SELECT 1", "ask"]
+PATHS = (
+    "", "fact/P36-0", "neuron/1:0", "relation/P36", "compare?a=P36-0&b=P36-1",
+    "compare?kind=relations&a=P36&b=P37", "edit/1", "edit/1/forecast", "edits", "sql?q=SELECT 1",
+    "ask", "search?q=irelnd", "object?name=Dublin",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_no_page_is_wider_than_a_telephone(page: Any, base: str, path: str) -> None:
     page.goto(f"{base}{path}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_no_page_keeps_anybody_out(page: Any, base: str) -> None:
+    """axe-core's rules of WCAG 2.2 AA and its best practices, by day and by night."""
+    if "ATLAS_TEST_AXE" not in os.environ:
+        pytest.skip("ATLAS_TEST_AXE is not set to the path of axe-core as a script")
+    axe = Path(os.environ["ATLAS_TEST_AXE"]).read_text(encoding="utf-8")
+    broken = []
+    for path in PATHS:
+        page.goto(f"{base}{path}")
+        page.evaluate(axe)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = page.evaluate(f"axe.run({{runOnly: {RULES}}})")
+            broken += [(path, scheme, v["id"], v["nodes"][0]["html"]) for v in found["violations"]]
+    assert broken == []
+
+
+def test_an_edits_page_fetches_its_forecast(page: Any, base: str) -> None:
+    page.goto(f"{base}edit/1")
+    page.get_by_text("Not forecast yet").wait_for(timeout=30_000)
 
 
 def test_columns_sort(page: Any, base: str) -> None:

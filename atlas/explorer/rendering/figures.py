@@ -38,8 +38,8 @@ def _layer_bar(count: LayerCount) -> Bar:
 
 def overlap(answer: OverviewPage, links: Links) -> str:
     """How many neurons facts of two relations share, as cells that lead to the two."""
-    names = sorted((group.group for group in answer.overlap.shown), key=lambda n: (len(n), n))
-    labels = {group.group: group.label for group in answer.overlap.shown}
+    names = sorted((group.group for group in answer.overlap.groups), key=lambda n: (len(n), n))
+    labels = {group.group: group.label for group in answer.overlap.groups}
     means = {(p.group_a, p.group_b): p.mean_shared_neurons for p in answer.overlap.pairs}
 
     def value(i: int, j: int) -> float | None:
