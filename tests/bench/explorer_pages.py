@@ -2,9 +2,10 @@
 
     python tests/bench/explorer_pages.py --db atlas.duckdb
 
-Each page is asked once to warm up and then `--repeats` times; what is printed is the median of the
-wall clock, and of the processor's time, which says what a shared machine's clock does not. Of the
-million facts of `tests/bench/scale.py`, give the file that its `--dir` keeps, and `--limit 3000`.
+Each page is asked once of a file that is not open (first), as after a minute without a reader, and
+then `--repeats` times of the one that stays open; of these the median is printed. The processor's
+time says what a shared machine's clock does not. Of the million facts of `tests/bench/scale.py`,
+give the file that its `--dir` keeps, and `--limit 3000`.
 """
 
 import argparse
@@ -28,12 +29,19 @@ def main() -> None:
     chosen = options.parse_args()
     db = open_atlas(chosen.db)
     slow = 0
-    print(f"{'page':<60} {'ms':>7} {'cpu ms':>7} {'kB':>7}")
+    print(f"{'page':<50} {'first':>7} {'cpu':>7} {'ms':>7} {'cpu':>7} {'kB':>7}")
     with TestClient(application(db), base_url="http://localhost") as client:
         for path in addresses(db):
-            wall, processor, size = timed(client, path, chosen.repeats)
+            give_way(chosen.db)
+            first = asked(client, path)
+            again = [asked(client, path) for _ in range(chosen.repeats)]
+            wall, processor = (statistics.median(row[i] for row in again) for i in (0, 1))
             slow += wall > chosen.limit
-            print(f"{path[:60]:<60} {wall:>7.0f} {processor:>7.0f} {size / 1e3:>7.1f}")
+            print(
+                f"{path[:50]:<50} {first[0]:>7.0f} {first[1]:>7.0f} {wall:>7.0f} {processor:>7.0f} "
+                f"{first[2] / 1e3:>7.1f}",
+                flush=True,
+            )
     sys.exit(1 if slow else 0)
 
 
@@ -64,17 +72,21 @@ def addresses(db: Atlas) -> list[str]:
     ]
 
 
-def timed(client: TestClient, path: str, repeats: int) -> tuple[float, float, int]:
-    """Median milliseconds by the clock and of the processor, and the page's bytes."""
+def give_way(file: Path) -> None:
+    """Have the explorer close the file, as someone does who waits to write it."""
+    sign = file.with_name(f"{file.name}.waiting")
+    sign.touch()
+    time.sleep(0.3)
+    sign.unlink()
+
+
+def asked(client: TestClient, path: str) -> tuple[float, float, int]:
+    """Milliseconds by the clock and of the processor, and the page's bytes."""
+    started, worked = time.perf_counter(), time.process_time()
     answer = client.get(path)
+    wall, processor = time.perf_counter() - started, time.process_time() - worked
     assert answer.status_code == 200, f"{path}: {answer.status_code}"
-    wall, processor = [], []
-    for _ in range(repeats):
-        started, worked = time.perf_counter(), time.process_time()
-        client.get(path)
-        wall.append(1000 * (time.perf_counter() - started))
-        processor.append(1000 * (time.process_time() - worked))
-    return statistics.median(wall), statistics.median(processor), len(answer.content)
+    return 1000 * wall, 1000 * processor, len(answer.content)
 
 
 if __name__ == "__main__":
