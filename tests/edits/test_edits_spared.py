@@ -34,6 +34,7 @@ from atlas.edits.making.own_keys import (
 )
 from atlas.edits.making.questions import ask_for
 from atlas.edits.making.settings import EditSettings
+from atlas.edits.making.shift_costs import costs_of_shifts
 from atlas.edits.making.shifts import find_shifts
 from atlas.edits.making.spare import key_in_layer
 from atlas.edits.making.spared import Spared, spared_activations
@@ -81,6 +82,7 @@ def moment_and_keys(seed: int, neurons: int, keys: int) -> tuple[np.ndarray, np.
     return rows.T @ rows / len(rows), draw.normal(size=(neurons, keys))
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 99), st.integers(2, 8), st.floats(0.01, 1))
 def test_one_key_gets_the_direction_that_moves_least_elsewhere(
     seed: int, neurons: int, damping: float
@@ -96,6 +98,7 @@ def test_one_key_gets_the_direction_that_moves_least_elsewhere(
         assert u @ damped @ u <= other @ damped @ other + 1e-9
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 99), st.integers(2, 4))
 def test_every_key_has_a_direction_that_the_other_keys_hardly_follow(seed: int, keys: int) -> None:
     moment, columns = moment_and_keys(seed, 12, keys)
@@ -118,6 +121,7 @@ def test_the_strongest_neurons_are_those_that_carry_most_with_some_given_ones() 
     assert strongest(moment, keys, directions, 9) == [0, 1, 2, 3]
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 99), st.integers(1, 4))
 def test_along_the_common_direction_every_key_is_nearly_one(seed: int, keys: int) -> None:
     moment, columns = moment_and_keys(seed, 12, keys)
@@ -126,7 +130,7 @@ def test_along_the_common_direction_every_key_is_nearly_one(seed: int, keys: int
     np.testing.assert_allclose(products, 1, atol=0.3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 99), st.integers(1, 5))
 def test_the_least_step_suffices_to_first_order_and_no_shorter_one_does(
     seed: int, rows: int
@@ -340,6 +344,26 @@ def test_shifts_stop_at_the_first_that_suffices(ready: Indexed) -> None:
     again = find_shifts(lm, neurons, directions, wanted, 0.5, 1.0)
     assert torch.equal(found.deltas, again.deltas)
     assert not any(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+def test_what_others_look_at_costs_more_and_is_left_alone(ready: Indexed) -> None:
+    lm = ready.lm
+    neurons = [(lm.layers - 1, neuron) for neuron in range(lm.neurons_per_layer)]
+    directions = torch.ones(len(neurons), 1) / len(neurons)
+    wanted = [lm.targets("The capital of Ireland is [Y]", "Paris")]
+    (target,) = lm.targets("The language of Ireland is [Y]", "Rome")
+    costs = costs_of_shifts(lm, neurons, directions, [[target]])
+    assert float(costs.diagonal().mean()) == pytest.approx(1)
+    values = torch.linalg.eigvalsh(costs)
+    assert values[-1] > 10 * values[0] > 0  # one prompt looks in one direction
+    assert values[0] == pytest.approx(float(values[-2]))
+    shifts = [
+        find_shifts(lm, neurons, directions, wanted, 0.5, 1.0, costs=by).shifts[0].double()
+        for by in (None, costs)
+    ]
+    share = [float(shift @ costs @ shift / shift.square().sum()) for shift in shifts]
+    assert share[1] < share[0]
+    assert torch.equal(costs_of_shifts(lm, neurons, directions, []), torch.eye(lm.d_model).double())
 
 
 def _lead(logits: torch.Tensor, token: int) -> float:
