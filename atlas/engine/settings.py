@@ -29,7 +29,7 @@ def require_position(method: str, position: str) -> None:
         raise SettingsError(
             f"method {method} reads the residual stream at the answer position: attribute there, "
             "or by another method",
-            parameters=["method", "at"],
+            parameters=["method", "position"],
         )
 
 

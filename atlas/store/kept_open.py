@@ -58,11 +58,11 @@ class KeptOpen:
 
     def close(self) -> None:
         """Close the file and end the thread that looks for who waits."""
-        self._over.set()
-        self._going.set()
-        self._looker.join()
-        with self._lock:
+        with self._lock:  # so that nobody clears what the thread is woken by
+            self._over.set()
+            self._going.set()
             self._let_go()
+        self._looker.join()
 
     def _there(self) -> tuple[int, int, int] | None:
         try:
