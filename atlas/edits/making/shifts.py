@@ -65,25 +65,46 @@ def find_shifts(
     what is found is tried with the deltas at every position, where the descent goes on if it does
     not put every token on top.
     """
+    found, taken = None, 0
+    for prefix_as_is in (True, False) if lm.objective == "causal" else (False,):
+        found = descend(
+            lm, neurons, directions, wanted, margin, scale, start, kept, prefix_as_is, taken
+        )
+        start, taken = found.shifts, found.steps
+    assert found is not None
+    return found
+
+
+def descend(
+    lm: LanguageModel,
+    neurons: Sequence[tuple[int, int]],
+    directions: Tensor,
+    wanted: Questions,
+    margin: float,
+    scale: float,
+    start: Tensor | None = None,
+    kept: Sequence[Sequence[Target]] = (),
+    prefix_as_is: bool = False,
+    taken: int = 0,
+) -> Shifts:
+    """One part of `find_shifts`, after `taken` steps: of a causal model's behind the unedited
+    prefix if `prefix_as_is`, else with the deltas at every position.
+    """
     rows = [target for targets in (*wanted, *kept) for target in targets]
     count = sum(map(len, wanted))
     directions = directions.float().to(lm.model.device)
     theta = torch.zeros(directions.shape[1], lm.d_model, device=directions.device)
     if start is not None:
         theta += start.to(theta.device) / scale
-    taken = 0
+    margins = torch.full((len(rows),), margin, device=theta.device)
+    margins[count:] = KEPT_MARGIN
+    causal = lm.objective == "causal"
+    most = STEPS // 2 if prefix_as_is else STEPS - taken
     with lm.frozen():
-        for prefix_as_is in (True, False) if lm.objective == "causal" else (False,):
-            model = EditedModel(lm, neurons, rows, prefix_as_is)
-            margins = torch.full((len(rows),), margin, device=theta.device)
-            margins[count:] = KEPT_MARGIN
-            again = lm.objective == "causal" and not prefix_as_is
-            most = STEPS // 2 if prefix_as_is else STEPS - taken
-            descent = _Descent(model, rows, count, directions, margins, scale)
-            found = descent.run(theta, most, again, by_least_steps=lm.objective == "causal")
-            theta = found.shifts.to(theta.device) / scale
-            taken += found.steps
-    return replace(found, steps=taken)
+        model = EditedModel(lm, neurons, rows, prefix_as_is)
+        descent = _Descent(model, rows, count, directions, margins, scale)
+        found = descent.run(theta, most, causal and not prefix_as_is, by_least_steps=causal)
+    return replace(found, steps=taken + found.steps)
 
 
 @dataclass(frozen=True, eq=False)
