@@ -39,7 +39,7 @@ class Place:
 
 
 WHERE_IT_IS_SAID = Place(200, 50, 0.03, 0.003, (1.0, 2.0, 4.0))
-WHERE_IT_IS_GATHERED = Place(EVERY_NEURON, 0, 0.1, 0.03, (6.0, 8.0), gathered=True)
+WHERE_IT_IS_GATHERED = Place(EVERY_NEURON, 0, 0.1, 0.03, (5.0, 7.0), gathered=True)
 
 
 def place_of(lm: LanguageModel, position: str) -> Place:

@@ -13,13 +13,16 @@ from atlas.edits.making.questions import Questions
 from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
+LEAST_STEPS = 12  # of a causal model, which shorten what holds already
+ENOUGH = 0.75  # of the margin, where such a step has shortened the shift
 STEPS = 100  # at most; of a causal model half of them behind the unedited prefix
 RATE = 0.3  # of a step of Adam, in `scale`
 FASTER = 1.03  # growth of the rate per step, for what lies far away
 FOR_KEPT = 4  # steps more, once all wanted answers lead, for those to keep that do not
 KEPT_MARGIN = 0.5  # nats by which an answer to keep is to lead
 AIM = 1.5  # of what leads lack, that a step of a causal model is to gain: leads saturate
-FARTHEST = 1.0  # length of such a step, in `scale` an entry
+DECAY = 0.1  # of a causal model's shift, which every step takes back if leads let it
+FARTHEST = 0.7  # length of such a step, in `scale` an entry
 SMALL = 1e-3  # weight of the shifts' size against what is missing
 
 
@@ -59,9 +62,10 @@ def find_shifts(
     stay is the directions' work. Where no shift suffices within STEPS steps, the result
     is the one with most tokens on top. Nothing is random.
 
-    For causal models, whose steps are dear, each step is the shortest with which every lead would
-    grow by AIM times what it lacks if it were linear (`least_step`): a handful of steps in place of
-    dozens. The deltas act from the targets' sites on at first, because a row is then a few tokens;
+    For causal models, whose steps are dear, each step is the one with which every lead would grow
+    by AIM times what it lacks if it were linear, and that takes back as much as it can of earlier
+    ones (`least_step`): LEAST_STEPS in place of dozens, of which the shortest shift that has ENOUGH
+    of the margin is taken, as the first steps go too far. The deltas act from the targets' sites on at first, because a row is then a few tokens;
     what is found is tried with the deltas at every position, where the descent goes on if it does
     not put every token on top.
     """
@@ -133,18 +137,23 @@ class _Descent:
             lacking = missing.detach()
             reached = float((lead.detach()[: self.count] > 0).float().mean())
             key = (-reached, float(lacking.mean()))
+            if by_least_steps:
+                enough = (lead >= ENOUGH * self.margins)[: self.count]
+                if bool(enough.all()):
+                    key = (-2.0, float(theta.detach().norm()))
+                    most = min(most, max(step, LEAST_STEPS))
+            elif float(lacking[: self.count].max()) == 0:
+                most = min(most, step + FOR_KEPT)
             if best is None or key < best_key:
                 best_key, shifts = key, (theta * self.scale).detach()
                 best = Shifts(shifts.cpu(), (self.directions @ shifts).cpu(), reached, step)
-            if float(lacking[: self.count].max()) == 0:
-                most = min(most, step + FOR_KEPT)
-            suffices = float(lacking.max()) == 0
+            suffices = float(lacking.max()) == 0 and not by_least_steps
             if suffices or step >= most or (again and step == 0 and reached == 1):
                 return replace(best, steps=step)
             if by_least_steps:
                 (gradients,) = torch.autograd.grad(lead.sum(), each)
                 with torch.no_grad():
-                    theta += self._least_step(gradients, lead.detach())
+                    theta += self._least_step(theta, gradients, lead.detach())
             else:
                 loss = missing.mean() + SMALL * theta.square().sum() / len(theta)
                 (theta.grad,) = torch.autograd.grad(loss, theta)
@@ -162,11 +171,16 @@ class _Descent:
         others = logits.scatter(1, tokens[:, None], -torch.inf).amax(-1)
         return logits.gather(1, tokens[:, None])[:, 0] - others
 
-    def _least_step(self, gradients: Tensor, lead: Tensor) -> Tensor:
+    def _least_step(self, theta: Tensor, gradients: Tensor, lead: Tensor) -> Tensor:
+        """The step with which leads gain AIM times what they lack, to first order, and theta is
+        then as near as can be to what DECAY leaves of it.
+        """
         lacking = (self.margins - lead).double().cpu().numpy()
         growth = np.where(lacking > 0, AIM * lacking, lacking / 2)  # half of what is left over
-        found = least_step(gradients.flatten(1).double().cpu().numpy(), growth)
-        step = torch.from_numpy(found).to(gradients).view_as(gradients[0])
+        along = gradients.flatten(1).double().cpu().numpy()
+        less = DECAY * theta.detach().flatten().double().cpu().numpy()
+        found = least_step(along, growth + along @ less) - less
+        step = torch.from_numpy(found).to(gradients).view_as(theta)
         longest = FARTHEST * step.numel() ** 0.5
         shortened: Tensor = step * min(1.0, longest / max(float(step.norm()), 1e-12))
         return shortened
