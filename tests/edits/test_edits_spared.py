@@ -294,7 +294,7 @@ def test_layers_that_share_their_value_vectors_are_refused(tmp_path: Path) -> No
 def test_a_layer_that_does_not_do_gives_way_to_another(
     ready: Indexed, db: Atlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atlas.edits.making import spare
+    from atlas.edits.making import layer_keys, spare
 
     found = spare._on_layer
 
@@ -302,7 +302,7 @@ def test_a_layer_that_does_not_do_gives_way_to_another(
         result = found(*arguments)  # type: ignore[arg-type]
         return replace(result, reached=1.0, broken=0.5 if arguments[5] == 1 else 0.0)
 
-    monkeypatch.setattr(spare, "default_layers", lambda lm, position: [1, 0])
+    monkeypatch.setattr(layer_keys, "default_layers", lambda lm, position: [1, 0])
     monkeypatch.setattr(spare, "_on_layer", breaking)
     made = make_update(ready.lm, db, FACT, "Paris", SPARE)
     assert made.edit.settings["layers_tried"] == [1, 0]
