@@ -44,9 +44,10 @@ class Indexed:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_steps() -> Iterator[None]:
-    """They say as much of a random model as many."""
+    """Half as many and longer ones: in a random model new objects are far away."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refined, "STEPS", 40)
+        patch.setattr(refined, "STEPS", 150)
+        patch.setattr(refined, "RATE", 0.4)
         yield
 
 
