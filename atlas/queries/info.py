@@ -74,6 +74,7 @@ class RunProgress:
     method: str
     rule: str | None
     measured: int  # prompts
+    null_of: str | None  # the run whose facts it measures with shuffled objects; None: a real run
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ def run_progress(connection: duckdb.DuckDBPyConnection) -> list[RunProgress]:
                r.position,
                r.method,
                r.rule,
-               coalesce(results.measured, 0) AS measured
+               coalesce(results.measured, 0) AS measured,
+               r.null_of
         FROM runs AS r
         JOIN models AS m USING (model_id)
         LEFT JOIN results USING (run_id)
