@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from atlas.edits.making.basis import EditBasis
-from atlas.edits.making.found import FoundDeltas
+from atlas.edits.making.found import Change, FoundDeltas
+from atlas.edits.making.layer_keys import key_in_layer
 from atlas.edits.making.settings import EditSettings
-from atlas.edits.making.spare import key_in_layer
 from atlas.edits.making.spared import ELSEWHERE
 from atlas.edits.network.inputs import told
 from atlas.edits.network.network import Origin, file_beside, read_network
@@ -30,7 +30,7 @@ def hypernetwork_update(
     network, origin = read_network(file_beside(atlas.path), lm, basis.selection.position)
     layer = _layer(origin, settings)
     settings = replace(settings, position=basis.selection.position)  # where the network learnt
-    key = key_in_layer(lm, atlas, basis, new_object, settings, layer)
+    key = key_in_layer(lm, atlas, [Change(basis, new_object)], settings, layer)
     at_subject = basis.selection.position == "subject"
     new, old = (
         [lm.targets(p.text, answer, p.subject_end if at_subject else None) for p in basis.prompts]

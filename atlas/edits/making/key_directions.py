@@ -53,14 +53,6 @@ def at_one(along: Floats, keys: Floats) -> Floats:
     return directions
 
 
-def common_direction(moment: Floats, keys: Floats, damping: float) -> Floats:
-    """The one direction [neuron, 1] along which all keys [neuron, key] are as nearly 1 as ALIKE
-    lets them be: for prompts that are to move by one shift, however unlike their activations.
-    """
-    direction: Floats = key_directions(moment, keys, damping).sum(1, keepdims=True)
-    return direction
-
-
 def strongest(
     moment: Floats,
     keys: Floats,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +14,26 @@ from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
 STEPS = 100  # at most; of a causal model half of them behind the unedited prefix
+LEAST_STEPS = 12  # of a causal model, which shorten what holds already
+ENOUGH = 0.75  # of the margin, where such a step has shortened the shift
 FOR_KEPT = 4  # steps more, once all wanted answers lead, for those to keep that do not
 KEPT_MARGIN = 0.5  # nats by which an answer to keep is to lead
-AIM = {"masked": 1.0, "causal": 1.5}  # of what leads lack, that a step is to gain: they saturate
-FARTHEST = {"masked": 0.5, "causal": 1.0}  # length of a step, in `scale` an entry
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How steps are taken, by objective.
+
+    aim: of what leads lack, that a step is to gain: they saturate. farthest: length of a step, in
+    `scale` an entry. decay: of the shift, which every step takes back if leads let it.
+    """
+
+    aim: float
+    farthest: float
+    decay: float = 0.0
+
+
+PACES = {"masked": Pace(aim=1.0, farthest=0.5), "causal": Pace(aim=1.5, farthest=0.7, decay=0.1)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +69,43 @@ def find_shifts(
         in which shifts are to be short (`shift_costs`); None: as they are long.
 
     Each step is the shortest with which every lead, the new token's logit less the highest other
-    one, would grow by AIM times what it lacks if it were linear (`least_step`), and no longer than
-    FARTHEST, for it is not; the first T with which every lead suffices is taken. That prompts which
-    are not asked stay is the directions' work, and that of a short T. Where no shift suffices
-    within STEPS steps, the result is the one with most tokens on top. Nothing is random.
+    one, would grow by what it lacks, times the pace's aim, if it were linear (`least_step`); and
+    no longer than the pace lets it, for it is not. The first T with which every lead suffices is
+    taken. That prompts which are not asked stay is the directions' work, and that of a short T.
+    Where no shift suffices within STEPS steps, the result is the one with most tokens on top.
+    Nothing is random.
 
     In causal models the deltas act from the targets' sites on at first, because a row is then a few
     tokens; what is found is tried with the deltas at every position, where the descent goes on if
-    it does not put every token on top.
+    it does not put every token on top. Their first steps go too far, so each takes back what it
+    can of earlier ones, LEAST_STEPS are taken, and the shortest T that has ENOUGH of the margin is
+    the result.
+    """
+    found, taken = None, 0
+    for prefix_as_is in (True, False) if lm.objective == "causal" else (False,):
+        found = descend(
+            lm, neurons, directions, wanted, margin, scale, start, kept, costs, prefix_as_is, taken
+        )
+        start, taken = found.shifts, found.steps
+    assert found is not None
+    return found
+
+
+def descend(
+    lm: LanguageModel,
+    neurons: Sequence[tuple[int, int]],
+    directions: Tensor,
+    wanted: Questions,
+    margin: float,
+    scale: float,
+    start: Tensor | None = None,
+    kept: Sequence[Sequence[Target]] = (),
+    costs: Tensor | None = None,
+    prefix_as_is: bool = False,
+    taken: int = 0,
+) -> Shifts:
+    """One part of `find_shifts`, after `taken` steps: of a causal model's behind the unedited
+    prefix if `prefix_as_is`, else with the deltas at every position.
     """
     rows = [target for targets in (*wanted, *kept) for target in targets]
     count = sum(map(len, wanted))
@@ -69,21 +113,16 @@ def find_shifts(
     theta = torch.zeros(directions.shape[1], lm.d_model, device=directions.device)
     if start is not None:
         theta += start.to(theta.device) / scale
-    taken = 0
+    margins = torch.full((len(rows),), margin, device=theta.device)
+    margins[count:] = KEPT_MARGIN
+    most = STEPS // 2 if prefix_as_is else STEPS - taken
+    cheap = _root(torch.eye(lm.d_model) if costs is None else costs).to(theta.device)
     with lm.frozen():
-        for prefix_as_is in (True, False) if lm.objective == "causal" else (False,):
-            model = EditedModel(lm, neurons, rows, prefix_as_is)
-            margins = torch.full((len(rows),), margin, device=theta.device)
-            margins[count:] = KEPT_MARGIN
-            again = lm.objective == "causal" and not prefix_as_is
-            most = STEPS // 2 if prefix_as_is else STEPS - taken
-            reach = AIM[lm.objective], FARTHEST[lm.objective]
-            cheap = _root(torch.eye(lm.d_model) if costs is None else costs).to(theta.device)
-            descent = _Descent(model, rows, count, directions, margins, scale, cheap, *reach)
-            found = descent.run(theta, most, again)
-            theta = found.shifts.to(theta.device) / scale
-            taken += found.steps
-    return replace(found, steps=taken)
+        model = EditedModel(lm, neurons, rows, prefix_as_is)
+        pace = PACES[lm.objective]
+        descent = _Descent(model, rows, count, directions, margins, scale, cheap, pace)
+        found = descent.run(theta, most, again=lm.objective == "causal" and not prefix_as_is)
+    return replace(found, steps=taken + found.steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +136,7 @@ class _Descent:
     margins: Tensor  # [row]
     scale: float
     cheap: Tensor  # [d_model, d_model], the costs to the power of −½
-    aim: float
-    farthest: float
+    pace: Pace
 
     def run(self, start: Tensor, most: int, again: bool) -> Shifts:
         """At most `most` steps from `start` (in `scale`), few of them for rows to keep alone.
@@ -113,16 +151,20 @@ class _Descent:
             lacking = (self.margins - lead.detach()).clamp(min=0)
             reached = float((lead.detach()[: self.count] > 0).float().mean())
             key = (-reached, float(lacking.mean()))
+            suffices = float(lacking.max()) == 0 and not self.pace.decay
+            if self.pace.decay:
+                if bool((lead.detach() >= ENOUGH * self.margins)[: self.count].all()):
+                    key = (-2.0, float(theta.norm()))
+                    most = min(most, max(step, LEAST_STEPS))
+            elif float(lacking[: self.count].max()) == 0:
+                most = min(most, step + FOR_KEPT)
             if best is None or key < best_key:
                 best_key, shifts = key, theta * self.scale
                 best = Shifts(shifts.cpu(), (self.directions @ shifts).cpu(), reached, step)
-            if float(lacking[: self.count].max()) == 0:
-                most = min(most, step + FOR_KEPT)
-            suffices = float(lacking.max()) == 0
             if suffices or step >= most or (again and step == 0 and reached == 1):
                 return replace(best, steps=step)
             (gradients,) = torch.autograd.grad(lead.sum(), each)
-            theta = theta + self._least_step(gradients, lead.detach())
+            theta = theta + self._least_step(theta, gradients, lead.detach())
             step += 1
 
     def _leads(self, theta: Tensor) -> Tensor:
@@ -130,13 +172,18 @@ class _Descent:
         logits = self.model.logits_along(self.directions, theta * self.scale)
         return leads(logits, [target.token for target in self.rows])
 
-    def _least_step(self, gradients: Tensor, lead: Tensor) -> Tensor:
-        lacking = (self.margins - lead).double().cpu().numpy()
-        growth = np.where(lacking > 0, self.aim * lacking, lacking / 2)  # half of what is left over
-        slopes = (gradients.double() @ self.cheap).flatten(1)  # what costs the same is as long
-        found = torch.from_numpy(least_step(slopes.cpu().numpy(), growth)).to(slopes)
-        step = (found.view_as(gradients[0]) @ self.cheap).to(gradients)
-        longest = self.farthest * step.numel() ** 0.5
+    def _least_step(self, theta: Tensor, gradients: Tensor, lead: Tensor) -> Tensor:
+        """The step with which leads gain what the pace aims at, to first order, and theta is then
+        as near as can be to what the pace's decay leaves of it; near in what costs little.
+        """
+        lacking = (self.margins - lead).double().cpu()
+        growth = torch.where(lacking > 0, self.pace.aim * lacking, lacking / 2)  # half of the rest
+        less, slopes = self.pace.decay * theta.double(), gradients.double()
+        growth = growth + (slopes * less).flatten(1).sum(1).cpu()
+        slopes = (slopes @ self.cheap).flatten(1)  # what costs the same is as long
+        found = torch.from_numpy(least_step(slopes.cpu().numpy(), growth.numpy())).to(slopes)
+        step = (found.view_as(theta) @ self.cheap - less).to(gradients)
+        longest = self.pace.farthest * step.numel() ** 0.5
         shortened: Tensor = step * min(1.0, longest / max(float(step.norm()), 1e-12))
         return shortened
 

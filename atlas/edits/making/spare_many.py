@@ -17,20 +17,18 @@ from torch import Tensor
 
 from atlas.edits.making import sources
 from atlas.edits.making.found import Change, FoundTogether
+from atlas.edits.making.layer_keys import (
+    key_in_layer,
+    key_place,
+    layers_to_try,
+    place_of,
+)
 from atlas.edits.making.questions import Questions, ask_for
 from atlas.edits.making.refined import refined_shifts
 from atlas.edits.making.settings import EditSettings
 from atlas.edits.making.shifts import find_shifts
 from atlas.edits.making.sources import MeasuredPrompt
-from atlas.edits.making.spare import (
-    MANY_DAMPING,
-    MARGINS,
-    LayerKey,
-    as_applied,
-    keys_in_layer,
-    layers_to_try,
-    spare_update,
-)
+from atlas.edits.making.spare import as_applied, spare_update
 from atlas.edits.making.spared import ELSEWHERE
 from atlas.models.language_model import LanguageModel
 from atlas.moments.measure import complete_activations
@@ -65,7 +63,8 @@ def spare_updates(
         count = max(KEPT, KEPT_A_FACT * len(changes))
         to_keep = sources.right_prompts(connection, basis.selection.run_id, fact_ids, count)
     tried: list[_Found] = []
-    for layer in layers_to_try(lm, basis.selection.position, settings):
+    position = key_place(lm, [change.basis for change in changes], settings)
+    for layer in layers_to_try(lm, position, settings):
         complete_activations(atlas, lm, basis.selection.run_id, [layer], report)
         found = _on_layer(lm, atlas, changes, settings, layer, to_keep, report)
         tried.append(found)
@@ -97,22 +96,27 @@ def _on_layer(
     report: Reporter,
 ) -> _Found:
     report(Working(f"Key directions in layer {layer}"))
-    key = keys_in_layer(lm, atlas, changes, settings, layer)
+    key = key_in_layer(lm, atlas, changes, settings, layer)
+    place, at_subject = place_of(lm, key.position), key.position == "subject"
+    margin = place.margins[0]
     neurons = tuple((layer, neuron) for neuron in key.neurons)
     directions = [torch.from_numpy(key.of(place)) for place in range(len(changes))]
-    asked = [ask_for(lm, change.basis.prompts, change.new_object) for change in changes]
+    asked = [
+        ask_for(lm, change.basis.prompts, change.new_object, at_subject=at_subject)
+        for change in changes
+    ]
     wanted, to_keep = [prompt for own in asked for prompt in own], ask_for(lm, kept)
     how: dict[str, Any] = {}
     if lm.layers - layer <= MOST_LAYERS:
         found = refined_shifts(
-            lm, neurons, torch.cat(directions, 1), wanted, to_keep, MARGINS[0], key.scale, report
+            lm, neurons, torch.cat(directions, 1), wanted, to_keep, margin, key.scale, report
         )
         parts = found.shifts.split([own.shape[1] for own in directions])
         deltas = [own.float() @ part for own, part in zip(directions, parts, strict=True)]
         how = {"steps": found.steps, "drift": round(found.drift, 6)}
     else:
         to_keep = to_keep[:KEPT]
-        deltas = list(_each(lm, neurons, directions, asked, key, layer, report))
+        deltas = list(_each(lm, neurons, directions, asked, margin, key.scale, layer, report))
     whole = torch.stack(deltas).sum(0)
     reached, broken = as_applied(lm, neurons, whole, wanted, to_keep[:KEPT])
     return _Found(
@@ -122,13 +126,13 @@ def _on_layer(
         broken,
         {
             "layer": layer,
-            "position": changes[0].basis.selection.position,
+            "position": key.position,
             "neurons": len(neurons),
             "keep": len(to_keep),
             "kept_facts": sorted({prompt.fact_id for prompt in kept[: len(to_keep)]}),
-            "damping": MANY_DAMPING,
+            "damping": place.damping_of_many,
             "elsewhere": ELSEWHERE,
-            "margin": MARGINS[0],
+            "margin": margin,
             "reached": round(reached, 6),
             "broken": round(broken, 6),
             "spared_prompts": key.spared.prompts,
@@ -143,7 +147,8 @@ def _each(
     neurons: Sequence[tuple[int, int]],
     directions: Sequence[Tensor],
     asked: Sequence[Questions],
-    key: LayerKey,
+    margin: float,
+    scale: float,
     layer: int,
     report: Reporter,
 ) -> Iterator[Tensor]:
@@ -151,6 +156,6 @@ def _each(
     what, total, started = f"shifts in layer {layer}", len(asked), monotonic()
     report(Advance(what, 0, total))
     for place, (own, wanted) in enumerate(zip(directions, asked, strict=True), start=1):
-        yield find_shifts(lm, neurons, own, wanted, MARGINS[0], key.scale).deltas
+        yield find_shifts(lm, neurons, own, wanted, margin, scale).deltas
         seconds = monotonic() - started
         report(Advance(what, place, total, place, seconds, complete=place == total))

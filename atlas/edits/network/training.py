@@ -25,10 +25,10 @@ from torch import Tensor
 
 from atlas.edits.making import sources
 from atlas.edits.making.key_directions import at_one, solved
+from atlas.edits.making.layer_keys import WHERE_IT_IS_SAID
 from atlas.edits.making.layers import default_layers, require_layer, require_own_layers
 from atlas.edits.making.questions import Questions, split_held_out
 from atlas.edits.making.sources import MeasuredPrompt
-from atlas.edits.making.spare import DAMPING
 from atlas.edits.making.spared import what_to_spare
 from atlas.edits.network.inputs import told
 from atlas.edits.network.network import (
@@ -254,7 +254,8 @@ class _Sampler:
         found = told(self.lm, questions, layer)
         keys = [one.keys.T.double().cpu().numpy() for one in found]
         ends = np.cumsum([of.shape[1] for of in keys])[:-1]
-        along = np.split(solved(self.moments[layer], np.hstack(keys), DAMPING), ends, axis=1)
+        damping = WHERE_IT_IS_SAID.damping
+        along = np.split(solved(self.moments[layer], np.hstack(keys), damping), ends, axis=1)
         cases = []
         for place, one in enumerate(found):
             if not keys[place].any(0).all():
