@@ -14,8 +14,6 @@ from atlas.models.language_model import LanguageModel
 from atlas.prompts import Target
 
 STEPS = 100  # at most; of a causal model half of them behind the unedited prefix
-LEAST_STEPS = 12  # of a causal model, which shorten what holds already
-ENOUGH = 0.75  # of the margin, where such a step has shortened the shift
 FOR_KEPT = 4  # steps more, once all wanted answers lead, for those to keep that do not
 KEPT_MARGIN = 0.5  # nats by which an answer to keep is to lead
 
