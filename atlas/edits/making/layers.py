@@ -32,8 +32,8 @@ def default_layers(lm: LanguageModel, position: str) -> Sequence[int]:
     At the answer a masked model's last layer writes what the head reads, and nothing comes after
     it; a causal model's is at 0.6 of its depth, where the answer is put together. At the subject's
     last token early layers gather what the model knows of it. In causal models the second one goes
-    first: from the third on, activations at the very first token of a text, which all later ones
-    attend to, are much alike whatever the token, and a subject can stand there.
+    first: further up, activations at the very first token of a text, which all later ones attend
+    to, are too small and alike to tell one subject there from another.
     """
     shares: tuple[float, ...]
     if position == "subject":
