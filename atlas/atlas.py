@@ -420,7 +420,7 @@ class Atlas(AtlasFile):
     def fact_pages(
         self, relation: str, *, selection: str | None = None, run: str | None = None
     ) -> Iterator[FactPage]:
-        """The pages of a relation's facts, without the predicted interference, by subject."""
+        """The pages of a relation's facts, by subject."""
         with self._opened(selection, run) as (connection, chosen):
             relation_id, _ = one_relation(connection, relation)
             for page in fact_pages(connection, chosen, relation_id):

@@ -47,18 +47,25 @@ def drawn(
     right: Sequence[bool],
     caption: str | None = None,
 ) -> str:
-    """A table of cells that are HTML already; numbers are on the right of theirs."""
+    """A table of cells that are HTML already; numbers are on the right of theirs.
+
+    Where all numbers stand behind one to four columns of text, the table says so once.
+    """
+    texts = list(right).index(True) if True in right else 0
+    once = 1 <= texts <= 4 and all(right[texts:])
     of = [' class="n"' if on_right else "" for on_right in right]
+    of_cells = [""] * len(of) if once else of
+    start = f'<table class="r{texts}">' if once else "<table>"
     head = "".join(
         f'<th scope="col"{kind}>{html.escape(name)}</th>'
         for name, kind in zip(headers, of, strict=True)
     )
     body = "".join(
-        "<tr>" + "".join(f"<td{k}>{c}</td>" for c, k in zip(row, of, strict=True)) + "</tr>\n"
+        "<tr>" + "".join(f"<td{k}>{c}</td>" for c, k in zip(row, of_cells, strict=True)) + "</tr>\n"
         for row in cells
     )
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
+    return f"{start}{title}<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
 
 
 def cell(row: Any, field: str, links: Linking | None = None) -> str:

@@ -1,7 +1,7 @@
 """The page on a fact."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import duckdb
 
@@ -24,8 +24,7 @@ AT_ONCE = 100  # facts whose pages are made together
 class FactPage(OfSelection, rows="layers"):
     """A fact, all that is stored of it: prompts, neurons, layers, neighbours, what its edits were.
 
-    interference: predicted; None for published neurons, which have no scores, and where it was not
-        asked for.
+    interference: predicted; None for published neurons, which have no scores.
     measured: what suppressing its neurons did; empty where nobody measured it.
     interactions: None likewise.
     """
@@ -45,16 +44,13 @@ def fact_page(
 ) -> FactPage:
     """Everything that is told of the fact that `wanted` names; raises as `one_fact`."""
     (page,) = _pages(connection, selection, [one_fact(connection, wanted)])
-    if selection.preset == "published":
-        return page
-    fact = page.scores.fact
-    return replace(page, interference=interference_of(connection, selection, fact, SHOWN))
+    return page
 
 
 def fact_pages(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, relation_id: str
 ) -> Iterator[FactPage]:
-    """The pages of all facts of the relation with this very id, without predicted interference."""
+    """The pages of all facts of the relation with this very id."""
     facts = facts_of_relation(connection, relation_id)
     for first in range(0, len(facts), AT_ONCE):
         yield from _pages(connection, selection, facts[first : first + AT_ONCE])
@@ -64,14 +60,14 @@ def _pages(
     connection: duckdb.DuckDBPyConnection, selection: ChosenSelection, facts: Sequence[NamedFact]
 ) -> list[FactPage]:
     layers = layer_scores(connection, selection, [fact.fact_id for fact in facts])
-    edits = edits_of(connection, facts)
+    edits, scored = edits_of(connection, facts), selection.preset != "published"
     return [
         FactPage(
             fact=report,
             scores=scores,
             layers=tuple(layers[fact.fact_id]),
             neighbours=neighbours_of(connection, selection, fact, SHOWN),
-            interference=None,
+            interference=interference_of(connection, selection, fact, SHOWN) if scored else None,
             measured=tuple(stored_measurements(connection, selection.selection_id, fact.fact_id)),
             interactions=interaction_report(connection, selection, fact, SHOWN),
             edits=tuple(edit for edit in edits if _is_of(edit, fact)),

@@ -20,6 +20,7 @@ from atlas.store.user_sql import QueryResult
 
 _HERE = "atlas.explorer.rendering"
 _ENDS = re.compile(r"</(?:td|tr|th|thead|tbody|li)>\n?")
+_SCOPES = re.compile(r" scope=\"(?:col|row)\"")
 _QUOTED = re.compile(r"=\"([A-Za-z0-9_./:-]+)\"(?=[ >])")
 MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -43,11 +44,12 @@ def page(template: str, links: Links, file: Path, answer: Any = None, **more: An
 
 
 def compact(text: str) -> str:
-    """The same page in fewer bytes: HTML needs no end of a cell, and no quotes around a word.
+    """The same page in fewer bytes: HTML needs no end of a cell, no quotes around a word, and no
+    scope of a header cell in a table's head or in its first column.
 
     What is shown holds no quote as it is, all are escaped, so quotes are those of attributes.
     """
-    return _QUOTED.sub("=\\1", _ENDS.sub("", text))
+    return _QUOTED.sub("=\\1", _SCOPES.sub("", _ENDS.sub("", text)))
 
 
 def static_names() -> list[str]:
