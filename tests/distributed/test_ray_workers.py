@@ -14,7 +14,6 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from invocation import run
 from stored_edits import build
 from tiny_index import CHEAP, rows, tables, tiny_dataset, write_jsonl
 
@@ -313,8 +312,14 @@ def test_an_address_that_does_not_answer_ends_in_one_line(
     ray_is_wanted: None, tmp_path: Path, saved_bert: Path
 ) -> None:
     db = tmp_path / "atlas.duckdb"
-    done = run("index", "--ray", "127.0.0.1:1", "--db", str(db), "--model", str(saved_bert))
-    assert done.exit_code == 1
+    done = subprocess.run(
+        ["atlas", "index", "--ray", "127.0.0.1:1", "--db", str(db), "--model", str(saved_bert)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
     assert re.fullmatch(
         r"Error: no Ray cluster answers at 127.0.0.1:1 \(.*refused\): look at `ray status` there "
         r"\(--ray local\)\n",
