@@ -50,6 +50,7 @@ from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.progress import Advance
 
+MACHINES = 3  # that may be killed
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -170,16 +171,16 @@ def kills(workers: int, number: int) -> None:
         cluster = Cluster(
             initialize_head=True, head_node_args={**small, "include_dashboard": False}
         )
-        raylets = [cluster.add_node(**small) for _ in range(workers - 1)]
+        # machines to spare: none can be added from the thread that kills
+        raylets = [cluster.add_node(**small) for _ in range(workers - 1 + MACHINES)]
         ray.init(cluster.address, log_to_driver=False, logging_level="critical")
         done = threading.Event()
         killings = {"workers": 0, "machines": 0}
 
         def kill() -> None:
             while not done.wait(3.0) and sum(killings.values()) < number:
-                if raylets and dice.random() < 0.25:
+                if killings["machines"] < MACHINES and dice.random() < 0.25:
                     cluster.remove_node(raylets.pop(), allow_graceful=False)
-                    raylets.append(cluster.add_node(**small))
                     killings["machines"] += 1
                 elif pids := _workers_at_work():
                     os.kill(dice.choice(pids), signal.SIGKILL)
