@@ -10,6 +10,7 @@ from atlas.counted import counted
 from atlas.selection.chosen import labelled
 from atlas.selection.report import SelectedRelation, SelectionReport
 from atlas.selection.selections import MadeSelection
+from atlas.selection.thresholds import AGAINST
 
 from .query.scope import facts_of, note_unlike_templates
 from .render import Format, db_option, emit, emit_json, format_option, note, pasted
@@ -79,7 +80,7 @@ one becomes the default, what questions and edits are about (unless it is empty)
 )
 @click.option(
     "--against",
-    type=click.Choice(["answer", "template"]),
+    type=click.Choice(AGAINST),
     help="Leave out neurons that serve the same answer in other facts, or other answers to the "
     "same templates. [default: none]",
 )

@@ -99,9 +99,9 @@ _TEMPLATE = """
     JOIN alike AS a USING (fact_id)
 """
 
-# What a selection may be against: for each chosen neuron of a fact, how many other facts there are
-# to judge it by, and how many of them it serves.
-AGAINST = {"answer": _ANSWER, "template": _TEMPLATE}
+# By the names of `thresholds.AGAINST`: for each chosen neuron of a fact, how many other facts there
+# are to judge it by, and how many of them it serves.
+_JUDGED = {"answer": _ANSWER, "template": _TEMPLATE}
 
 
 def leave_out(
@@ -110,7 +110,7 @@ def leave_out(
     """Take from the table `chosen` what serves other facts of the kind; one row a relation.
 
     `chosen` (fact_id, layer, neuron, …) holds the neurons of all facts of the run; facts without
-    any count among the others. against: a name in `AGAINST`.
+    any count among the others. against: a name in `thresholds.AGAINST`.
     """
     connection.execute(
         f"""
@@ -118,7 +118,7 @@ def leave_out(
         WITH facts_of_run AS (
             {_FACTS}
         ),
-        {AGAINST[against]}
+        {_JUDGED[against]}
         """,
         {"run_id": run_id, "known_only": known_only},
     )

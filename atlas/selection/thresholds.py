@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from atlas.counted import counted
 from atlas.errors import SettingsError
 
+AGAINST = ("answer", "template")  # whose neurons a selection may leave out, see `against`
 WHOLE = 1_000_000  # a share of 1, in millionths
 
 
@@ -66,8 +67,8 @@ class Thresholds:
             raise SettingsError(f"comparison is {self.comparison!r}: use >= or >")
         if self.stops not in ("nearer", "last"):
             raise SettingsError(f"stops is {self.stops!r}: use nearer or last")
-        if self.against not in ("answer", "template", None):
-            raise SettingsError(f"against is {self.against!r}: use answer or template")
+        if self.against not in (*AGAINST, None):
+            raise SettingsError(f"against is {self.against!r}: use {' or '.join(AGAINST)}")
         for name in ("ratio", "sharing"):
             value = getattr(self, name)
             if not 0 < value <= 1:

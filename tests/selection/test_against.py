@@ -14,8 +14,9 @@ from store_of_neurons import RUN, Known, empty_atlas, fact_lists, stored
 from synthetic import Synthetic, build
 
 from atlas.errors import SettingsError
-from atlas.selection.against import AGAINST, leave_out
+from atlas.selection.against import leave_out
 from atlas.selection.select import Thresholds
+from atlas.selection.thresholds import AGAINST
 
 
 def others(fact: Known, facts: list[Known], against: str) -> list[Known]:
