@@ -1,8 +1,10 @@
 """SQL that a user typed: it reads this one file, and nothing else of the machine."""
 
+import math
 import re
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 _READING = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI"}  # MULTI is what PIVOT becomes
+# Seconds between two looks for Ctrl-C: the system may hand it to another thread of the process, and
+# this one, asleep in a lock, would not hear of it.
+_LOOK = 0.2
 _KIND = re.compile(r"^[A-Z][A-Za-z ]*Error: ")
 _EXCERPT = re.compile(r"\n\s*LINE \d+:.*", re.DOTALL)
 
@@ -83,19 +88,22 @@ def _run(
     if kind not in _READING:
         raise BadQuery(f"{kind} statements are refused, SQL only reads the atlas: use SELECT")
     # In a thread of its own, for DuckDB has long operations in which it notices no Ctrl-C.
-    with ThreadPoolExecutor(1) as worker:
-        answer = worker.submit(_answer, connection, statements[0], limit)
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    with futures.ThreadPoolExecutor(1) as worker:
         try:
-            return answer.result(seconds)
+            answer = worker.submit(_answer, connection, statements[0], limit)
+            while not answer.done() and (left := end - time.monotonic()) > 0:
+                futures.wait([answer], min(left, _LOOK))
         except KeyboardInterrupt:
             connection.interrupt()
             raise
-        except TimeoutError as e:
+        if not answer.done():
             connection.interrupt()
             raise BadQuery(
                 f"the query took longer than {seconds:g} s: ask for less, or use the command line, "
                 "which waits"
-            ) from e
+            )
+        return answer.result()
 
 
 def _answer(

@@ -1,9 +1,9 @@
-import os
 import signal
 import threading
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -11,6 +11,7 @@ from packaging.version import Version
 from synthetic import build
 
 from atlas.errors import AtlasError, BadQuery, StoreError
+from atlas.store import user_sql
 from atlas.store.user_sql import QueryResult, run_sql
 
 
@@ -172,12 +173,22 @@ def test_a_damaged_atlas_is_not_called_a_bad_query(path: Path, tmp_path: Path) -
         run_sql(damaged, "SELECT * FROM facts")
 
 
-def test_ctrl_c_ends_a_long_query(path: Path) -> None:
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_sql(
-            path,
-            "SELECT count(*) FROM range(100000000) AS a, range(100000000) AS b "
-            "WHERE a.range * b.range = 7",
-        )
+@pytest.mark.parametrize("taken_by", ["this thread", "another"])
+def test_ctrl_c_ends_a_long_query(
+    path: Path, monkeypatch: pytest.MonkeyPatch, taken_by: str
+) -> None:
+    answer = user_sql._answer
+
+    def interrupted(*asked: Any) -> QueryResult:
+        """The query, with a Ctrl-C once it runs: the system gives it to one of the threads."""
+        threads = {"this thread": threading.main_thread(), "another": threading.current_thread()}
+        receiver = threads[taken_by].ident
+        threading.Timer(0.3, signal.pthread_kill, (receiver, signal.SIGINT)).start()
+        return answer(*asked)
+
+    long = "FROM range(100000000) AS a, range(100000000) AS b WHERE a.range * b.range = 7"
+    with monkeypatch.context() as patched:
+        patched.setattr(user_sql, "_answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_sql(path, f"SELECT count(*) {long}")
     assert run_sql(path, "SELECT 1 AS one") == QueryResult(("one",), [(1,)])
