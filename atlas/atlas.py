@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     from atlas.distributed.workers import Workers
     from atlas.edits.asking import AskedReport
     from atlas.edits.live import LiveEdits
+    from atlas.evidence.reproduce import ReproduceReport
     from atlas.evidence.verify import VerifyReport
     from atlas.explorer.rendering.inline import ShownPage
     from atlas.export.plots import Plotted
@@ -660,6 +661,42 @@ class Atlas(AtlasFile):
 
             _, theirs = crew
             return verify(self, theirs, chosen, drawn, seed, report).of(chosen)
+
+    def reproduce(
+        self,
+        *experiments: str,
+        seed: int = 0,
+        limit: int | None = 5,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> "ReproduceReport":
+        """Claims of the paper and its critics on trial: theirs beside ours, with a control each.
+
+        experiments: names of `EXPERIMENTS`; none: all for which there is what they need. limit:
+        known facts of each relation that the model is asked about; None: all. What is measured is
+        stored, and not measured again. SettingsError for another name, NotFound and NoScores for
+        what a named experiment lacks.
+        """
+        from atlas.evidence.experiments.table import named_experiments
+
+        names = named_experiments(experiments)
+        with self._opened(selection, run) as (connection, chosen):
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            from atlas.evidence.experiments.experiment import Setting
+            from atlas.evidence.reproduce import reproduce
+
+            return reproduce(
+                self,
+                names,
+                Setting(chosen, seed, limit),
+                lambda: self._model(lm, wanted, device, report),
+                report,
+                skip=not experiments,
+            ).of(chosen)
 
     def meaning(
         self,

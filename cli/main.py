@@ -35,6 +35,9 @@ SUBCOMMANDS = {
     "specificity": Subcommand(
         "specificity:specificity", "What facts' neurons are neurons of: suppress and compare."
     ),
+    "reproduce": Subcommand(
+        "reproduce:reproduce", "Published claims on trial: theirs beside ours."
+    ),
     "verify": Subcommand("verify:verify", "Measure stored prompts again: are they as stored?"),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "selections": Subcommand(

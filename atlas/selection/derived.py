@@ -12,6 +12,7 @@ from atlas.store import bulk
 
 _OF_RELATIONS = "fact_id IN (SELECT fact_id FROM facts SEMI JOIN renewed USING (relation_id))"
 _OF_CHANGED = "fact_id IN (SELECT fact_id FROM changed)"
+_OF_ANY_OR_CHANGED = f"fact_id IS NULL OR {_OF_CHANGED}"
 
 # Table, and which of its rows go when the neurons of some relations, `renewed`, are chosen anew:
 # all that speak of these relations, or of facts whose neurons are others than before, `changed`.
@@ -28,6 +29,10 @@ DERIVED = {
     "specificity_facts": _OF_CHANGED,
     "specificity_effects": _OF_CHANGED,
     "neuron_specificity": _OF_CHANGED,
+    "experiments": "TRUE",
+    "experiment_items": _OF_ANY_OR_CHANGED,
+    "experiment_rows": _OF_ANY_OR_CHANGED,
+    "experiment_claims": "TRUE",
     "interference_measurements": "source_fact IN (SELECT fact_id FROM changed)",
 }
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.engine.clean_pass import run_clean
 from atlas.engine.suppression import Answers, Suppressed, ask_suppressed
 from atlas.models.language_model import LanguageModel
 from atlas.progress import Advance
 from atlas.prompts import Target
+from atlas.specificity.activations import mean_activations
 from atlas.specificity.controls import (
     CHOSEN,
     Neuron,
@@ -36,7 +36,6 @@ from atlas.store.atlas_file import AtlasFile
 
 SECONDS = 5.0  # that a batch of facts shall take, for it is what an interruption loses
 FEWEST, MOST = 16, 256  # facts of a batch: few rows are slow
-TARGETS = 64  # of one pass that notes activations
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,11 @@ def measure_facts(lm: LanguageModel, selection_id: str, plans: Sequence[FactPlan
     Raises ModelError if the model returns NaN, UnusablePrompt if a prompt cannot be asked of it.
     """
     questions = _Questions(lm)
-    activations = _mean_activations(questions, plans)
+    own = [
+        [target for p in plan.prompts if p.group == OWN for target in questions.targets(p.prompt)]
+        for plan in plans
+    ]
+    activations = mean_activations(lm, own)
     asked = [
         _asked(questions, plan, lm.neurons_per_layer, activations[number])
         for number, plan in enumerate(plans)
@@ -193,36 +196,6 @@ def _asked_alone(questions: _Questions, plan: FactPlan) -> dict[Neuron, dict[str
         for p in placed:
             groups[p.group].append(questions.pair(p.prompt, (neuron,)))
     return asked
-
-
-def _mean_activations(
-    questions: _Questions, plans: Sequence[FactPlan]
-) -> list[NDArray[np.float32] | None]:
-    """Each fact's mean |activation| over its own prompts, [layer, neuron]; None without any."""
-    lm = questions.lm
-    by_length: dict[int, list[tuple[int, Target]]] = defaultdict(list)
-    for number, plan in enumerate(plans):
-        for p in plan.prompts:
-            if p.group == OWN:
-                for target in questions.targets(p.prompt):
-                    by_length[len(target.token_ids)].append((number, target))
-    sums: list[NDArray[np.float32] | None] = [None] * len(plans)
-    counts = [0] * len(plans)
-    with lm.frozen():
-        for rows in by_length.values():
-            for start in range(0, len(rows), TARGETS):
-                some = rows[start : start + TARGETS]
-                clean = run_clean(lm, [target for _, target in some])
-                absolute = clean.activations.float().abs().cpu().numpy()
-                for column, (number, _) in enumerate(some):
-                    before = sums[number]
-                    one = absolute[:, column]
-                    sums[number] = one.copy() if before is None else before + one
-                    counts[number] += 1
-    return [
-        None if total is None else total / np.float32(count)
-        for total, count in zip(sums, counts, strict=True)
-    ]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,40 @@
+"""The table of experiments: an experiment is one file and its row here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from atlas.errors import SettingsError
+from atlas.evidence.experiments.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An experiment as it is listed, without torch; its file has the rest."""
+
+    title: str
+    file: str  # the module beside this one
+    asks_model: bool = True
+
+    def load(self) -> Experiment:
+        module = import_module(f"atlas.evidence.experiments.{self.file}")
+        found: Experiment = module.EXPERIMENT
+        return found
+
+
+EXPERIMENTS: dict[str, Listed] = {
+    "neurons": Listed("How many neurons a fact has, and in which layers", "neurons", False),
+    "sharing": Listed("Neurons that facts share within relations and across", "sharing", False),
+    "suppress": Listed("Neurons suppressed and amplified on their own prompts", "suppress"),
+}
+
+
+def named_experiments(names: Sequence[str]) -> list[str]:
+    """The experiments of these names, in the table's order; none: all. SettingsError for others."""
+    unknown = [name for name in names if name not in EXPERIMENTS]
+    if unknown:
+        raise SettingsError(
+            f"there is no experiment '{unknown[0]}': choose {', '.join(EXPERIMENTS)}",
+            parameters=["experiment"],
+        )
+    return [name for name in EXPERIMENTS if not names or name in names]
