@@ -26,6 +26,7 @@ EXPERIMENTS: dict[str, Listed] = {
     "neurons": Listed("How many neurons a fact has, and in which layers", "neurons", False),
     "sharing": Listed("Neurons that facts share within relations and across", "sharing", False),
     "suppress": Listed("Neurons suppressed and amplified on their own prompts", "suppress"),
+    "methods": Listed("Methods that choose neurons, at equal budgets", "methods"),
 }
 
 
