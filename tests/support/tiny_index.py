@@ -29,7 +29,7 @@ TEMPLATES = (
     "the city of [Y] is located in [X], the official seat",
 )
 LABELS = {"P36": "capital", "P37": "official language", "P30": "continent", "P19": "birthplace"}
-WALL_CLOCK = {"started_at", "finished_at", "created_at", "asked_at"}
+WALL_CLOCK = {"seconds", "started_at", "finished_at", "created_at", "asked_at"}
 
 BUDGET = 1 << 28  # bytes, so that results do not depend on the memory that is free
 CHEAP = Integration("gauss-legendre", points=2)
