@@ -667,6 +667,8 @@ class Atlas(AtlasFile):
         *experiments: str,
         seed: int = 0,
         limit: int | None = 5,
+        report: Path | str | None = None,
+        force: bool = False,
         lm: ModelOrName = None,
         device: str = "auto",
         selection: str | None = None,
@@ -676,27 +678,38 @@ class Atlas(AtlasFile):
         """Claims of the paper and its critics on trial: theirs beside ours, with a control each.
 
         experiments: names of `EXPERIMENTS`; none: all for which there is what they need. limit:
-        known facts of each relation that the model is asked about; None: all. What is measured is
-        stored, and not measured again. SettingsError for another name, NotFound and NoScores for
-        what a named experiment lacks.
+        known facts of each relation that the model is asked about; None: all. report: a
+        file for a page of HTML, with the rows beside it; force: replace it. What is measured is
+        stored, and not measured again. SettingsError for another name or a file that is there,
+        NotFound and NoScores for what a named experiment lacks.
         """
         from atlas.evidence.experiments.table import named_experiments
 
         names = named_experiments(experiments)
+        if report is not None:
+            from atlas.explorer.rendering.reproduced import require_free
+
+            require_free(Path(report), force)
         with self._opened(selection, run) as (connection, chosen):
             wanted = selection_model(connection, chosen.selection_id)
-        with reporting(progress) as report:
+        with reporting(progress) as tell:
             from atlas.evidence.experiments.experiment import Setting
             from atlas.evidence.reproduce import reproduce
 
-            return reproduce(
+            found, rows = reproduce(
                 self,
                 names,
                 Setting(chosen, seed, limit),
-                lambda: self._model(lm, wanted, device, report),
-                report,
+                lambda: self._model(lm, wanted, device, tell),
+                tell,
                 skip=not experiments,
-            ).of(chosen)
+            )
+        found = found.of(chosen)
+        if report is not None:
+            from atlas.explorer.rendering.reproduced import write_report
+
+            write_report(found, rows, self.path, Path(report))
+        return found
 
     def meaning(
         self,

@@ -8,7 +8,7 @@ from atlas.atlas import open_atlas
 from atlas.evidence.experiments.table import EXPERIMENTS
 
 from .edit.model import model_options
-from .render import Format, db_option, format_option, quiet, resumable, selection_options
+from .render import Format, db_option, format_option, note, quiet, resumable, selection_options
 from .reproduce_tables import show
 
 LISTED = "\n".join(f"  {name:<18}{listed.title}" for name, listed in EXPERIMENTS.items())
@@ -23,6 +23,7 @@ Experiments:
 Examples:
   atlas reproduce
   atlas reproduce suppress --limit 20
+  atlas reproduce --report trial.html
   atlas reproduce --format json
 
 Each experiment prints published figures beside what was measured here, with a
@@ -47,6 +48,13 @@ CSV has one row per claim.
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of draws, partners and intervals."
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a page of HTML, with tables, figures, and the rows as CSV beside it.",
+)
+@click.option("--force", is_flag=True, help="Replace an earlier report.")
 @selection_options
 @model_options
 @format_option
@@ -55,6 +63,8 @@ def reproduce(
     experiments: tuple[str, ...],
     limit: int,
     seed: int,
+    report: Path | None,
+    force: bool,
     selection: str | None,
     run: str | None,
     model: str | None,
@@ -64,14 +74,18 @@ def reproduce(
 ) -> None:
     """Put claims of the paper and its critics on trial, on this model."""
     with resumable(db):
-        report = open_atlas(db).reproduce(
+        found = open_atlas(db).reproduce(
             *experiments,
             seed=seed,
             limit=limit,
+            report=report,
+            force=force,
             lm=model,
             device=device,
             selection=selection,
             run=run,
             progress=not quiet(),
         )
-    show(report, format_)
+    show(found, format_)
+    if report is not None:
+        note(f"Report: {report}")

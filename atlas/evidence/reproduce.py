@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from atlas.errors import NoScores, NotFound, SettingsError
-from atlas.evidence.experiments.experiment import Chart, Item, Measuring, Rows, Setting
+from atlas.evidence.experiments.experiment import Chart, Item, Measuring, Row, Rows, Setting
 from atlas.evidence.experiments.stored import (
     PublishedClaim,
     measured_items,
@@ -62,8 +62,10 @@ def reproduce(
     report: Reporter,
     *,
     skip: bool,
-) -> ReproduceReport:
+) -> tuple[ReproduceReport, dict[str, list[Row]]]:
     """Carry out these experiments, store what comes out, and hold it against what was published.
+
+    With the report, each experiment's rows that its claims and charts rest on.
 
     model: loads the model, asked once something has to be measured on it. skip: an experiment for
     which something is missing is told of, and not raised for.
@@ -71,24 +73,24 @@ def reproduce(
     if setting.limit is not None and setting.limit < 1:
         raise SettingsError(f"limit is {setting.limit}: use 1 or more", parameters=["limit"])
     measuring = Measuring(atlas, setting, _once(model))
-    experiments, claims = [], []
+    experiments, claims, rows = [], [], {}
     for name in names:
         try:
-            found, own = _carried_out(name, measuring, report)
+            found, own, rows[name] = _carried_out(name, measuring, report)
         except (NotFound, NoScores) as missing:
             if not skip:
                 raise
             found, own = Reproduced(name, EXPERIMENTS[name].title, 0, 0.0, str(missing)), []
         experiments.append(found)
         claims += own
-    if not any(one.not_measured is None for one in experiments):
+    if not rows:
         raise NotFound(experiments[0].not_measured or "")
-    return ReproduceReport(setting.seed, setting.limit, tuple(experiments), tuple(claims))
+    return ReproduceReport(setting.seed, setting.limit, tuple(experiments), tuple(claims)), rows
 
 
 def _carried_out(
     name: str, measuring: Measuring, report: Reporter
-) -> tuple[Reproduced, list[PublishedClaim]]:
+) -> tuple[Reproduced, list[PublishedClaim], list[Row]]:
     atlas, setting = measuring.atlas, measuring.setting
     selection_id = setting.selection.selection_id
     experiment = EXPERIMENTS[name].load()
@@ -101,8 +103,9 @@ def _carried_out(
         reported(_measured(name, measuring, missing, done), report)
     named = [item.name for item in items]
     with atlas.reading() as connection:
-        rows = Rows(rows_of(connection, selection_id, name, named), setting.seed)
+        found = rows_of(connection, selection_id, name, named)
         seconds = seconds_of(connection, selection_id, name, named)
+    rows = Rows(found, setting.seed)
     claims = [PublishedClaim.of(name, claim) for claim in experiment.claims(rows)]
     about: dict[str, object] = {
         "seed": setting.seed,
@@ -115,7 +118,7 @@ def _carried_out(
         record_experiment(connection, selection_id, name, about, claims)
     charts = tuple(experiment.charts(rows))
     title = EXPERIMENTS[name].title
-    return Reproduced(name, title, len(items), seconds, charts=charts), claims
+    return Reproduced(name, title, len(items), seconds, charts=charts), claims, found
 
 
 def _measured(

@@ -234,6 +234,115 @@ def scatter(points: Sequence[tuple[float, float, str]], about: str, x: str, y: s
     return _svg(wide, high, about, parts)
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A mean with its interval, of a series; `x` is a number or a name."""
+
+    series: str
+    x: float | str
+    value: float
+    low: float | None
+    high: float | None
+    title: str
+
+
+SERIES = 7  # colours of series; further ones begin anew
+
+
+def dots(found: Sequence[Dot], about: str, under: str) -> str:
+    """Means of named things, one below the other, with their intervals and a line at 0."""
+    wide, pitch, left, right = 640, 20, 250, 20
+    ends = [
+        0.0,
+        *(end for dot in found for end in (dot.value, dot.low, dot.high) if end is not None),
+    ]
+    low, high = min(ends), max(ends)
+    span = (high - low) or 1.0
+    names = list(dict.fromkeys(dot.series for dot in found))
+    floor = pitch * len(found) + 6
+
+    def at(value: float) -> float:
+        return left + (wide - left - right) * (value - low) / span
+
+    parts = [_line(at(0.0), 0, at(0.0), floor)]
+    for value in (low, high):
+        if value:
+            parts += [
+                _line(at(value), 0, at(value), floor, "grid"),
+                _text(at(value), floor + 13, number(value), "m q"),
+            ]
+    parts += [_text(at(0.0), floor + 13, "0", "m q")]
+    parts.append(_text((left + wide - right) / 2, floor + 28, under, "m q"))
+    before: float | str | None = None
+    for i, dot in enumerate(found):
+        y = i * pitch + pitch / 2 + 3
+        label = dot.series if len(names) > 1 else str(dot.x)
+        if len(names) > 1 and dot.x != before:
+            before = dot.x
+            parts.append(_text(0, y + 4, str(dot.x)[:18], "q"))
+        kind = f"s{names.index(dot.series) % SERIES}"
+        interval = ""
+        if dot.low is not None and dot.high is not None:
+            interval = f'<path d="M{at(dot.low):.1f} {y}H{at(dot.high):.1f}"/>'
+        mark = f'<g class="{kind}">{interval}<circle cx="{at(dot.value):.1f}" cy="{y}" r="4"/></g>'
+        parts.append(_titled(None, dot.title, _text(left - 10, y + 4, label[:26], "e") + mark))
+    return _svg(wide, floor + 34, about, parts, "wide")
+
+
+def curves(found: Sequence[Dot], about: str, x: str, y: str) -> str:
+    """Means over a number, a line a series, each with its intervals and its name in a legend."""
+    wide, high, left, bottom = 640, 300, 56, 36
+    names = list(dict.fromkeys(dot.series for dot in found))
+    steps = sorted({float(dot.x) for dot in found})
+    ends = [
+        0.0,
+        *(end for dot in found for end in (dot.value, dot.low, dot.high) if end is not None),
+    ]
+    low, up = min(ends), max(ends)
+    span = (up - low) or 1.0
+    floor, top = high - bottom, 10 + 16 * len(names)
+    room = (wide - left - 20) / max(len(steps) - 1, 1)
+
+    def across(dot: Dot) -> float:
+        return left + 8 + room * steps.index(float(dot.x))
+
+    def upward(value: float) -> float:
+        return floor - (floor - top) * (value - low) / span
+
+    parts = [_line(left, floor, wide, floor)]
+    for value in dict.fromkeys((low, 0.0, up)):
+        parts += [
+            _line(left, upward(value), wide, upward(value), "grid"),
+            _text(left - 5, upward(value) + 3.5, number(value), "e"),
+        ]
+    every = max(1, -(-len(steps) * 34 // (wide - left)))
+    parts += [
+        _text(left + 8 + room * i, floor + 13, f"{step:g}", "m q")
+        for i, step in enumerate(steps)
+        if i % every == 0
+    ]
+    for place, name in enumerate(names):
+        own = sorted((dot for dot in found if dot.series == name), key=lambda dot: float(dot.x))
+        path = "L".join(f"{across(dot):.1f} {upward(dot.value):.1f}" for dot in own)
+        marks = "".join(
+            f'<circle cx="{across(dot):.1f}" cy="{upward(dot.value):.1f}" r="3.5">'
+            f"{_title(dot.title)}</circle>"
+            + (
+                ""
+                if dot.low is None or dot.high is None
+                else f'<path d="M{across(dot):.1f} {upward(dot.low):.1f}V{upward(dot.high):.1f}"/>'
+            )
+            for dot in own
+        )
+        legend = f'<circle cx="{left + 10}" cy="{8 + 16 * place}" r="4"/>'
+        parts += [
+            f'<g class="s{place % SERIES}"><path d="M{path}"/>{marks}{legend}</g>',
+            _text(left + 20, 12 + 16 * place, name),
+        ]
+    parts += [_text((left + wide) / 2, high - 4, x, "m q"), _text(wide, 12, y, "e q")]
+    return _svg(wide, high, about, parts, "wide")
+
+
 def _svg(wide: float, high: float, about: str, parts: Sequence[str], kind: str = "") -> str:
     """The chart; a wide one keeps its size on a small screen and scrolls by itself."""
     inside = "".join(itertools.chain.from_iterable((part, "\n") for part in parts))

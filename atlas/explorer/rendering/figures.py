@@ -1,8 +1,9 @@
 """The charts of each page: which numbers of an answer they draw, and what they say."""
 
 from atlas.counted import counted
+from atlas.evidence.experiments.experiment import Chart, Estimate
 from atlas.explorer.rendering import charts
-from atlas.explorer.rendering.charts import Bar, Node
+from atlas.explorer.rendering.charts import Bar, Dot, Node
 from atlas.explorer.rendering.links import Links
 from atlas.html_tables import number
 from atlas.pages.compare import FactsCompared
@@ -194,3 +195,22 @@ def interference(answer: FactPage, links: Links) -> str:
         "predicted: share of score mass on the fact's neurons",
         "loss of log P (nats)",
     )
+
+
+def experiment(chart: Chart) -> str:
+    """Means over items with their intervals: over a number as curves, of names as dots."""
+    found = [
+        Dot(p.series, p.x, p.estimate.value, p.estimate.low, p.estimate.high, _said_of(p.estimate))
+        for p in chart.points
+        if p.estimate.value is not None
+    ]
+    if all(isinstance(dot.x, int | float) for dot in found):
+        return charts.curves(found, chart.about, chart.x, chart.y)
+    return charts.dots(found, chart.about, chart.y)
+
+
+def _said_of(estimate: Estimate) -> str:
+    mean = "–" if estimate.value is None else number(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return f"{mean}, n = {estimate.n:,}"
+    return f"{mean} ({number(estimate.low)} to {number(estimate.high)}), n = {estimate.n:,}"
