@@ -27,6 +27,8 @@ EXPERIMENTS: dict[str, Listed] = {
     "sharing": Listed("Neurons that facts share within relations and across", "sharing", False),
     "suppress": Listed("Neurons suppressed and amplified on their own prompts", "suppress"),
     "methods": Listed("Methods that choose neurons, at equal budgets", "methods"),
+    "paraphrases": Listed("How many paraphrases choose the same neurons", "paraphrases", False),
+    "localization": Listed("Whether a fact has its place over paraphrases", "localization", False),
 }
 
 
