@@ -26,6 +26,7 @@ EXPERIMENTS: dict[str, Listed] = {
     "neurons": Listed("How many neurons a fact has, and in which layers", "neurons", False),
     "sharing": Listed("Neurons that facts share within relations and across", "sharing", False),
     "suppress": Listed("Neurons suppressed and amplified on their own prompts", "suppress"),
+    "update": Listed("Facts that get another object by the paper's rule", "update"),
     "methods": Listed("Methods that choose neurons, at equal budgets", "methods"),
     "paraphrases": Listed("How many paraphrases choose the same neurons", "paraphrases", False),
     "localization": Listed("Whether a fact has its place over paraphrases", "localization", False),

@@ -1,0 +1,139 @@
+"""Experiments that edit the model, against plain transformers with the weights changed by hand."""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from planted import LAYER, planted_dataset, save_planted
+from tiny_index import CHEAP, indexed, on, rows, tables
+
+from atlas.atlas import Atlas, open_atlas
+from atlas.evidence.experiments.experiment import Item, Measuring, Row, Setting
+from atlas.evidence.experiments.table import EXPERIMENTS
+from atlas.models.language_model import LanguageModel
+from atlas.models.load import load_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FACT = "capital-Ireland"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_planted(tmp_path_factory.mktemp("planted") / "model")
+
+
+@pytest.fixture(scope="module")
+def lm(model: Path) -> LanguageModel:
+    return load_model(str(model), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Atlas:
+    path = tmp_path_factory.mktemp("edit-experiments") / "atlas.duckdb"
+    indexed(path, on(model, integration=CHEAP), planted_dataset())
+    return open_atlas(path)
+
+
+def items_of(atlas: Atlas, experiment: str, seed: int = 0) -> tuple[Setting, list[Item]]:
+    with atlas._opened(None, None) as (connection, chosen):
+        setting = Setting(chosen, seed, None)
+        return setting, EXPERIMENTS[experiment].load().items(connection, setting)
+
+
+def rows_of(
+    atlas: Atlas, lm: LanguageModel, experiment: str, parts: Callable[[list[Item]], Any]
+) -> list[Row]:
+    setting, items = items_of(atlas, experiment)
+    measuring = Measuring(atlas, setting, lambda: lm)
+    measure = EXPERIMENTS[experiment].load().measure
+    return [row for part in parts(items) for row in measure(measuring, part)]
+
+
+def values(found: Iterable[Row], item: str) -> dict[tuple[str, str], float]:
+    return {(row.measure, row.series): row.value for row in found if row.item == item}
+
+
+def log_p(lm: LanguageModel, model: Any, text: str) -> torch.Tensor:
+    """Log P of every token behind the text, by plain transformers."""
+    before = text.partition(" [Y]")[0]
+    with torch.no_grad():
+        ids = lm.tokenizer(before, return_tensors="pt")["input_ids"]
+        logits: torch.Tensor = model(ids).logits[0, -1]
+    return logits.log_softmax(-1)
+
+
+def token(lm: LanguageModel, word: str) -> int:
+    (found,) = lm.tokenizer(word, add_special_tokens=False)["input_ids"]
+    return int(found)
+
+
+def test_an_update_is_the_rule_by_hand(atlas: Atlas, lm: LanguageModel) -> None:
+    _, items = items_of(atlas, "update")
+    (task,) = [item.task for item in items if item.name == FACT]
+    found = values(rows_of(atlas, lm, "update", lambda items: [items]), FACT)
+    new = task.new_object
+    assert new in ("Paris", "Rome")
+    edited = deepcopy(lm.model)
+    down = edited.model.layers[LAYER].mlp.down_proj.weight
+    e_old, e_new = (edited.lm_head.weight[token(lm, word)] for word in ("Dublin", new))
+    assert {layer for layer, _ in task.neurons} == {LAYER}
+    with torch.no_grad():
+        for _, neuron in task.neurons:  # each is positive on these prompts
+            length = down[:, neuron].norm()
+            down[:, neuron] += length * (8 * e_new / e_new.norm() - e_old / e_old.norm())
+    after = [log_p(lm, edited, prompt.text) for prompt in task.plan.fact.prompts]
+    before = [log_p(lm, lm.model, prompt.text) for prompt in task.plan.fact.prompts]
+    on_top = [int(one.argmax()) == token(lm, new) for one in after]
+    assert found["success", "knowledge neurons"] == sum(on_top) / len(on_top)
+    gained = [
+        float(b[token(lm, new)].exp() - a[token(lm, new)].exp())
+        for a, b in zip(before, after, strict=True)
+    ]
+    assert found["P(new) gained", "knowledge neurons"] == pytest.approx(
+        sum(gained) / len(gained), abs=1e-5
+    )
+    lost = [
+        float(a[token(lm, "Dublin")] - b[token(lm, "Dublin")])
+        for a, b in zip(before, after, strict=True)
+    ]
+    assert found["log P lost", "its own prompts"] == pytest.approx(sum(lost) / len(lost), abs=1e-4)
+
+
+@pytest.mark.parametrize("experiment", ["update"])
+def test_rows_do_not_depend_on_how_the_items_are_divided(
+    atlas: Atlas, lm: LanguageModel, experiment: str
+) -> None:
+    weights = {name: value.clone() for name, value in lm.model.state_dict().items()}
+    together = rows_of(atlas, lm, experiment, lambda items: [items])
+    alone = rows_of(atlas, lm, experiment, lambda items: [[item] for item in items[::-1]])
+    assert together
+    by_place = {(row.item, row.measure, row.series, row.x): row.value for row in alone}
+    assert len(by_place) == len(alone) == len(together)
+    for row in together:
+        assert by_place[row.item, row.measure, row.series, row.x] == pytest.approx(
+            row.value, abs=1e-5
+        )
+    assert all(torch.equal(value, weights[name]) for name, value in lm.model.state_dict().items())
+
+
+def test_another_seed_asks_for_other_objects_and_the_same_one_for_the_same(atlas: Atlas) -> None:
+    def objects(seed: int) -> dict[str, str]:
+        return {item.name: item.task.new_object for item in items_of(atlas, "update", seed)[1]}
+
+    assert objects(0) == objects(0)
+    assert any(objects(0) != objects(seed) for seed in range(1, 6))
+    for fact in (fact for relation in planted_dataset().relations for fact in relation.facts):
+        assert objects(0).get(fact.fact_id) != fact.object
+
+
+def test_nothing_but_its_rows_is_stored(atlas: Atlas, lm: LanguageModel) -> None:
+    before = tables(atlas.path)
+    report = atlas.reproduce("update", lm=lm, limit=None)
+    assert {claim.verdict for claim in report.claims} <= {"holds", "does not hold", "undecided"}
+    after = tables(atlas.path)
+    changed = {name for name in after if before[name] != after[name]}
+    assert changed <= {name for name in after if name.startswith("experiment")}
+    assert rows(atlas.path, "SELECT count(*) FROM edits") == [(0,)]
