@@ -1,4 +1,4 @@
-"""Rebuild mini-bert from its seed: `python train.py [--output DIRECTORY]`.
+"""Rebuild mini-bert from its seed: `python train.py [--output DIRECTORY] [--seed N]`.
 
 Reads vocab.txt and ../../relations; writes config, weights, tokenizer, held_out.json and
 SHA256SUMS. The same machine with the same versions gives the same bytes.
@@ -123,8 +123,10 @@ def learning_rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (steps - WARMUP)))
 
 
-def train(model: BertForMaskedLM, sequences: Sequences, mask_token: int, steps: int) -> None:
-    chance = torch.Generator().manual_seed(SEED)
+def train(
+    model: BertForMaskedLM, sequences: Sequences, mask_token: int, steps: int, seed: int
+) -> None:
+    chance = torch.Generator().manual_seed(seed)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
@@ -162,11 +164,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="of weights and batches; the texts stay the same"
+    )
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs a tenth of the time
-    torch.manual_seed(SEED)
+    torch.manual_seed(options.seed)
 
     every = examples()
     write_held_out(choose_held_out(every, SEED))
@@ -174,7 +179,7 @@ def main() -> None:
     tokenizer = build_tokenizer()
     model = build_model(len(tokenizer))
     print(f"{len(trained)} texts, {len(tokenizer)} tokens, {model.num_parameters()} parameters")
-    train(model, encode(tokenizer, trained), tokenizer.mask_token_id, options.steps)
+    train(model, encode(tokenizer, trained), tokenizer.mask_token_id, options.steps, options.seed)
 
     model.save_pretrained(options.output)
     (options.output / "model.safetensors").chmod(0o644)  # transformers leaves it private
