@@ -131,6 +131,7 @@ from atlas.store.user_sql import QueryResult, run_sql
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from atlas.audit.report import AuditReport
     from atlas.distributed.workers import Workers
     from atlas.edits.asking import AskedReport
     from atlas.edits.live import LiveEdits
@@ -1205,6 +1206,60 @@ class Atlas(AtlasFile):
                 complete_activations(self, model, by.run_id, missing, report)
         with self.reading() as connection:
             return forecast_report(connection, found, by, at_most(limit))
+
+    def audit(
+        self,
+        checkpoint: str | Path,
+        *,
+        scope: str = "all",
+        seed: int = 0,
+        forecast: bool = False,
+        fail_over: str | None = None,
+        limit: int | None = 10,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+    ) -> "AuditReport":
+        """What other weights of the run's architecture did to its facts, however they were made.
+
+        checkpoint: a directory, GGUF file, hub id or PEFT adapter. scope: `all`, `known` or
+        `sample:N`. forecast: compare the weights and forecast, but ask nothing. fail_over: as for
+        `check`. lm: the run's own model. What is asked is stored, and not asked again. ModelError
+        for a checkpoint of other shapes or with another tokenizer.
+        """
+        from atlas.audit.scopes import parse_audit_scope
+        from atlas.side_effects.limits import parse_limits
+
+        limits = None if fail_over is None else parse_limits(fail_over)
+        if forecast and limits is not None:
+            raise SettingsError(
+                "limits are about what is asked, and a forecast asks nothing: leave one out",
+                parameters=["forecast", "fail_over"],
+            )
+        chosen_scope = parse_audit_scope(scope, seed)
+        with self._opened(selection, run) as (connection, chosen):
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            from atlas.audit.audit import audit
+            from atlas.models.load import load_model
+
+            base = self._model(lm, wanted, device, report)
+            report(Loading(str(checkpoint)))
+            other = load_model(str(checkpoint), wanted.dtype, device, attention=wanted.attention)
+            return audit(
+                self,
+                base,
+                other,
+                str(checkpoint),
+                chosen,
+                chosen_scope,
+                report,
+                only_forecast=forecast,
+                limits=limits,
+                limit=at_most(limit),
+            )
 
     def edit_export(
         self,

@@ -21,6 +21,7 @@ OPTIONS = {
     "file": "--to FILE",
     "force": "--force",
     "frequency": "--frequency SHARE",
+    "forecast": "--forecast",
     "gpus_per_worker": "--gpus-per-worker SHARE",
     "interactions": "--interactions",
     "known_only": "`atlas select --all-facts`",

@@ -38,6 +38,7 @@ SUBCOMMANDS = {
     "reproduce": Subcommand(
         "reproduce:reproduce", "Published claims on trial: theirs beside ours."
     ),
+    "audit": Subcommand("audit:audit", "What other weights did to the facts of the index."),
     "verify": Subcommand("verify:verify", "Measure stored prompts again: are they as stored?"),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "selections": Subcommand(

@@ -9,6 +9,7 @@ _OF_RUN = "run_id = getvariable('exported_run')"
 _OF_MODEL = f"model_id = (SELECT model_id FROM runs WHERE {_OF_RUN})"
 _OF_SELECTION = f"selection_id IN (SELECT selection_id FROM selections WHERE {_OF_RUN})"
 _OF_EDIT = f"edit_id IN (SELECT edit_id FROM edits WHERE {_OF_RUN} AND state <> 'deleted')"
+_OF_AUDIT = f"audit_id IN (SELECT audit_id FROM audits WHERE {_OF_RUN})"
 _OF_RELATION = "relation_id IN (SELECT relation_id FROM run_facts)"
 
 _WHERE = {
@@ -43,6 +44,10 @@ _WHERE = {
     "specificity_facts": _OF_SELECTION,
     "specificity_effects": _OF_SELECTION,
     "neuron_specificity": _OF_SELECTION,
+    "audits": _OF_RUN,
+    "audit_neurons": _OF_AUDIT,
+    "audit_tensors": _OF_AUDIT,
+    "audit_effects": _OF_AUDIT,
     "edits": f"{_OF_RUN} AND state <> 'deleted'",
     "edit_facts": _OF_EDIT,
     "edit_deltas": _OF_EDIT,

@@ -27,6 +27,10 @@ _BY_KEY = {
 _OF_RUNS = {  # likewise, once the source's runs are there
     "prompt_activations": ("run_id", "layer", "prompt_id"),
     "activation_layers": ("run_id", "layer"),
+    "audits": ("audit_id",),
+    "audit_neurons": ("audit_id", "layer", "neuron"),
+    "audit_tensors": ("audit_id", "tensor"),
+    "audit_effects": ("audit_id", "prompt_id"),
 }
 _OF_NEW_RESULTS = ("prompt_results", "attributions", "token_attributions")
 

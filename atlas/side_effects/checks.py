@@ -104,6 +104,6 @@ def _checked(
         held=everything.groups if everything.prompts > found.prompts else (),
         implied=implied_effects(lm, edit, implied),
         foretold=predictions,
-        exceeded=() if limits is None else tuple(limits.exceeded(found)),
+        exceeded=() if limits is None else tuple(limits.exceeded(found.group("all but own"))),
         given_up=() if last is None else last.given_up,
     )

@@ -115,7 +115,7 @@ def forecast_report(
     """
     found = forecasts or prompt_forecasts(connection, edit, by)
     own, others = (None, None) if found is None else (found.where(True), found.where(False))
-    facts, affected = (0, []) if others is None else _by_fact(connection, others, limit)
+    facts, affected = (0, []) if others is None else forecast_facts(connection, others, limit)
     of_facts, of_prompts = fetch_one(
         connection,
         """
@@ -149,8 +149,15 @@ def prompt_forecasts(
     It leaves the table of `relate_facts` behind.
     """
     relate_facts(connection, by)
+    return forecasts_of(connection, edit, by.run_id)
+
+
+def forecasts_of(
+    connection: duckdb.DuckDBPyConnection, edit: Edit, run_id: str
+) -> PromptForecasts | None:
+    """The same of any edit of a run's model, where the table facts_and_the_edit is made."""
     try:
-        stored = [_activations(connection, by.run_id, edit, at) for at in edit.changed_layers]
+        stored = [_activations(connection, run_id, edit, at) for at in edit.changed_layers]
     except NotFound:
         return None
     changes = predicted_changes(edit, stored)
@@ -172,7 +179,7 @@ def prompt_forecasts(
           AND r.skipped_because IS NULL
         ORDER BY p.prompt_id
         """,
-        {"run_id": by.run_id, "layer": edit.changed_layers[0]},
+        {"run_id": run_id, "layer": edit.changed_layers[0]},
     ).fetchnumpy()
     there = np.array([prompt in changes for prompt in found["prompt_id"].tolist()], np.bool_)
     found = {name: column[there] for name, column in found.items()}
@@ -229,7 +236,7 @@ def _activations(
     return read_activations(connection, run_id, layer, neurons, at_site=at_site)
 
 
-def _by_fact(
+def forecast_facts(
     connection: duckdb.DuckDBPyConnection, prompts: PromptForecasts, limit: int | None
 ) -> tuple[int, list[ForecastFact]]:
     """How many facts the prompts are of, and those of the highest forecast, at most the limit."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from atlas.counted import counted
 from atlas.errors import SettingsError
-from atlas.side_effects.report import SideEffectReport
+from atlas.side_effects.report import GroupEffect
 from atlas.side_effects.scopes import Scope
 
 _NAMES = ("flips", "broken", "ppl")
@@ -24,9 +24,8 @@ class Limits:
     broken: int | None = None
     perplexity: float | None = None
 
-    def exceeded(self, report: SideEffectReport) -> list[str]:
-        """One phrase for every limit that the report is over; none holds where nobody was asked."""
-        found = report.group("all but own")
+    def exceeded(self, found: GroupEffect | None) -> list[str]:
+        """One phrase for every limit that a group of others is over; none holds without a group."""
         if found is None:
             return ["no prompt but its own was looked at, so nothing shows that the limits hold"]
         over = []

@@ -113,8 +113,8 @@ def side_effect_report(
     """
     relate_facts(connection, by)
     gather_effects(connection, by.edit_id, prompts)
-    groups = _groups(connection)
-    facts = _facts(connection)
+    groups = group_effects(connection)
+    facts = fact_effects(connection)
     return SideEffectReport(
         edit_id=by.edit_id,
         run_id=by.run_id,
@@ -187,7 +187,8 @@ def group_name(kind: str, checked: str) -> str:
     return _NAMES.get((kind, checked), f"{kind}, in part")
 
 
-def _groups(connection: duckdb.DuckDBPyConnection) -> list[GroupEffect]:
+def group_effects(connection: duckdb.DuckDBPyConnection) -> list[GroupEffect]:
+    """What became of every group in the table effects."""
     rows = fetch(
         connection,
         GroupEffect,
@@ -247,7 +248,8 @@ def _groups(connection: duckdb.DuckDBPyConnection) -> list[GroupEffect]:
     return [replace(row, group=group_name(row.kind, row.checked)) for row in rows]
 
 
-def _facts(connection: duckdb.DuckDBPyConnection) -> list[FactEffect]:
+def fact_effects(connection: duckdb.DuckDBPyConnection) -> list[FactEffect]:
+    """What became of every fact in the table effects that is not own, most harmed first."""
     return fetch(
         connection,
         FactEffect,

@@ -100,6 +100,7 @@ COMMANDS = (
     "overlap --by object",
     "specificity --relation P36 --limit 1 --model {model}",
     "reproduce neurons suppress --limit 1 --model {model}",
+    "audit {model} --scope sample:3 --model {model}",
     "verify --sample 3 --model {model}",
     "select --preset paper --all-facts",
     "selections list",

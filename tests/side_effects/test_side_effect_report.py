@@ -223,14 +223,21 @@ def test_a_limit_is_exceeded_only_above_it_and_own_prompts_do_not_count(
     everything = report.group("all but own")
     assert everything is not None
     at = Limits(everything.flips, everything.right_to_wrong, abs(everything.perplexity_change) + 1)
-    assert at.exceeded(report) == []
+    assert at.exceeded(report.group("all but own")) == []
     below = Limits(everything.flips - 1, everything.right_to_wrong - 1, None)
-    assert below.exceeded(report) == [
+    assert below.exceeded(report.group("all but own")) == [
         f"{everything.flips} flips, over {everything.flips - 1}",
         f"{everything.right_to_wrong} answers broken, over {everything.right_to_wrong - 1}",
     ]
     if everything.perplexity_change > 0:
-        assert len(Limits(perplexity=everything.perplexity_change / 2).exceeded(report)) == 1
+        assert (
+            len(
+                Limits(perplexity=everything.perplexity_change / 2).exceeded(
+                    report.group("all but own")
+                )
+            )
+            == 1
+        )
 
 
 def test_implied_facts_are_the_mirror_and_the_synonym_of_the_edited_one(checked: Edited) -> None:
