@@ -36,6 +36,7 @@ def separation(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 
 RESAMPLES = 2000
+AT_ONCE = 4_000_000  # values drawn
 Interval = tuple[float, float]
 
 
@@ -57,8 +58,13 @@ def ratio_interval(
         return None
     import numpy as np
 
-    drawn = np.random.default_rng(seed).integers(0, len(above), (RESAMPLES, len(above)))
-    means = [np.asarray(values)[drawn].mean(axis=1) for values in (above, below)]
+    draw = np.random.default_rng(seed)
+    size = max(1, min(RESAMPLES, AT_ONCE // len(above)))
+    parts = []
+    for start in range(0, RESAMPLES, size):  # for a million values do not fit into memory at once
+        drawn = draw.integers(0, len(above), (min(size, RESAMPLES - start), len(above)))
+        parts.append([np.asarray(values)[drawn].mean(axis=1) for values in (above, below)])
+    means = [np.concatenate(some) for some in zip(*parts, strict=True)]
     if not means[1].all():
         return None
     low, high = np.percentile(means[0] / means[1], [2.5, 97.5])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_ranks import naive_spearman
 
+from atlas import statistics
 from atlas.statistics import separation, spearman
 
 
@@ -51,3 +52,14 @@ def test_the_separation_is_the_area_under_the_roc_curve(
     alarms = [0.0, *(sum(b >= t for b in second) / len(second) for t in thresholds)]
     area = np.trapezoid(hits, alarms)
     assert found == pytest.approx(float(area))
+
+
+def test_an_interval_does_not_depend_on_how_many_values_are_drawn_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw = np.random.default_rng(3)
+    above, below = draw.normal(2, 1, 37).tolist(), draw.normal(1, 0.1, 37).tolist()
+    whole = statistics.ratio_interval(above, below, seed=5)
+    for at_once in (1, 37, 1000, 37 * 700):
+        monkeypatch.setattr(statistics, "AT_ONCE", at_once)
+        assert statistics.ratio_interval(above, below, seed=5) == whole
