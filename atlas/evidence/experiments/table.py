@@ -30,6 +30,8 @@ EXPERIMENTS: dict[str, Listed] = {
     "methods": Listed("Methods that choose neurons, at equal budgets", "methods"),
     "paraphrases": Listed("How many paraphrases choose the same neurons", "paraphrases", False),
     "localization": Listed("Whether a fact has its place over paraphrases", "localization", False),
+    "precision": Listed("Whether bfloat16 finds the neurons of float32", "precision"),
+    "seeds": Listed("Whether facts sit in the same neurons of another seed", "seeds", False),
 }
 
 
