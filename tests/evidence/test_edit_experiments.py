@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from planted import LAYER, planted_dataset, save_planted
 from tiny_index import CHEAP, indexed, on, rows, tables
 
 from atlas.atlas import Atlas, open_atlas
+from atlas.errors import NotFound
 from atlas.evidence.experiments.experiment import Item, Measuring, Row, Setting
 from atlas.evidence.experiments.table import EXPERIMENTS
 from atlas.models.language_model import LanguageModel
@@ -102,7 +104,7 @@ def test_an_update_is_the_rule_by_hand(atlas: Atlas, lm: LanguageModel) -> None:
     assert found["log P lost", "its own prompts"] == pytest.approx(sum(lost) / len(lost), abs=1e-4)
 
 
-@pytest.mark.parametrize("experiment", ["update"])
+@pytest.mark.parametrize("experiment", ["update", "erase", "activating"])
 def test_rows_do_not_depend_on_how_the_items_are_divided(
     atlas: Atlas, lm: LanguageModel, experiment: str
 ) -> None:
@@ -137,3 +139,72 @@ def test_nothing_but_its_rows_is_stored(atlas: Atlas, lm: LanguageModel) -> None
     changed = {name for name in after if before[name] != after[name]}
     assert changed <= {name for name in after if name.startswith("experiment")}
     assert rows(atlas.path, "SELECT count(*) FROM edits") == [(0,)]
+
+
+def test_an_erased_relation_is_its_neurons_zeroed_by_hand(atlas: Atlas, lm: LanguageModel) -> None:
+    _, items = items_of(atlas, "erase")
+    assert [item.name for item in items] == ["capital", "language"]
+    task = items[0].task
+    found = values(rows_of(atlas, lm, "erase", lambda items: [items]), "capital")
+    assert {layer for layer, _ in task.neurons} == {LAYER}
+    erased = deepcopy(lm.model)
+    with torch.no_grad():
+        for _, neuron in task.neurons:
+            erased.model.layers[LAYER].mlp.down_proj.weight[:, neuron] = 0
+    for series, prompts in (("its own prompts", task.own), ("other relations", task.others)):
+        before, after = (
+            [log_p(lm, model, p.text)[token(lm, p.object)] for p in prompts]
+            for model in (lm.model, erased)
+        )
+        change = torch.stack(after) - torch.stack(before)
+        assert found["perplexity", series] == pytest.approx(float(torch.expm1(-change.mean())))
+        ahead = [log_p(lm, erased, p.text) > one for p, one in zip(prompts, after, strict=True)]
+        broken = [bool(one.any()) for one in ahead]
+        assert found["broken", series] == sum(broken) / len(broken)  # all are right before
+    assert {prompt.fact_id.partition("-")[0] for prompt in task.own} == {"capital"}
+    assert {prompt.fact_id.partition("-")[0] for prompt in task.others} == {"language"}
+    assert found["perplexity", "its own prompts"] > found["perplexity", "other relations"] + 1
+
+
+def test_erasing_wants_two_relations_of_some_known_facts(
+    tmp_path: Path, model: Path, atlas: Atlas
+) -> None:
+    one = replace(planted_dataset(), relations=planted_dataset().relations[:1])
+    indexed(tmp_path / "one.duckdb", on(model, integration=CHEAP), one)
+    with pytest.raises(NotFound, match="has 1 of the 2 relations with 3 known facts"):
+        items_of(open_atlas(tmp_path / "one.duckdb"), "erase")
+
+
+def test_activations_are_those_that_the_model_computes(atlas: Atlas, lm: LanguageModel) -> None:
+    _, items = items_of(atlas, "activating")
+    (task,) = [item.task for item in items if item.name == FACT]
+    found = values(rows_of(atlas, lm, "activating", lambda items: [items]), FACT)
+    mlp = lm.model.model.layers[LAYER].mlp
+
+    def activation(text: str) -> torch.Tensor:
+        """What enters the value projection at the last token, [neuron]."""
+        seen: list[torch.Tensor] = []
+        hook = mlp.down_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        try:
+            log_p(lm, lm.model, text)
+        finally:
+            hook.remove()
+        return seen[0][0, -1]
+
+    means: dict[str, list[float]] = {"expressing": [], "subject alone": []}
+    for half in range(2):
+        own = [neuron for layer, neuron in task.plan.chosen.by_half[half] if layer == LAYER]
+        assert len(own) == len(task.plan.chosen.by_half[half]) > 0
+        asked = {
+            "expressing": [p.text for p in task.plan.fact.prompts if p.half != half],
+            "subject alone": [text for text, _ in task.texts],
+        }
+        for kind, texts in asked.items():
+            level = torch.stack([activation(text)[own].mean() for text in texts])
+            means[kind].append(float(level.mean()))
+    for kind, of_halves in means.items():
+        mean = sum(of_halves) / 2
+        assert found["activation of knowledge neurons", kind] == pytest.approx(mean, abs=1e-5)
+    assert means["expressing"] > means["subject alone"]
+    assert found["most activating", "expressing"] == 1
+    assert all("Ireland" in text and "language" in text for text, _ in task.texts)
