@@ -59,18 +59,42 @@ class ImpliedEffect:
 
 def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[ImpliedFact]:
     """What the edit's facts imply among those of the atlas; nothing for a whole relation."""
+    edited = connection.execute(
+        """
+        SELECT place,
+               relation_id,
+               subject,
+               old_object
+        FROM edit_facts
+        WHERE edit_id = $edit_id
+          AND old_object IS NOT NULL
+        ORDER BY place
+        """,
+        {"edit_id": edit_id},
+    ).fetchall()
+    return implied_by(connection, edited)
+
+
+def implied_by(
+    connection: duckdb.DuckDBPyConnection, edited: Sequence[tuple[int, str, str, str]]
+) -> list[ImpliedFact]:
+    """What facts imply among those of the atlas, each given as place, relation, subject, object."""
     return fetch(
         connection,
         ImpliedFact,
         """
-        WITH edited AS (
+        WITH given AS (
+            SELECT unnest($places::BIGINT[]) AS place,
+                   unnest($relations::VARCHAR[]) AS relation_id,
+                   unnest($subjects::VARCHAR[]) AS subject,
+                   unnest($objects::VARCHAR[]) AS object
+        ),
+        edited AS (
             SELECT place,
                    relation_id,
                    lower(nfc_normalize(subject)) AS subject,
-                   lower(nfc_normalize(old_object)) AS object
-            FROM edit_facts
-            WHERE edit_id = $edit_id
-              AND old_object IS NOT NULL
+                   lower(nfc_normalize(object)) AS object
+            FROM given
         ),
         -- not those whose objects are shuffled
         real AS (
@@ -132,5 +156,8 @@ def implied_facts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[I
         ) AS t USING (relation_id)
         ORDER BY f.place, f.way, a.mirrored / a.relation_facts DESC, f.relation_id, f.fact_id
         """,
-        {"edit_id": edit_id},
+        {
+            name: [row[column] for row in edited]
+            for column, name in enumerate(("places", "relations", "subjects", "objects"))
+        },
     )

@@ -13,8 +13,10 @@ from tiny_index import CHEAP, indexed, on, rows, tables
 
 from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NotFound
+from atlas.evidence.experiments.drawn_updates import RULES, Asked
 from atlas.evidence.experiments.experiment import Item, Measuring, Row, Setting
 from atlas.evidence.experiments.table import EXPERIMENTS
+from atlas.facts import Fact, Relation, Template
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 
@@ -208,3 +210,52 @@ def test_activations_are_those_that_the_model_computes(atlas: Atlas, lm: Languag
     assert means["expressing"] > means["subject alone"]
     assert found["most activating", "expressing"] == 1
     assert all("Ireland" in text and "language" in text for text, _ in task.texts)
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Atlas:
+    """An atlas with the inverse of one of its relations, which the model does not know."""
+    facts = tuple(
+        Fact(f"of-{city}", "capital of", city, land)
+        for city, land in (("Dublin", "Ireland"), ("Paris", "France"), ("Lima", "Peru"))
+    )
+    texts = tuple(Template("capital of", text) for text in ("[X] is the city of [Y]", "[X] in [Y]"))
+    inverse = Relation("capital of", "capital of", texts, facts)
+    dataset = replace(planted_dataset(), relations=(*planted_dataset().relations, inverse))
+    path = tmp_path_factory.mktemp("mirrored") / "atlas.duckdb"
+    indexed(path, on(model, integration=CHEAP), dataset)
+    return open_atlas(path)
+
+
+def test_an_inverse_fact_is_asked_of_the_edited_model(mirrored: Atlas, lm: LanguageModel) -> None:
+    _, items = items_of(mirrored, "inverse")
+    by_name = {item.name: item.task for item in items}
+    assert {"capital-Ireland", "capital-France"} <= by_name.keys()
+    assert "capital-Italy" not in by_name  # Rome is in no fact of the other relation
+    task = by_name[FACT]
+    assert [(i.way, i.subject, i.object) for i in task.implied] == [
+        ("inverse", "Dublin", "Ireland")
+    ]
+    found = values(rows_of(mirrored, lm, "inverse", lambda items: [items]), FACT)
+    asked = Asked(lm, task.update)
+    edit = asked.edit(task.update.neurons, range(len(asked.prompts)), RULES["through the head"])
+    edited = deepcopy(lm.model)
+    with torch.no_grad():
+        for (layer, neuron), delta in zip(edit.named_neurons, edit.deltas, strict=True):
+            edited.model.layers[layer].mlp.down_proj.weight[:, neuron] += torch.from_numpy(delta)
+
+    def on_top(texts: list[str], word: str) -> float:
+        answers = [log_p(lm, edited, text) for text in texts]
+        return sum(not (a > a[token(lm, word)]).any() for a in answers) / len(texts)
+
+    new = task.update.new_object
+    own = [prompt.text for prompt in task.update.plan.fact.prompts]
+    implied = [f"{new} is the city of [Y]", f"{new} in [Y]"]
+    assert found["new object on top", "its own prompts"] == on_top(own, new)
+    assert found["old object gone", "its own prompts"] == 1 - on_top(own, "Dublin")
+    assert found["new object on top", "inverse"] == on_top(implied, "Ireland")
+
+
+def test_an_atlas_in_which_nothing_is_implied_says_what_to_index(atlas: Atlas) -> None:
+    with pytest.raises(NotFound, match="implies another in the atlas: index relations that are"):
+        items_of(atlas, "inverse")

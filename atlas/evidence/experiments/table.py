@@ -28,6 +28,7 @@ EXPERIMENTS: dict[str, Listed] = {
     "suppress": Listed("Neurons suppressed and amplified on their own prompts", "suppress"),
     "activating": Listed("Which prompts activate a fact's neurons", "activating"),
     "update": Listed("Facts that get another object by the paper's rule", "update"),
+    "inverse": Listed("Whether what an updated fact implies follows", "inverse"),
     "erase": Listed("Relations erased with their commonest neurons", "erase"),
     "methods": Listed("Methods that choose neurons, at equal budgets", "methods"),
     "paraphrases": Listed("How many paraphrases choose the same neurons", "paraphrases", False),
