@@ -12,11 +12,11 @@ from atlas.side_effects.by_relation import RelationDamage, relation_damage
 from atlas.side_effects.forecast import ForecastFact, PromptForecasts, forecast_facts
 from atlas.side_effects.limits import Limits
 from atlas.side_effects.report import (
-    SMALLEST_P,
     FactEffect,
     GroupEffect,
-    fact_effects,
     group_effects,
+    most_harmed,
+    sum_effects,
 )
 from atlas.statistics import separation
 from atlas.store.rows import fetch
@@ -146,7 +146,7 @@ def audit_report(
         tensors=tuple(tensors[:limit]),
         groups=tuple(groups),
         relations=tuple(relation_damage(connection)),
-        worst=tuple(fact for fact in fact_effects(connection)[:limit] if fact.delta_log_p < 0),
+        worst=tuple(most_harmed(connection, limit)),
         noise=stored_noise(connection, about.audit_id),
         forecast=tuple(affected),
         forecast_facts=facts,
@@ -158,31 +158,20 @@ def audit_report(
 
 def _gather(connection: duckdb.DuckDBPyConnection, audit_id: str, prompts: Sequence[int]) -> None:
     """Make the table effects of `side_effects`, of these prompts."""
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMPORARY TABLE effects AS
-        SELECT f.fact_id,
-               f.relation_id,
-               f.subject,
-               f.object,
-               f.own,
-               f.shares_neuron,
-               f.same_relation,
-               f.kept,
+    sum_effects(
+        connection,
+        """
+        SELECT prompt_id,
                0.0 AS interference,
-               ln(greatest(a.p_before, {SMALLEST_P})) AS log_before,
-               ln(greatest(a.p_after, {SMALLEST_P})) AS log_after,
-               a.rank_before = 1 AS right_before,
-               a.rank_before = 1 AND a.rank_after > 1 AS right_to_wrong,
-               a.rank_before > 1 AND a.rank_after = 1 AS wrong_to_right,
-               a.rank_before > 1 AND a.rank_after > 1
-                   AND a.predicted_before <> a.predicted_after AS wrong_to_wrong,
-               a.predicted_after
-        FROM audit_effects AS a
-        JOIN prompts AS p USING (prompt_id)
-        JOIN facts_and_the_edit AS f USING (fact_id)
-        WHERE a.audit_id = $audit_id
-          AND a.prompt_id IN (SELECT unnest($prompts::BIGINT[]))
+               p_before,
+               p_after,
+               rank_before,
+               rank_after,
+               predicted_before,
+               predicted_after
+        FROM audit_effects
+        WHERE audit_id = $audit_id
+          AND prompt_id IN (SELECT unnest($prompts::BIGINT[]))
         """,
         {"audit_id": audit_id, "prompts": list(prompts)},
     )

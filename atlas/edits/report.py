@@ -239,11 +239,14 @@ def _hardly_changed(edit: Edit, outcomes: Sequence[PromptOutcome]) -> str | None
 def _neurons(connection: duckdb.DuckDBPyConnection, edit: Edit) -> list[EditedNeuron]:
     served = connection.execute(
         """
-        SELECT d.layer, d.neuron, n.facts
-        FROM edit_deltas AS d
-        JOIN all_neuron_degrees AS n USING (layer, neuron)
-        WHERE d.edit_id = $edit_id
-          AND n.selection_id = $selection_id
+        SELECT k.layer, k.neuron, count(*) AS facts
+        FROM knowledge_neurons AS k
+        SEMI JOIN (
+            FROM edit_deltas
+            WHERE edit_id = $edit_id
+        ) AS d USING (layer, neuron)
+        WHERE k.selection_id = $selection_id
+        GROUP BY k.layer, k.neuron
         """,
         {"edit_id": edit.edit_id, "selection_id": edit.selection_id},
     ).fetchall()

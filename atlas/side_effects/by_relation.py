@@ -30,14 +30,13 @@ def relation_damage(connection: duckdb.DuckDBPyConnection) -> list[RelationDamag
         """
         SELECT e.relation_id,
                r.label AS relation,
-               count(DISTINCT e.fact_id) AS facts,
-               count(*) AS prompts,
-               count(*) FILTER (e.right_before) AS right_before,
-               count(*) FILTER (e.right_to_wrong) AS right_to_wrong,
-               count(*) FILTER (e.wrong_to_right) AS wrong_to_right,
-               coalesce(count(*) FILTER (e.right_to_wrong)
-                        / nullif(count(*) FILTER (e.right_before), 0), 0) AS share_lost,
-               avg(e.log_after - e.log_before) AS mean_delta_log_p
+               count(*) AS facts,
+               sum(e.prompts)::BIGINT AS prompts,
+               sum(e.right_before)::BIGINT AS right_before,
+               sum(e.right_to_wrong)::BIGINT AS right_to_wrong,
+               sum(e.wrong_to_right)::BIGINT AS wrong_to_right,
+               coalesce(sum(e.right_to_wrong) / nullif(sum(e.right_before), 0), 0) AS share_lost,
+               sum(e.log_after - e.log_before) / sum(e.prompts) AS mean_delta_log_p
         FROM effects AS e
         JOIN relations AS r USING (relation_id)
         WHERE NOT e.own

@@ -1,7 +1,8 @@
 """What an edit did to the prompts that it was checked on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import duckdb
 
@@ -114,55 +115,94 @@ def side_effect_report(
     relate_facts(connection, by)
     gather_effects(connection, by.edit_id, prompts)
     groups = group_effects(connection)
-    facts = fact_effects(connection)
+    interference, lost = _felt(connection)
     return SideEffectReport(
         edit_id=by.edit_id,
         run_id=by.run_id,
         selection_id=by.selection_id,
         prompts=sum(g.prompts for g in groups if g.kind in ("own", "all but own")),
         groups=tuple(groups),
-        worst=tuple(fact for fact in facts[:worst] if fact.delta_log_p < 0),
-        facts=len(facts),
-        correlation=spearman(
-            [fact.interference for fact in facts], [abs(fact.delta_log_p) for fact in facts]
-        ),
+        worst=tuple(most_harmed(connection, worst)),
+        facts=len(lost),
+        correlation=spearman(interference, lost),
     )
 
 
 def gather_effects(
     connection: duckdb.DuckDBPyConnection, edit_id: int, prompts: Sequence[int] | None = None
 ) -> None:
-    """Make the table effects of this connection, a row a checked prompt, after `relate_facts`.
+    """`sum_effects` of what the edit did to these prompts, or to all that it was checked on."""
+    sum_effects(
+        connection,
+        """
+        SELECT *
+        FROM side_effects
+        WHERE edit_id = $edit_id
+          AND ($prompts IS NULL OR prompt_id IN (SELECT unnest($prompts)))
+        """,
+        {"edit_id": edit_id, "prompts": None if prompts is None else list(prompts)},
+    )
 
-    It says how the prompt changed, and what its fact is to the edit; of these prompts, or of all.
+
+def sum_effects(
+    connection: duckdb.DuckDBPyConnection, asked: str, parameters: Mapping[str, Any]
+) -> None:
+    """Make the table effects of this connection, a row a fact that was asked, after `relate_facts`.
+
+    asked: a query for prompts before and after, with the columns of `side_effects`. The table says
+    how a fact's prompts changed, and what the fact is to the edit. Prompts are summed up once: they
+    are ten times as many as facts, and several reports read the table.
     """
     connection.execute(
         f"""
         CREATE OR REPLACE TEMPORARY TABLE effects AS
-        SELECT f.fact_id,
-               f.relation_id,
+        WITH by_answer AS (
+            SELECT p.fact_id,
+                   s.predicted_after,
+                   count(*) AS prompts,
+                   max(s.interference) AS interference,
+                   sum(ln(greatest(s.p_before, {SMALLEST_P}))) AS log_before,
+                   sum(ln(greatest(s.p_after, {SMALLEST_P}))) AS log_after,
+                   count(*) FILTER (s.rank_before = 1) AS right_before,
+                   count(*) FILTER (s.rank_before = 1 AND s.rank_after > 1) AS right_to_wrong,
+                   count(*) FILTER (s.rank_before > 1 AND s.rank_after = 1) AS wrong_to_right,
+                   count(*) FILTER (
+                       s.rank_before > 1
+                       AND s.rank_after > 1
+                       AND s.predicted_before <> s.predicted_after
+                   ) AS wrong_to_wrong
+            FROM (
+                {asked}
+            ) AS s
+            JOIN prompts AS p USING (prompt_id)
+            GROUP BY p.fact_id, s.predicted_after
+        ),
+        by_fact AS (
+            SELECT fact_id,
+                   sum(prompts)::BIGINT AS prompts,
+                   max(interference) AS interference,
+                   sum(log_before) AS log_before,
+                   sum(log_after) AS log_after,
+                   sum(right_before)::BIGINT AS right_before,
+                   sum(right_to_wrong)::BIGINT AS right_to_wrong,
+                   sum(wrong_to_right)::BIGINT AS wrong_to_right,
+                   sum(wrong_to_wrong)::BIGINT AS wrong_to_wrong,
+                   arg_min(predicted_after, (-prompts, predicted_after)) AS predicted_after
+            FROM by_answer
+            GROUP BY fact_id
+        )
+        SELECT f.relation_id,
                f.subject,
                f.object,
                f.own,
                f.shares_neuron,
                f.same_relation,
                f.kept,
-               s.interference,
-               ln(greatest(s.p_before, {SMALLEST_P})) AS log_before,
-               ln(greatest(s.p_after, {SMALLEST_P})) AS log_after,
-               s.rank_before = 1 AS right_before,
-               s.rank_before = 1 AND s.rank_after > 1 AS right_to_wrong,
-               s.rank_before > 1 AND s.rank_after = 1 AS wrong_to_right,
-               s.rank_before > 1 AND s.rank_after > 1
-                   AND s.predicted_before <> s.predicted_after AS wrong_to_wrong,
-               s.predicted_after
-        FROM side_effects AS s
-        JOIN prompts AS p USING (prompt_id)
+               e.*
+        FROM by_fact AS e
         JOIN facts_and_the_edit AS f USING (fact_id)
-        WHERE s.edit_id = $edit_id
-          AND ($prompts IS NULL OR s.prompt_id IN (SELECT unnest($prompts)))
         """,
-        {"edit_id": edit_id, "prompts": None if prompts is None else list(prompts)},
+        dict(parameters),
     )
 
 
@@ -217,28 +257,27 @@ def group_effects(connection: duckdb.DuckDBPyConnection) -> list[GroupEffect]:
                m.member.kind AS kind,
                -- Everything of a part and nothing else: such was the scope.
                CASE
-                   WHEN count(*) = any_value(i.prompts) THEN 'all'
-                   WHEN bool_and(m.shares_neuron) AND count(*) = any_value(i.of_neighbours)
+                   WHEN sum(m.prompts) = any_value(i.prompts) THEN 'all'
+                   WHEN bool_and(m.shares_neuron) AND sum(m.prompts) = any_value(i.of_neighbours)
                        THEN 'neighbours'
-                   WHEN bool_and(m.same_relation) AND count(*) = any_value(i.of_relation)
+                   WHEN bool_and(m.same_relation) AND sum(m.prompts) = any_value(i.of_relation)
                        THEN 'same relation'
-                   WHEN bool_and(NOT m.same_relation) AND count(*) = any_value(i.of_others)
+                   WHEN bool_and(NOT m.same_relation) AND sum(m.prompts) = any_value(i.of_others)
                        THEN 'other relations'
                    ELSE 'part'
                END AS checked,
-               count(DISTINCT m.fact_id) AS facts,
+               count(*) AS facts,
                any_value(i.facts) AS of_facts,
-               count(*) AS prompts,
+               sum(m.prompts)::BIGINT AS prompts,
                any_value(i.prompts) AS of_prompts,
-               avg(m.log_after - m.log_before) AS mean_delta_log_p,
-               exp(-avg(m.log_before)) AS perplexity_before,
-               exp(-avg(m.log_after)) AS perplexity_after,
-               count(*) FILTER (m.right_to_wrong) AS right_to_wrong,
-               count(*) FILTER (m.wrong_to_right) AS wrong_to_right,
-               count(*) FILTER (m.wrong_to_wrong) AS wrong_to_wrong,
-               count(*) FILTER (m.right_to_wrong OR m.wrong_to_right OR m.wrong_to_wrong)
-                   AS flips,
-               exp(avg(m.log_before - m.log_after)) - 1 AS perplexity_change
+               sum(m.log_after - m.log_before) / sum(m.prompts) AS mean_delta_log_p,
+               exp(-sum(m.log_before) / sum(m.prompts)) AS perplexity_before,
+               exp(-sum(m.log_after) / sum(m.prompts)) AS perplexity_after,
+               sum(m.right_to_wrong)::BIGINT AS right_to_wrong,
+               sum(m.wrong_to_right)::BIGINT AS wrong_to_right,
+               sum(m.wrong_to_wrong)::BIGINT AS wrong_to_wrong,
+               sum(m.right_to_wrong + m.wrong_to_right + m.wrong_to_wrong)::BIGINT AS flips,
+               exp(sum(m.log_before - m.log_after) / sum(m.prompts)) - 1 AS perplexity_change
         FROM members AS m
         JOIN in_the_index AS i ON i.place = m.member.place
         GROUP BY m.member.kind, m.member.place
@@ -248,37 +287,40 @@ def group_effects(connection: duckdb.DuckDBPyConnection) -> list[GroupEffect]:
     return [replace(row, group=group_name(row.kind, row.checked)) for row in rows]
 
 
-def fact_effects(connection: duckdb.DuckDBPyConnection) -> list[FactEffect]:
-    """What became of every fact in the table effects that is not own, most harmed first."""
+def _felt(connection: duckdb.DuckDBPyConnection) -> tuple[list[float], list[float]]:
+    """Predicted interference and mean |delta log P| of the facts that are not own, in one order."""
+    found: dict[str, Any] = connection.execute(
+        """
+        SELECT interference::DOUBLE AS interference,
+               abs(log_after - log_before) / prompts AS lost
+        FROM effects
+        WHERE NOT own
+        """
+    ).fetchnumpy()
+    return found["interference"].tolist(), found["lost"].tolist()
+
+
+def most_harmed(connection: duckdb.DuckDBPyConnection, limit: int | None) -> list[FactEffect]:
+    """Of the facts in the table effects that are not own and lost, those that lost most."""
     return fetch(
         connection,
         FactEffect,
         """
-        WITH answers AS (
-            SELECT fact_id,
-                   predicted_after,
-                   row_number() OVER (
-                       PARTITION BY fact_id ORDER BY count(*) DESC, predicted_after
-                   ) AS place
-            FROM effects
-            GROUP BY fact_id, predicted_after
-        )
-        SELECT e.fact_id,
-               e.relation_id,
-               e.subject,
-               e.object,
-               max(e.interference) AS interference,
-               count(*) AS prompts,
-               avg(e.log_after - e.log_before) AS delta_log_p,
-               count(*) FILTER (e.right_to_wrong) AS right_to_wrong,
-               count(*) FILTER (
-                   e.right_to_wrong OR e.wrong_to_right OR e.wrong_to_wrong
-               ) AS flips,
-               any_value(a.predicted_after) AS predicted_after
-        FROM effects AS e
-        JOIN answers AS a ON a.fact_id = e.fact_id AND a.place = 1
-        WHERE NOT e.own
-        GROUP BY e.fact_id, e.relation_id, e.subject, e.object
-        ORDER BY delta_log_p, e.fact_id
+        SELECT fact_id,
+               relation_id,
+               subject,
+               object,
+               interference,
+               prompts,
+               (log_after - log_before) / prompts AS delta_log_p,
+               right_to_wrong,
+               right_to_wrong + wrong_to_right + wrong_to_wrong AS flips,
+               predicted_after
+        FROM effects
+        WHERE NOT own
+          AND log_after < log_before
+        ORDER BY delta_log_p, fact_id
+        LIMIT $limit
         """,
+        {"limit": limit},
     )

@@ -8,7 +8,7 @@ import duckdb
 from atlas.edits.stored import read_edits
 from atlas.errors import NoScores, NotFound, SettingsError
 from atlas.interference.predicted import predicted_interference
-from atlas.store.rows import fetch
+from atlas.store.rows import fetch, fetch_one
 
 KINDS = ("own", "neighbours", "relation", "others", "all")
 _SAMPLE = re.compile(r"sample:([0-9]{1,9})")
@@ -32,36 +32,37 @@ _FACTS_AND_THE_EDIT = """
         WHERE r.run_id = $run_id
           AND r.skipped_because IS NULL
         GROUP BY p.fact_id
-    ),
-    edited AS (
-        SELECT e.relation_id,
-               coalesce((e.settings -> 'kept_facts')::VARCHAR[], []) AS kept,
-               list_filter(
-                   list_append(list(n.fact_id), any_value(e.fact_id)),
-                   lambda fact_id: fact_id IS NOT NULL
-               ) AS facts,
-               coalesce(list(DISTINCT n.relation_id) FILTER (n.relation_id IS NOT NULL), [])
-                   AS relations
-        FROM edits AS e
-        LEFT JOIN edit_facts AS n USING (edit_id)
-        WHERE e.edit_id = $edit_id
-        GROUP BY e.relation_id, e.settings
     )
     SELECT f.fact_id,
            f.relation_id,
            f.subject,
            f.object,
            m.prompts,
-           CASE WHEN len(d.facts) > 0 THEN list_contains(d.facts, f.fact_id)
-                ELSE coalesce(f.relation_id = d.relation_id, FALSE) END AS own,
+           CASE WHEN len($facts) > 0 THEN f.fact_id IN $facts
+                ELSE coalesce(f.relation_id = $relation_id, FALSE) END AS own,
            s.fact_id IS NOT NULL AS shares_neuron,
-           coalesce(f.relation_id = d.relation_id
-                    OR list_contains(d.relations, f.relation_id), FALSE) AS same_relation,
-           list_contains(d.kept, f.fact_id) AS kept
+           f.relation_id IN $relations AS same_relation,
+           f.fact_id IN $kept AS kept
     FROM measured AS m
     JOIN facts AS f USING (fact_id)
     LEFT JOIN sharing AS s USING (fact_id)
-    CROSS JOIN edited AS d
+"""
+
+_EDITED = """
+    SELECT e.relation_id,
+           coalesce((e.settings -> 'kept_facts')::VARCHAR[], []) AS kept,
+           list_filter(
+               list_append(list(n.fact_id), any_value(e.fact_id)),
+               lambda fact_id: fact_id IS NOT NULL
+           ) AS facts,
+           list_filter(
+               list_append(list(DISTINCT n.relation_id), e.relation_id),
+               lambda relation_id: relation_id IS NOT NULL
+           ) AS relations
+    FROM edits AS e
+    LEFT JOIN edit_facts AS n USING (edit_id)
+    WHERE e.edit_id = $edit_id
+    GROUP BY e.relation_id, e.settings
 """
 
 # Why a scope holds no prompt but the edit's own.
@@ -200,9 +201,16 @@ def relate_facts(connection: duckdb.DuckDBPyConnection, by: CheckedBy) -> None:
     Columns: fact_id, relation_id, subject, object, prompts, and whether the fact is the edit's own,
     shares a neuron with it, is of its relation, was to be kept.
     """
+    found = fetch_one(connection, _EDITED, {"edit_id": by.edit_id})
+    edited = dict(zip(("relation_id", "kept", "facts", "relations"), found, strict=True))
     connection.execute(
         _FACTS_AND_THE_EDIT,
-        {"edit_id": by.edit_id, "run_id": by.run_id, "selection_id": by.selection_id},
+        {
+            "edit_id": by.edit_id,
+            "run_id": by.run_id,
+            "selection_id": by.selection_id,
+            **edited,
+        },
     )
 
 
