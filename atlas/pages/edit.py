@@ -21,7 +21,6 @@ from atlas.side_effects.foretold import Foretold, foretold
 from atlas.side_effects.report import (
     SMALLEST_P,
     SideEffectReport,
-    checked_prompts,
     side_effect_report,
 )
 from atlas.side_effects.scopes import checked_by
@@ -86,13 +85,12 @@ def edit_forecast(connection: duckdb.DuckDBPyConnection, edit_id: int) -> EditFo
         selection = find_selection(connection, edit.selection_id)
         return EditForecast(edit_id, None, None, (), selection=selection)
     forecasts = prompt_forecasts(connection, edit, by)
-    prompts = checked_prompts(connection, edit_id)
     forecast = forecast_report(connection, edit, by, SHOWN, forecasts)
     lost = _lost(connection, edit_id, [fact.fact_id for fact in forecast.affected])
     return EditForecast(
         edit_id=edit_id,
         forecast=forecast,
-        foretold=foretold(connection, edit, by, prompts, forecasts) if prompts else None,
+        foretold=foretold(connection, edit, by, forecasts=forecasts),
         affected=tuple(
             ForecastAndLoss(**vars(fact), delta_log_p=delta, right_to_wrong=wrong)
             for fact in forecast.affected

@@ -13,6 +13,7 @@ behind where P is large, and −ln(1 − P) is nearly that and never negative. A
 δ = u tᵀ, has the same formula: ‖Σᵢ a_x,i δᵢ‖ = |a_x·u| ‖t‖. Layers' changes are added as vectors.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def forecasts_of(
         stored = [_activations(connection, run_id, edit, at) for at in edit.changed_layers]
     except NotFound:
         return None
-    changes = predicted_changes(edit, stored)
+    prompts, changes = predicted_changes(edit, stored)
     found: dict[str, Any] = connection.execute(
         """
         SELECT p.prompt_id,
@@ -181,15 +182,17 @@ def forecasts_of(
         """,
         {"run_id": run_id, "layer": edit.changed_layers[0]},
     ).fetchnumpy()
-    there = np.array([prompt in changes for prompt in found["prompt_id"].tolist()], np.bool_)
+    there = np.isin(found["prompt_id"], prompts)
     found = {name: column[there] for name, column in found.items()}
-    change = np.array([changes[prompt] for prompt in found["prompt_id"].tolist()], np.float64)
+    change = changes[np.searchsorted(prompts, found["prompt_id"])]
     forecast = change / lead(found["p_predicted"])
     return PromptForecasts(found["prompt_id"], found["fact_id"], found["own"], change, forecast)
 
 
-def predicted_changes(edit: Edit, stored: Sequence[StoredActivations]) -> dict[int, float]:
-    """‖Σᵢ a_x,i δᵢ‖ by prompt; of several positions, where it is largest.
+def predicted_changes(
+    edit: Edit, stored: Sequence[StoredActivations]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Prompts, ascending, and ‖Σᵢ a_x,i δᵢ‖ of each; of several positions, where it is largest.
 
     stored: a layer's activations at a prompt's positions, of the edit's neurons there in its order.
     Prompts that a layer has not are left out.
@@ -197,17 +200,19 @@ def predicted_changes(edit: Edit, stored: Sequence[StoredActivations]) -> dict[i
     moved = [
         layer.along(edit.deltas[edit.layers == layer.layer].astype(np.float64)) for layer in stored
     ]
-    prompts = stored[0].prompt_ids.tolist()
+    prompts = stored[0].prompt_ids
     if len(stored) > 1:
         places = [_places(layer) for layer in stored]
         common = sorted(set(places[0]).intersection(*places[1:]))
-        prompts = [prompt for prompt, *_ in common]
+        prompts = np.array([prompt for prompt, *_ in common], np.int64)
         rows = [[at[place] for place in common] for at in places]
         moved = [there[at] for there, at in zip(moved, rows, strict=True)]
-    found: dict[int, float] = {}
-    for prompt, change in zip(prompts, np.linalg.norm(sum(moved), axis=-1).tolist(), strict=True):
-        found[prompt] = max(change, found.get(prompt, 0.0))
-    return found
+    total = functools.reduce(np.add, moved)
+    changes = np.sqrt(np.einsum("rd,rd->r", total, total))
+    ids, of = np.unique(prompts, return_inverse=True)
+    largest = np.zeros(len(ids))
+    np.maximum.at(largest, of, changes)
+    return ids, largest
 
 
 def _places(layer: StoredActivations) -> dict[tuple[int, int, int], int]:
@@ -236,11 +241,23 @@ def _activations(
     return read_activations(connection, run_id, layer, neurons, at_site=at_site)
 
 
+def by_fact(fact_ids: NDArray[np.object_]) -> tuple[list[str], NDArray[np.int64]]:
+    """The different facts, ascending, and the place among them of each that is given.
+
+    As `np.unique` tells it, which sorts all of them and not the different ones alone.
+    """
+    given = fact_ids.tolist()
+    facts = sorted(set(given))
+    place = {fact_id: i for i, fact_id in enumerate(facts)}
+    return facts, np.array([place[fact_id] for fact_id in given], np.int64)
+
+
 def forecast_facts(
     connection: duckdb.DuckDBPyConnection, prompts: PromptForecasts, limit: int | None
 ) -> tuple[int, list[ForecastFact]]:
     """How many facts the prompts are of, and those of the highest forecast, at most the limit."""
-    facts, of, counts = np.unique(prompts.fact_ids, return_inverse=True, return_counts=True)
+    facts, of = by_fact(prompts.fact_ids)
+    counts = np.bincount(of)
     forecast, change = (np.bincount(of, x) / counts for x in (prompts.forecast, prompts.change))
     largest = np.zeros(len(facts))
     np.maximum.at(largest, of, prompts.forecast)
@@ -256,7 +273,7 @@ def forecast_facts(
             JOIN relations AS r USING (relation_id)
             WHERE f.fact_id IN (SELECT unnest($facts))
             """,
-            {"facts": facts[shown].tolist()},
+            {"facts": [facts[i] for i in shown]},
         )
     }
     return len(facts), [

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.edits.edit import Edit
-from atlas.side_effects.forecast import PromptForecasts, prompt_forecasts
+from atlas.side_effects.forecast import PromptForecasts, by_fact, prompt_forecasts
 from atlas.side_effects.report import SMALLEST_P
 from atlas.side_effects.scopes import CheckedBy
 from atlas.statistics import separation, spearman
@@ -39,11 +39,12 @@ def foretold(
     connection: duckdb.DuckDBPyConnection,
     edit: Edit,
     by: CheckedBy,
-    prompts: Collection[int],
+    prompts: Collection[int] | None = None,
     forecasts: PromptForecasts | None = None,
 ) -> Foretold | None:
     """How well these prompts' side effects were foretold; None if no activations are stored.
 
+    prompts: without them, all that the edit was checked on.
     forecasts: `prompt_forecasts` of the edit, where they are at hand.
     """
     forecasts = forecasts or prompt_forecasts(connection, edit, by)
@@ -64,8 +65,9 @@ def foretold(
         """,
         {"edit_id": by.edit_id},
     ).fetchnumpy()
-    asked = np.intersect1d(others.prompt_ids, np.array(list(prompts), np.int64))
-    kept = np.isin(measured["prompt_id"], asked)
+    kept = np.isin(measured["prompt_id"], others.prompt_ids)
+    if prompts is not None:
+        kept &= np.isin(measured["prompt_id"], np.array(list(prompts), np.int64))
     if not kept.any():
         return None
     return _compared({name: column[kept] for name, column in measured.items()}, others)
@@ -75,9 +77,10 @@ def _compared(measured: Mapping[str, Any], others: PromptForecasts) -> Foretold:
     """measured: columns by prompt id, all of prompts among the others."""
     at = np.searchsorted(others.prompt_ids, measured["prompt_id"])
     forecast, mass, flipped = others.forecast[at], measured["interference"], measured["flipped"]
-    facts, first, of, counts = np.unique(
-        others.fact_ids[at], return_index=True, return_inverse=True, return_counts=True
-    )
+    facts, of = by_fact(others.fact_ids[at])
+    counts = np.bincount(of)
+    mass_of_fact = np.zeros(len(facts))
+    mass_of_fact[of] = mass
     lost = np.abs(np.bincount(of, measured["delta_log_p"]) / counts).tolist()
 
     def apart(predicted: NDArray[np.float64]) -> float | None:
@@ -91,6 +94,6 @@ def _compared(measured: Mapping[str, Any], others: PromptForecasts) -> Foretold:
         flips=int(flipped.sum()),
         forecast_spearman=spearman((np.bincount(of, forecast) / counts).tolist(), lost),
         forecast_auc=apart(forecast),
-        mass_spearman=spearman(mass[first].tolist(), lost),
+        mass_spearman=spearman(mass_of_fact.tolist(), lost),
         mass_auc=apart(mass),
     )

@@ -206,20 +206,6 @@ def sum_effects(
     )
 
 
-def checked_prompts(connection: duckdb.DuckDBPyConnection, edit_id: int) -> list[int]:
-    """The prompts that the edit was checked on, in whichever scope."""
-    rows = connection.execute(
-        """
-        SELECT prompt_id
-        FROM side_effects
-        WHERE edit_id = ?
-        ORDER BY prompt_id
-        """,
-        [edit_id],
-    ).fetchall()
-    return [int(row[0]) for row in rows]
-
-
 def group_name(kind: str, checked: str) -> str:
     """What a group is called; the arguments are those of GroupEffect."""
     if checked == "all":

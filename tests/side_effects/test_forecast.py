@@ -1,5 +1,6 @@
 """The forecast: by hand, silent neurons, several layers, what is looked at, what came true."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,39 +79,42 @@ def one_by_one(found: PromptForecasts) -> list[OnePrompt]:
     return [OnePrompt(*row) for row in zip(*vars(found).values(), strict=True)]
 
 
+def changes_of(edit: Edit, stored: Sequence[StoredActivations]) -> dict[int, float]:
+    prompts, changes = predicted_changes(edit, stored)
+    return dict(zip(prompts.tolist(), changes.tolist(), strict=True))
+
+
 def test_a_prompt_moves_by_its_activations_times_the_deltas() -> None:
-    found = predicted_changes(edit_of([[3, 0], [0, 4]]), [hand([[1, 1], [2, 0], [0, 0.5]])])
+    found = changes_of(edit_of([[3, 0], [0, 4]]), [hand([[1, 1], [2, 0], [0, 0.5]])])
     assert found == pytest.approx({7: 5, 8: 6, 9: 2})
 
 
 def test_an_edit_of_one_direction_is_forecast_by_the_activation_along_it() -> None:
     random = np.random.default_rng(0)
     u, t, values = (random.standard_normal(shape) for shape in (5, 3, (4, 5)))
-    found = predicted_changes(edit_of(np.outer(u, t).tolist()), [hand(values.tolist())])
+    found = changes_of(edit_of(np.outer(u, t).tolist()), [hand(values.tolist())])
     expected = np.abs(values @ u) * np.linalg.norm(t)
     assert list(found.values()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_silent_neurons_forecast_nothing() -> None:
-    assert predicted_changes(edit_of([[3, 0], [0, 4]]), [hand([[0, 0]])]) == {7: 0}
+    assert changes_of(edit_of([[3, 0], [0, 4]]), [hand([[0, 0]])]) == {7: 0}
 
 
 def test_layers_add_up_as_vectors_and_prompts_that_one_lacks_are_left_out() -> None:
     edit = edit_of([[3, 0], [-3, 1]], [0, 1])
-    found = predicted_changes(edit, [hand([[1], [1]]), hand([[1]], layer=1)])
+    found = changes_of(edit, [hand([[1], [1]]), hand([[1]], layer=1)])
     assert found == {7: 1}
 
 
 def test_an_answer_of_several_tokens_counts_where_it_moves_most() -> None:
-    assert predicted_changes(edit_of([[1, 0]]), [hand([[1], [-3], [2]], tokens=[0, 1, 2])]) == {
-        7: 3
-    }
+    assert changes_of(edit_of([[1, 0]]), [hand([[1], [-3], [2]], tokens=[0, 1, 2])]) == {7: 3}
 
 
 def test_of_several_other_positions_that_counts_where_a_prompt_moves_most() -> None:
     both = [hand([[1], [-3], [2]], tokens=[0, -1, -1]), hand([[0], [1], [-4]], 1, [0, -1, -1])]
-    assert predicted_changes(edit_of([[1, 0]]), both[:1]) == {7: 3}
-    assert predicted_changes(edit_of([[1, 0], [1, 0]], [0, 1]), both) == {7: 2}
+    assert changes_of(edit_of([[1, 0]]), both[:1]) == {7: 3}
+    assert changes_of(edit_of([[1, 0], [1, 0]], [0, 1]), both) == {7: 2}
 
 
 def test_the_lead_grows_with_the_probability_and_is_never_zero_or_infinite() -> None:
