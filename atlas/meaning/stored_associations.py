@@ -1,13 +1,14 @@
 """What neurons' facts have in common: tested once a selection and stored, read without a model."""
 
 import contextlib
+import itertools
 import os
 import threading
 from dataclasses import dataclass, fields
-from typing import Any
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from atlas.errors import ReadOnlyAtlas
 from atlas.meaning.associations import (
@@ -24,7 +25,8 @@ from atlas.store.atlas_file import AtlasFile
 from atlas.store.rows import fetch, fetch_one
 
 SIGNIFICANT = 0.05  # largest q that is stored
-ASPECTS = ("relation", "subject", "object")
+ASPECTS = {"relation": "relation_id", "subject": "subject", "object": "object"}  # and its column
+STRATA_AT_ONCE = 2_000_000  # rows; a selection of a million facts has tens of millions
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,28 @@ def _record(connection: duckdb.DuckDBPyConnection, selection_id: str, table: str
     selection = find_selection(connection, selection_id)
     assert selection is not None
     cover(connection, selection)
+    _gather_values(connection, selection_id)
     for aspect in ASPECTS:
-        columns = _significant(connection, selection_id, aspect)
-        if columns["layer"]:
-            bulk.insert(connection, table, columns)
+        tests = _test(connection, aspect)
+        held = _within_objects(connection, tests) if aspect == "relation" else _not_held()
+        with bulk.offered(connection, held):
+            connection.execute(
+                f"""
+                INSERT INTO {table} (
+                    selection_id, layer, neuron, aspect, value, facts, expected, p_value, q_value,
+                    expected_within_objects, p_within_objects, q_within_objects
+                )
+                SELECT $selection_id, s.layer, s.neuron, $aspect, m.value, s.facts, s.expected,
+                       s.p_value, s.q_value, h.expected, h.p, h.q
+                FROM significant AS s
+                JOIN marked_values AS m
+                  ON m.aspect = $aspect
+                 AND m.number = s.number
+                LEFT JOIN {bulk.OFFERED} AS h USING (test)
+                ORDER BY s.test
+                """,
+                {"selection_id": selection_id, "aspect": aspect},
+            )
 
 
 def associations_of(
@@ -188,112 +208,207 @@ def _read(
     return found
 
 
-def _significant(
-    connection: duckdb.DuckDBPyConnection, selection_id: str, aspect: str
-) -> dict[str, list[Any]]:
-    column = {"relation": "relation_id", "subject": "subject", "object": "object"}[aspect]
-    found = connection.execute(
+def _gather_values(connection: duckdb.DuckDBPyConnection, selection_id: str) -> None:
+    """Make the tables of this connection that associations are counted in, values as numbers.
+
+    marked_values (aspect, number, value, marked): how many covered facts have each value;
+    covered_values: the values of each covered fact; served_values: the same, a row a neuron and
+    fact that it serves; drawn_facts: how many a neuron serves. Names are joined once: a million
+    facts have ten million rows there.
+    """
+    counted = " UNION ALL ".join(
         f"""
-        WITH covered AS (
-            SELECT fact_id, {column} AS value
+            SELECT '{aspect}' AS aspect,
+                   (row_number() OVER (ORDER BY {column}))::INTEGER AS number,
+                   {column} AS value,
+                   count(*) AS marked
             FROM covered_facts
-        ),
-        own AS (
-            SELECT k.layer, k.neuron, c.value, count(*) AS found
-            FROM knowledge_neurons AS k
-            JOIN covered AS c USING (fact_id)
-            WHERE k.selection_id = $selection_id
-            GROUP BY k.layer, k.neuron, c.value
-        ),
-        marked AS (
-            SELECT value, count(*) AS marked
-            FROM covered
-            GROUP BY value
-        ),
-        drawn AS (
-            SELECT layer, neuron, sum(found) AS drawn
-            FROM own
-            GROUP BY layer, neuron
-        ),
-        totals AS (
-            SELECT (SELECT count(*) FROM covered) AS total,
-                   (SELECT count(*) FROM marked) * (SELECT count(*) FROM drawn) AS tests
-        )
-        SELECT o.layer, o.neuron, o.value, o.found, m.marked, d.drawn, t.total, t.tests
-        FROM own AS o
-        JOIN marked AS m USING (value)
-        JOIN drawn AS d USING (layer, neuron)
-        CROSS JOIN totals AS t
-        WHERE o.found * t.total > m.marked * d.drawn
-        ORDER BY o.layer, o.neuron, o.value
+            GROUP BY {column}
+        """
+        for aspect, column in ASPECTS.items()
+    )
+    connection.execute(f"CREATE OR REPLACE TEMPORARY TABLE marked_values AS {counted}")
+    joined = " ".join(
+        f"""
+            JOIN marked_values AS of_{aspect}
+              ON of_{aspect}.aspect = '{aspect}'
+             AND of_{aspect}.value = c.{column}
+        """
+        for aspect, column in ASPECTS.items()
+    )
+    numbers = ", ".join(f"of_{aspect}.number AS {aspect}" for aspect in ASPECTS)
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMPORARY TABLE covered_values AS
+        SELECT c.fact_id, {numbers}
+        FROM covered_facts AS c
+        {joined}
+        """
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMPORARY TABLE served_values AS
+        SELECT k.layer, k.neuron, {", ".join(f"c.{aspect}" for aspect in ASPECTS)}
+        FROM knowledge_neurons AS k
+        JOIN covered_values AS c USING (fact_id)
+        WHERE k.selection_id = $selection_id
         """,
         {"selection_id": selection_id},
-    ).fetchnumpy()
-    if not len(found["layer"]):
-        return {"layer": []}
-    tests = Drawn(
-        found["total"].item(0),
-        *(np.asarray(found[name], np.int64) for name in ("marked", "drawn", "found")),
     )
-    p = over_represented(tests)
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMPORARY TABLE drawn_facts AS
+        SELECT layer, neuron, count(*) AS drawn
+        FROM served_values
+        GROUP BY layer, neuron
+        """
+    )
+
+
+def _test(connection: duckdb.DuckDBPyConnection, aspect: str) -> int:
+    """Make the table significant, of tests by number from 0; returns how many tests there were.
+
+    Tests of the same counts are alike, and computed once.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMPORARY TABLE tested AS
+        WITH own AS (
+            SELECT layer, neuron, {aspect} AS number, count(*) AS found
+            FROM served_values
+            GROUP BY layer, neuron, {aspect}
+        )
+        SELECT o.layer, o.neuron, o.number, o.found, m.marked, d.drawn
+        FROM own AS o
+        JOIN drawn_facts AS d USING (layer, neuron)
+        JOIN marked_values AS m
+          ON m.aspect = '{aspect}'
+         AND m.number = o.number
+        """
+    )
+    total, tests = fetch_one(
+        connection,
+        """
+        SELECT (SELECT count(*) FROM covered_facts),
+               (SELECT count(*) FROM marked_values WHERE aspect = $aspect)
+               * (SELECT count(*) FROM drawn_facts)
+        """,
+        {"aspect": aspect},
+    )
     # The pairs left out lie at or below what is expected: their p is far above any that matters.
-    q = false_discovery_rates(p, found["tests"].item(0))
+    alike = connection.execute(
+        """
+        SELECT marked, drawn, found, count(*) AS tests
+        FROM tested
+        WHERE found * $total > marked * drawn
+        GROUP BY marked, drawn, found
+        ORDER BY marked, drawn, found
+        """,
+        {"total": total},
+    ).fetchnumpy()
+    counts = {name: np.asarray(column, np.int64) for name, column in alike.items()}
+    times = counts.pop("tests")
+    drawn = Drawn(total, **counts)
+    p = over_represented(drawn)
+    q = false_discovery_rates(p, tests, times)
     kept = np.flatnonzero(q <= SIGNIFICANT)
-    columns = {
-        "selection_id": [selection_id] * len(kept),
-        "layer": found["layer"][kept].tolist(),
-        "neuron": found["neuron"][kept].tolist(),
-        "aspect": [aspect] * len(kept),
-        "value": [str(value) for value in found["value"][kept]],
-        "facts": tests.found[kept].tolist(),
-        "expected": tests.expected[kept].tolist(),
-        "p_value": p[kept].tolist(),
-        "q_value": q[kept].tolist(),
-    }
-    if aspect == "relation" and len(kept):
-        columns |= _within_objects(connection, columns, found["tests"].item(0))
-    return columns
+    columns = {**counts, "expected": drawn.expected, "p_value": p, "q_value": q}
+    with bulk.offered(connection, {name: column[kept] for name, column in columns.items()}):
+        connection.execute(
+            f"""
+            CREATE OR REPLACE TEMPORARY TABLE significant AS
+            SELECT row_number() OVER (ORDER BY t.layer, t.neuron, t.number) - 1 AS test,
+                   t.layer,
+                   t.neuron,
+                   t.number,
+                   t.found AS facts,
+                   o.expected,
+                   o.p_value,
+                   o.q_value
+            FROM tested AS t
+            JOIN {bulk.OFFERED} AS o USING (marked, drawn, found)
+            """
+        )
+    return int(tests)
+
+
+def _not_held() -> dict[str, NDArray[np.generic]]:
+    empty = np.empty(0)
+    return {"test": np.empty(0, np.int64), "expected": empty, "p": empty, "q": empty}
 
 
 def _within_objects(
-    connection: duckdb.DuckDBPyConnection, columns: dict[str, list[Any]], tests: int
-) -> dict[str, list[Any]]:
-    """The same tests with the object held fixed: each object's facts are a stratum."""
-    tested = {name: columns[name] for name in ("layer", "neuron", "value")}
-    with bulk.offered(connection, {"test": range(len(columns["value"])), **tested}):
-        rows = connection.execute(
-            f"""
-            WITH sizes AS (
-                SELECT object, count(*) AS total
-                FROM covered_facts
-                GROUP BY object
-            ),
-            marked AS (
-                SELECT object, relation_id, count(*) AS marked
-                FROM covered_facts
-                GROUP BY object, relation_id
-            ),
-            drawn AS (
-                SELECT k.layer, k.neuron, c.object, count(*) AS drawn
-                FROM knowledge_neurons AS k
-                JOIN covered_facts AS c USING (fact_id)
-                WHERE k.selection_id = $selection_id
-                GROUP BY k.layer, k.neuron, c.object
-            )
-            SELECT t.test, s.total, m.marked, d.drawn
-            FROM {bulk.OFFERED} AS t
-            JOIN marked AS m ON m.relation_id = t.value
-            JOIN drawn AS d ON d.layer = t.layer AND d.neuron = t.neuron AND d.object = m.object
-            JOIN sizes AS s ON s.object = m.object
-            ORDER BY t.test, m.object
-            """,
-            {"selection_id": columns["selection_id"][0]},
-        ).fetchnumpy()
-    names = ("test", "total", "marked", "drawn")
-    strata = Strata(*(np.asarray(rows[name], np.int64) for name in names))
-    held = over_represented_within(strata, np.asarray(columns["facts"], np.int64))
+    connection: duckdb.DuckDBPyConnection, tests: int
+) -> dict[str, NDArray[np.generic]]:
+    """The significant tests once more, with the object held fixed: its facts are a stratum."""
+    found = connection.execute(
+        """
+        SELECT s.facts, least(d.drawn, o.objects) AS strata
+        FROM significant AS s
+        JOIN drawn_facts AS d USING (layer, neuron)
+        CROSS JOIN (
+            SELECT count(*) AS objects
+            FROM marked_values
+            WHERE aspect = 'object'
+        ) AS o
+        ORDER BY s.test
+        """
+    ).fetchnumpy()
+    if not len(found["facts"]):
+        return _not_held()
+    counts, at_most = (np.asarray(found[name], np.int64) for name in ("facts", "strata"))
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMPORARY TABLE served_objects AS
+        SELECT layer, neuron, object, count(*) AS drawn
+        FROM served_values
+        SEMI JOIN significant USING (layer, neuron)
+        GROUP BY layer, neuron, object
+        """
+    )
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMPORARY TABLE relation_objects AS
+        SELECT relation, object, count(*) AS marked
+        FROM covered_values
+        GROUP BY relation, object
+        """
+    )
+    ends = np.searchsorted(
+        np.cumsum(at_most), np.arange(STRATA_AT_ONCE, at_most.sum(), STRATA_AT_ONCE)
+    )
+    bounds = sorted({0, *ends.tolist(), len(counts)})
+    parts = [
+        over_represented_within(_strata(connection, first, stop), counts[first:stop])
+        for first, stop in itertools.pairwise(bounds)
+    ]
+    p = np.concatenate([part.p for part in parts])
     return {
-        "expected_within_objects": held.expected.tolist(),
-        "p_within_objects": held.p.tolist(),
-        "q_within_objects": false_discovery_rates(held.p, tests).tolist(),
+        "test": np.arange(len(p)),
+        "expected": np.concatenate([part.expected for part in parts]),
+        "p": p,
+        "q": false_discovery_rates(p, tests),
     }
+
+
+def _strata(connection: duckdb.DuckDBPyConnection, first: int, stop: int) -> Strata:
+    """The strata of the tests from `first` up to `stop`, which count from 0 there."""
+    rows = connection.execute(
+        """
+        SELECT s.test - $first AS test, o.marked AS total, m.marked, d.drawn
+        FROM significant AS s
+        JOIN served_objects AS d USING (layer, neuron)
+        JOIN relation_objects AS m
+          ON m.relation = s.number
+         AND m.object = d.object
+        JOIN marked_values AS o
+          ON o.aspect = 'object'
+         AND o.number = d.object
+        WHERE s.test >= $first
+          AND s.test < $stop
+        ORDER BY s.test, d.object
+        """,
+        {"first": first, "stop": stop},
+    ).fetchnumpy()
+    names = ("test", "total", "marked", "drawn")
+    return Strata(*(np.asarray(rows[name], np.int64) for name in names))
