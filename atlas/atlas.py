@@ -233,11 +233,17 @@ class Atlas(AtlasFile):
             return FactTokensReport(named, tuple(asked)).of(chosen)
 
     def facts_with_object(
-        self, name: str, *, selection: str | None = None, run: str | None = None
+        self,
+        name: str,
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        selection: str | None = None,
+        run: str | None = None,
     ) -> ObjectReport:
-        """Every fact with this object: whether it is known, and how many neurons it has."""
+        """The facts with this object: whether each is known, and how many neurons it has."""
         with self._opened(selection, run) as (connection, chosen):
-            return object_report(connection, chosen, name).of(chosen)
+            return object_report(connection, chosen, name, at_most(limit), offset).of(chosen)
 
     def diff(self, a: str, b: str, *, limit: int | None = None) -> SelectionDiff:
         """Two selections, or the selections of two runs, side by side."""
@@ -434,13 +440,17 @@ class Atlas(AtlasFile):
         neuron: int | None = None,
         *,
         limit: int | None = None,
+        offset: int = 0,
         selection: str | None = None,
         run: str | None = None,
     ) -> NeuronPage:
-        """All that is stored of a neuron, named as for `neuron`; `limit` bounds its facts."""
+        """All that is stored of a neuron, named as for `neuron`.
+
+        limit: at most so many of its facts; offset: after so many of them.
+        """
         at = named_neuron(layer, neuron)
         with self._opened(selection, run) as (connection, chosen):
-            return neuron_page(connection, chosen, *at, at_most(limit)).of(chosen)
+            return neuron_page(connection, chosen, *at, at_most(limit), offset).of(chosen)
 
     def compare_facts(
         self, a: str, b: str, *, selection: str | None = None, run: str | None = None

@@ -21,9 +21,8 @@ from atlas.explorer.rendering.links import ServerLinks
 from atlas.explorer.rendering.pages import MEDIA, page, static_file, static_names
 from atlas.explorer.security import is_from_elsewhere
 
-FACTS = 100  # of a relation on one page
+FACTS = 100  # of a relation or an object on one page
 SERVED = 40  # facts of a neuron, likewise
-MOST_FACTS = 5000  # that may be asked for
 LONGEST = 20_000  # characters of anything typed
 LONGEST_QUESTION = 4000  # to the model
 ROWS, CSV_ROWS = 500, 100_000  # of a statement's answer
@@ -49,6 +48,11 @@ class Asked:
         """A whole number from 0 to `most`; another one, or what is none, is brought there."""
         value = self.text(name)
         return min(int(value), most) if value.isdecimal() and len(value) < 10 else default
+
+    @property
+    def offset(self) -> int:
+        """How many rows of a long table come before those that are asked for."""
+        return self.number("offset", 0, 10**9)
 
     @property
     def of(self) -> dict[str, Any]:
@@ -81,8 +85,9 @@ def fact(asked: Asked) -> Response:
 
 def neuron(asked: Asked) -> Response:
     name = asked.request.path_params["name"]
-    limit = asked.number("limit", SERVED, MOST_FACTS)
-    return asked.shown("neuron", asked.db.neuron_page(name, limit=limit or SERVED, **asked.of))
+    offset = asked.offset
+    found = asked.db.neuron_page(name, limit=SERVED, offset=offset, **asked.of)
+    return asked.shown("neuron", found, offset=offset, limit=SERVED)
 
 
 def relation(asked: Asked) -> Response:
@@ -96,7 +101,7 @@ def relation(asked: Asked) -> Response:
         asked.request.path_params["name"],
         **how,  # type: ignore[arg-type]  # another word is refused there
         limit=FACTS,
-        offset=asked.number("offset", 0, 10**9),
+        offset=asked.offset,
         **asked.of,
     )
     return asked.shown("relation", found, how={**how, "limit": FACTS, "kept": how})
@@ -242,7 +247,9 @@ def _dictionary(db: Atlas) -> Listed:
 
 
 def object_(asked: Asked) -> Response:
-    return asked.shown("object", asked.db.facts_with_object(asked.text("name"), **asked.of))
+    offset = asked.offset
+    found = asked.db.facts_with_object(asked.text("name"), limit=FACTS, offset=offset, **asked.of)
+    return asked.shown("object", found, offset=offset, limit=FACTS)
 
 
 def search(asked: Asked) -> Response:

@@ -5,10 +5,10 @@ import itertools
 import os
 import threading
 from dataclasses import dataclass, fields
+from typing import Any
 
 import duckdb
 import numpy as np
-from numpy.typing import NDArray
 
 from atlas.errors import ReadOnlyAtlas
 from atlas.meaning.associations import (
@@ -312,7 +312,7 @@ def _test(connection: duckdb.DuckDBPyConnection, aspect: str) -> int:
     p = over_represented(drawn)
     q = false_discovery_rates(p, tests, times)
     kept = np.flatnonzero(q <= SIGNIFICANT)
-    columns = {**counts, "expected": drawn.expected, "p_value": p, "q_value": q}
+    columns: dict[str, Any] = {**counts, "expected": drawn.expected, "p_value": p, "q_value": q}
     with bulk.offered(connection, {name: column[kept] for name, column in columns.items()}):
         connection.execute(
             f"""
@@ -332,14 +332,12 @@ def _test(connection: duckdb.DuckDBPyConnection, aspect: str) -> int:
     return int(tests)
 
 
-def _not_held() -> dict[str, NDArray[np.generic]]:
+def _not_held() -> dict[str, Any]:
     empty = np.empty(0)
     return {"test": np.empty(0, np.int64), "expected": empty, "p": empty, "q": empty}
 
 
-def _within_objects(
-    connection: duckdb.DuckDBPyConnection, tests: int
-) -> dict[str, NDArray[np.generic]]:
+def _within_objects(connection: duckdb.DuckDBPyConnection, tests: int) -> dict[str, Any]:
     """The significant tests once more, with the object held fixed: its facts are a stratum."""
     found = connection.execute(
         """

@@ -28,11 +28,15 @@ def neuron_page(
     layer: int,
     neuron: int,
     limit: int | None = None,
+    offset: int = 0,
 ) -> NeuronPage:
-    """Everything that is stored of a neuron; `limit` bounds the facts. NotFound as its parts."""
+    """Everything that is stored of a neuron; limit and offset are of its facts.
+
+    NotFound as its parts.
+    """
     meaning = neuron_meaning(connection, selection, layer, neuron, SHOWN)  # gathers its scores
     return NeuronPage(
-        neuron=neuron_report(connection, selection, layer, neuron, limit),
+        neuron=neuron_report(connection, selection, layer, neuron, limit, offset),
         meaning=meaning,
         scores=tuple(score_bins(connection)),
         fellows=tuple(fellows(connection, selection, layer, neuron, SHOWN)),

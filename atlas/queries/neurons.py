@@ -92,8 +92,12 @@ def neuron_report(
     layer: int,
     neuron: int,
     limit: int | None = None,
+    offset: int = 0,
 ) -> NeuronReport:
-    """The facts that a neuron serves; none is an answer, a neuron outside the model NotFound."""
+    """The facts that a neuron serves; none is an answer, a neuron outside the model NotFound.
+
+    limit: at most so many of them; offset: after so many.
+    """
     require_neuron(selection, layer, neuron)
     where = [selection.selection_id, layer, neuron]
     facts, relations = fetch_one(
@@ -125,8 +129,9 @@ def neuron_report(
           AND neuron = ?
         ORDER BY mean_score DESC, relation_id, subject, fact_id
         LIMIT ?
+        OFFSET ?
         """,
-        [*where, limit],
+        [*where, limit, offset],
     )
     return NeuronReport(layer, neuron, facts, relations, tuple(served))
 
