@@ -64,12 +64,14 @@ class OutcomeSummary:
 
 @dataclass(frozen=True)
 class KeptPrompts:
-    """Prompts of other facts that making the edit was told to leave in place, one a fact.
+    """Prompts of other facts that making the edit was told to leave in place.
 
-    Method solve knew them, method spare looked at them; the index answered all of them right.
+    Method solve knew them, method spare looked at them; the index answered all of them right. An
+    edit of one fact has one a fact, all of them asked; of an edit of several, many, some are asked.
     """
 
-    prompts: int
+    told: int  # to leave in place
+    prompts: int  # of these, asked with the edit and without it
     right_before: int  # with their right answer on top
     right_after: int
 
@@ -142,6 +144,11 @@ class MadeEdits(OfSelection, rows="edits"):
     seconds: float  # that making them took
 
 
+def _told(settings: Mapping[str, Any], asked: int) -> int:
+    """How many prompts the edit was told to keep; edits made together say it as what they saw."""
+    return max(asked, int(settings.get("keep", 0))) if "together" in settings else asked
+
+
 def edit_report(
     connection: duckdb.DuckDBPyConnection, edit_id: int, *, before: Held | None = None
 ) -> EditReport:
@@ -183,7 +190,7 @@ def edit_report(
         summary=_summary(connection, edit_id),
         outcomes=outcomes,
         checked_prompts=int(checked),
-        kept=None if None in measured else KeptPrompts(*measured),
+        kept=None if None in measured else KeptPrompts(_told(settings, measured[0]), *measured),
         chosen_anew=_chosen_anew(connection, edit, outcomes),
         hardly_changed=_hardly_changed(edit, outcomes),
         before=before,

@@ -179,7 +179,8 @@ def _kept(report: EditReport) -> str | None:
     kept = report.kept
     if kept is None:
         return None
-    told = f"of the {counted(kept.prompts, 'prompt')} it was told to keep, {kept.right_after}"
+    asked = "" if kept.told == kept.prompts else f"{kept.prompts:,} of "
+    told = f"of {asked}the {counted(kept.told, 'prompt')} it was told to keep, {kept.right_after}"
     still = "still has its" if kept.right_after == 1 else "still have their"
     before = "" if kept.right_before == kept.prompts else f" ({kept.right_before} had it before)"
     return f"{told} {still} right answer{before}"

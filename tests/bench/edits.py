@@ -16,6 +16,7 @@ the copy first, has not seen.
 """
 
 import argparse
+import csv
 import random
 import shutil
 import tempfile
@@ -48,6 +49,7 @@ from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.chosen import choose_selection
 
+FREE_TEXTS = Path(__file__).with_name("free_texts.csv")
 PROSE = Path(__file__).with_name("prose.txt")
 EVERYTHING = 1 << 20  # neurons: all of a layer
 HALF = "substr(md5(fact_id), 1, 1) >= '8'"
@@ -69,6 +71,8 @@ class Figures:
     held_out: list[float] = field(default_factory=list)
     held_out_of_old: list[float] = field(default_factory=list)
     preferred: list[float] = field(default_factory=list)
+    free_of_old: list[float] = field(default_factory=list)
+    free_preferred: list[float] = field(default_factory=list)
     broken: list[float] = field(default_factory=list)
     kl: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -127,7 +131,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, help="facts, for what another call did")
     parser.add_argument("--held-out", type=float, default=0.25, help="share of a fact's prompts")
     options = parser.parse_args()
-    lm, console = load_model(options.model), Console(width=170)
+    lm, console = load_model(options.model), Console(width=200)
     whole = open_atlas(options.db)
     with tempfile.TemporaryDirectory() as directory:
         half = open_atlas(shutil.copy(options.db, Path(directory) / "half.duckdb"))
@@ -277,11 +281,31 @@ def measure(
     of_old = [o for o in held if o.old_rank_before == 1]
     if of_old:
         figures.held_out_of_old.append(float(np.mean([o.new_rank_after == 1 for o in of_old])))
+    for free in measured_outcomes(lm, edit, free_texts(lm, basis)):
+        figures.free_preferred.append((free.p_new_after or 0) > free.p_old_after)
+        if free.old_rank_before == 1:
+            figures.free_of_old.append(free.new_rank_after == 1)
     with applied(lm, edit):
         after = probe(lm, ask_for(lm, sample))
         figures.kl.append(prose.kl())
     right = before.answer_rank == 1
     figures.broken.append(float((after.answer_rank[right] > 1).mean()))
+
+
+def free_texts(lm: LanguageModel, basis: EditBasis) -> list[MeasuredPrompt]:
+    """What free_texts.csv says of the fact, unless the model cannot be asked for its end."""
+    fact = basis.fact
+    found = []
+    with FREE_TEXTS.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["relation"] == fact.relation_id:
+                before, _, after = row["text"].partition("[X]")
+                end = len(before + fact.subject)
+                text = before + fact.subject + after
+                found.append(MeasuredPrompt(-1, fact.fact_id, fact.object, text, end))
+    if lm.objective == "causal":
+        found = [prompt for prompt in found if prompt.text.rstrip(" .").endswith("[Y]")]
+    return found
 
 
 def edit_of(
@@ -312,6 +336,8 @@ def table(done: Mapping[str, Figures]) -> Table:
         "held out",
         "held out, old on top",
         "P(new)>P(old)",
+        "free text, old on top",
+        "free, P(new)>P(old)",
         "right to wrong (95 %)",
         "worst",
         "KL prose, mnat",
@@ -330,6 +356,8 @@ def cells(figures: Figures) -> list[str]:
         percent(figures.held_out),
         percent(figures.held_out_of_old),
         percent(figures.preferred),
+        percent(figures.free_of_old),
+        percent(figures.free_preferred),
         f"{percent(figures.broken, 2)} ({100 * low:.2f}-{100 * high:.2f})",
         f"{100 * max(figures.broken):.2f} %",
         f"{1000 * np.mean(figures.kl):.2f}",

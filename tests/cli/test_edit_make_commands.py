@@ -430,6 +430,17 @@ def test_an_update_says_what_became_of_the_prompts_it_was_told_to_keep(edited: E
     )
 
 
+def test_a_batch_says_how_many_prompts_it_was_told_to_keep_beside_those_asked(
+    edited: Edited,
+) -> None:
+    settings = {"keep": 62, "kept_prompts": 40, "kept_right_before": 40, "kept_right_after": 39}
+    one = edited.store("P36-1", settings=settings)
+    several = edited.store("P36-1", settings={**settings, "together": 31})
+    shown = [run("edit", "show", str(number), on=edited).stdout for number in (one, several)]
+    assert "of the 40 prompts it was told to keep, 39 still have" in shown[0]
+    assert "of 40 of the 62 prompts it was told to keep, 39 still have" in shown[1]
+
+
 def test_what_was_measured_of_an_edit_is_no_part_of_what_it_is(edited: Edited) -> None:
     number = edited.store("P36-1")
     (edit,) = edited.atlas.edits(number)
