@@ -35,6 +35,7 @@ class NeuronMeaning(OfSelection, rows="tokens"):
     by_activation: tuple[ExcitingPrompt, ...]  # furthest from 0 first, among stored scores
     by_score: tuple[ExcitingPrompt, ...]
     associations: tuple[Association, ...]  # the significant ones
+    tested: bool = True  # whether what its facts have in common is known
 
 
 def neuron_meaning(
@@ -49,6 +50,7 @@ def neuron_meaning(
     gather_scores(connection, selection, layer, neuron)
     tokens = stored_meaning(connection, selection.run_id, layer, neuron)
     activation = mean_activation(connection, selection.run_id, layer, neuron)
+    associations = associations_of(connection, selection.selection_id, layer, neuron)
     return NeuronMeaning(
         layer=layer,
         neuron=neuron,
@@ -56,7 +58,8 @@ def neuron_meaning(
         tokens=() if activation is None else turned(tokens, activation),
         by_activation=tuple(_exciting_prompts(connection, "activation", prompts)),
         by_score=tuple(_exciting_prompts(connection, "score", prompts)),
-        associations=tuple(associations_of(connection, selection.selection_id, layer, neuron)),
+        associations=tuple(associations or ()),
+        tested=associations is not None,
     )
 
 

@@ -26,6 +26,7 @@ from atlas.store.rows import fetch, fetch_one
 
 SIGNIFICANT = 0.05  # largest q that is stored
 ASPECTS = {"relation": "relation_id", "subject": "subject", "object": "object"}  # and its column
+AT_A_LOOK = 50_000  # facts of a selection that are tested while somebody waits: seconds
 STRATA_AT_ONCE = 2_000_000  # rows; a selection of a million facts has tens of millions
 
 
@@ -130,13 +131,17 @@ def _record(connection: duckdb.DuckDBPyConnection, selection_id: str, table: str
 
 def associations_of(
     connection: duckdb.DuckDBPyConnection, selection_id: str, layer: int, neuron: int
-) -> list[Association]:
+) -> list[Association] | None:
     """A neuron's significant associations, the surest first within each aspect.
 
     They are those stored; of a selection whose associations are not, those computed now, for all
-    neurons at once, and remembered by this process until the file changes.
+    neurons at once, and remembered by this process until the file changes. None where there are too
+    many facts for that: `remember_associations` stores them.
     """
     if not has_associations(connection, selection_id):
+        selection = find_selection(connection, selection_id)
+        if selection is None or selection.facts > AT_A_LOOK:
+            return None
         return _computed(connection, selection_id).get((layer, neuron), [])
     found = _read(connection, "neuron_associations", selection_id, (layer, neuron))
     return found.get((layer, neuron), [])

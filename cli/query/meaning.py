@@ -53,6 +53,12 @@ def _tables(report: NeuronMeaning, selection: ChosenSelection) -> None:
                 headers={"relation_id": "id", "text": "prompt", "object": "answer"},
             )
     draw_line()
+    if not report.tested:
+        draw_line(
+            "What its facts have in common is not known: testing so many facts takes an atlas that "
+            "can be written."
+        )
+        return
     if not report.associations:
         draw_line("No relation, subject or object is over-represented among its facts.")
         return

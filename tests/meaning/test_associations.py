@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from processes import run_without_privileges
 from synthetic import build
 
+from atlas.meaning import stored_associations
 from atlas.meaning.associations import (
     Drawn,
     Held,
@@ -21,12 +22,14 @@ from atlas.meaning.associations import (
     over_represented,
     over_represented_within,
 )
+from atlas.meaning.report import neuron_meaning
 from atlas.meaning.stored_associations import (
     associations_of,
     has_associations,
     record_associations,
     remember_associations,
 )
+from atlas.selection.chosen import choose_selection
 
 
 def exactly(total: int, marked: int, drawn: int, found: int) -> Fraction:
@@ -219,3 +222,20 @@ def test_an_atlas_that_cannot_be_written_is_looked_at_all_the_same(tmp_path: Pat
     )
     shelf.chmod(0o755)
     assert done.stdout == "['P36']\n", done.stderr
+
+
+def test_so_many_facts_are_not_tested_while_somebody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = build(tmp_path / "atlas.duckdb", relations=3, facts=8)
+    monkeypatch.setattr(stored_associations, "AT_A_LOOK", 3)
+    with made.atlas.reading() as connection:
+        selection = choose_selection(connection)
+        assert associations_of(connection, selection.selection_id, 3, 1) is None
+        untested = neuron_meaning(connection, selection, 3, 1)
+    assert (untested.tested, untested.associations) == (False, ())
+    assert "Not tested yet" in made.atlas.page("neuron", "3:1").html
+    remember_associations(made.atlas, made.selection_id)
+    assert "Not tested yet" not in made.atlas.page("neuron", "3:1").html
+    with made.atlas.reading() as connection:
+        assert neuron_meaning(connection, selection, 3, 1).tested
