@@ -14,6 +14,7 @@ import duckdb
 from atlas.errors import NoScores, NotFound
 from atlas.facts import as_name
 from atlas.selection.chosen import ChosenSelection, labelled
+from atlas.selection.sites import SUBJECT_END
 from atlas.selection.thresholds import WHOLE
 from atlas.specificity.controls import Neuron
 from atlas.specificity.partners import HALVES
@@ -35,9 +36,14 @@ class ScoredFact:
 
 @dataclass(frozen=True)
 class PromptChoice:
-    """What a prompt chooses alone."""
+    """A prompt, and what it chooses alone.
+
+    text: still with [Y]. subject_end: as `lm.targets` takes it; None at the answer position.
+    """
 
     template_id: str
+    text: str
+    subject_end: int | None
     neurons: Choice
 
 
@@ -111,8 +117,11 @@ def prompt_choices(
         f"""
         SELECT p.fact_id,
                p.template_id,
+               p.text,
+               any_value({SUBJECT_END}) AS subject_end,
                list((a.layer::INTEGER, a.neuron)) FILTER (a.layer IS NOT NULL) AS neurons
         FROM prompt_results AS m
+        JOIN runs AS r USING (run_id)
         JOIN prompts AS p USING (prompt_id)
         LEFT JOIN attributions AS a
           ON a.run_id = m.run_id
@@ -122,14 +131,15 @@ def prompt_choices(
         WHERE m.run_id = $run_id
           AND m.skipped_because IS NULL
           AND p.fact_id IN $fact_ids
-        GROUP BY p.fact_id, p.template_id, p.prompt_id
+        GROUP BY p.fact_id, p.template_id, p.prompt_id, p.text
         ORDER BY p.fact_id, p.template_id, p.prompt_id
         """,
         {"run_id": selection.run_id, "ratio": selection.ratio, "fact_ids": list(fact_ids)},
     ).fetchall()
     found: dict[str, list[PromptChoice]] = {}
-    for fact_id, template_id, neurons in rows:
-        found.setdefault(fact_id, []).append(PromptChoice(template_id, frozenset(neurons or ())))
+    for fact_id, template_id, text, subject_end, neurons in rows:
+        prompt = PromptChoice(template_id, text, subject_end, frozenset(neurons or ()))
+        found.setdefault(fact_id, []).append(prompt)
     return {fact_id: prompts[: selection.templates] for fact_id, prompts in found.items()}
 
 
