@@ -180,9 +180,17 @@ class Rows:
             for x in self.xs(measure, series)
         )
 
-    def contrast(self, measure: str, series: str, control: str, x: float | None = None) -> Contrast:
-        """A series beside its control, over items that have both."""
-        own, other = (self.by_item(measure, of, x) for of in (series, control))
+    def contrast(
+        self,
+        measure: str,
+        series: str,
+        control: str,
+        x: float | None = None,
+        control_x: float | None = None,
+    ) -> Contrast:
+        """A series beside its control, over items that have both; control_x None: at x, too."""
+        own = self.by_item(measure, series, x)
+        other = self.by_item(measure, control, x if control_x is None else control_x)
         both = [item for item in own if item in other]
         return Contrast(
             Estimate.of((own[item] for item in both), self.seed),

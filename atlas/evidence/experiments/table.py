@@ -33,6 +33,7 @@ EXPERIMENTS: dict[str, Listed] = {
     "methods": Listed("Methods that choose neurons, at equal budgets", "methods"),
     "paraphrases": Listed("How many paraphrases choose the same neurons", "paraphrases", False),
     "localization": Listed("Whether a fact has its place over paraphrases", "localization", False),
+    "grid": Listed("Neurons at other ratios and sharings", "grid", False),
     "relation-neurons": Listed("Neurons of a relation: sums, other uses", "relation_neurons"),
     "knowledge": Listed("Known facts beside unknown ones", "knowledge"),
     "negatives": Listed("Neurons of a template left out", "negatives"),
