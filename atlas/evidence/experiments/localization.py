@@ -2,8 +2,9 @@
 
 From stored scores alone. Each prompt of a fact chooses neurons by itself. Their consistency is the
 share of all neurons that any of them chooses that more than one chooses; a fact is inconsistent
-where that is below a tenth. Control: as many prompts with the same templates, each of another fact
-of the relation, none with the fact's object.
+where that is below a tenth. The measure follows the idea of the paper; the tenth was not fitted to
+anything. Control: as many prompts with the same templates, each of another fact of the relation,
+none with the fact's object.
 """
 
 import random
@@ -35,9 +36,9 @@ from atlas.evidence.experiments.scored_facts import (
     selected_facts,
 )
 
-INCONSISTENT = 0.1  # consistency below which a fact is so, as published
+INCONSISTENT = 0.1  # consistency below which a fact is called so
 OWN, CONTROL = "the fact", "other facts, same templates"
-SOURCE = "Chen et al. 2024, 2405.14117, section 2"
+SOURCE = "Chen et al. 2024, 2405.14117"
 
 
 @dataclass(frozen=True)

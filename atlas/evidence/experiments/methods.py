@@ -50,6 +50,12 @@ LOSS, OF_RELATION, UNRELATED = "loss", "loss of its relation", "loss of unrelate
 BEYOND = "loss beyond its relation's"
 GROUPS = {OWN: LOSS, "same_relation": OF_RELATION, "unrelated": UNRELATED}
 
+UNPUBLISHED = "not published"
+SOURCES = {
+    INTEGRATED: "Dai et al. 2022, section 4.2",
+    "log-probability-increase": "Yu & Ananiadou 2024",
+}
+
 Ranking = tuple[Neuron, ...]  # the best first
 
 
@@ -69,7 +75,6 @@ class Methods:
         return [row for item in items for row in _rows(measuring.lm, settings, item)]
 
     def claims(self, rows: Rows) -> list[Claim]:
-        dai = "Dai et al. 2022, sections 3.2 and 4.2"
         share = f"share of P that suppressing {COMPARED} neurons costs"
 
         def claim(
@@ -98,23 +103,32 @@ class Methods:
                 other,
             )
             for other, source in (
-                ("gradient-x-activation", "Dai et al. 2022, section 3.2"),
+                ("gradient-x-activation", "Sundararajan et al. 2017"),
                 ("activation", "Dai et al. 2022, section 4.2, figure 4"),
             )
         ]
         found += [
             claim(
-                "log probability finds more",
+                "log probability beyond activation",
+                "neurons by what they add to the log probability matter more than those by other "
+                "methods that take no gradient",
+                "Yu & Ananiadou 2024",
+                "log-probability-increase",
+                "activation",
+            ),
+            claim(
+                "log probability beyond gradients",
                 "neurons by what they add to the log probability matter more than those by "
-                "gradients",
-                "Yu & Ananiadou 2024, section 4",
+                "integrated gradients",
+                f"{UNPUBLISHED}: Yu & Ananiadou 2024 compare methods without gradients",
                 "log-probability-increase",
                 INTEGRATED,
             ),
             claim(
-                "single effects find more",
-                "neurons by what suppressing each alone costs matter more than those by gradients",
-                "Vig et al. 2020, section 4, top neurons by single effects",
+                "single effects beyond gradients",
+                "neurons by what suppressing each alone costs matter more than those by "
+                "integrated gradients",
+                f"{UNPUBLISHED}: the yardstick",
                 ABLATION,
                 INTEGRATED,
             ),
@@ -123,7 +137,7 @@ class Methods:
             claim(
                 f"{method}, random",
                 f"neurons by {method} matter more than random ones",
-                dai if method in (INTEGRATED, "activation") else "Yu & Ananiadou 2024, section 4",
+                SOURCES.get(method, UNPUBLISHED),
                 method,
                 RANDOM,
             )
@@ -135,7 +149,7 @@ class Methods:
                 "the fact's own",
                 "neurons by integrated gradients cost the fact more than others of its relation, "
                 "by more than random ones do",
-                "Dai et al. 2022, section 4.3",
+                "Dai et al. 2022",
                 INTEGRATED,
                 RANDOM,
                 BEYOND,
