@@ -16,15 +16,15 @@ LISTED = "\n".join(f"  {name:<18}{listed.title}" for name, listed in EXPERIMENTS
 
 @click.command(
     epilog=f"""\b
-Experiments:
-{LISTED}
-
-\b
 Examples:
   atlas reproduce
   atlas reproduce suppress --limit 20
   atlas reproduce --report trial.html
   atlas reproduce --format json
+
+\b
+Experiments:
+{LISTED}
 
 Each experiment prints published figures beside what was measured here, with a
 control and 95 % bootstrap intervals. A claim holds if the whole interval of the
