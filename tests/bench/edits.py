@@ -7,10 +7,11 @@ made from the copy, of facts of the half that is left that the model knows, rela
 the object becomes another one of the same relation. What they break is taken on a sample of right
 prompts of the half that was taken out, whose activations nothing has seen. Columns: new object on
 top of the prompts that the edit was made from and of those held out; of held-out prompts that had
-the old object on top, those that have the new one; held-out prompts with P(new) > P(old); right to
-wrong among facts kept out, mean with a 95 % bootstrap interval over edits, and the worst edit; KL
-(before ‖ after) of the next token's distribution, or of a masked token's, over the sentences of
-prose.txt in millinats; CPU seconds. Methods other than spare are tried on every so many-th fact.
+the old object on top, those that have the new one; held-out prompts with P(new) > P(old); the
+same two of texts that are no template (free_texts.csv); right to wrong among facts kept out, mean
+with a 95 % bootstrap interval over edits, and the worst edit; KL (before ‖ after) of the next
+token's distribution, or of a masked token's, over the sentences of prose.txt in millinats; CPU
+seconds. Methods other than spare are tried on every so many-th fact.
 With --unseen the facts and their new objects are those that the hypernetwork, which is trained from
 the copy first, has not seen.
 """
@@ -281,7 +282,7 @@ def measure(
     of_old = [o for o in held if o.old_rank_before == 1]
     if of_old:
         figures.held_out_of_old.append(float(np.mean([o.new_rank_after == 1 for o in of_old])))
-    for free in measured_outcomes(lm, edit, free_texts(lm, basis)):
+    for free in measured_outcomes(lm, edit, free_texts(lm, atlas, basis)):
         figures.free_preferred.append((free.p_new_after or 0) > free.p_old_after)
         if free.old_rank_before == 1:
             figures.free_of_old.append(free.new_rank_after == 1)
@@ -292,19 +293,24 @@ def measure(
     figures.broken.append(float((after.answer_rank[right] > 1).mean()))
 
 
-def free_texts(lm: LanguageModel, basis: EditBasis) -> list[MeasuredPrompt]:
-    """What free_texts.csv says of the fact, unless the model cannot be asked for its end."""
+def free_texts(lm: LanguageModel, atlas: Atlas, basis: EditBasis) -> list[MeasuredPrompt]:
+    """What free_texts.csv says of the fact that no template of the atlas does.
+
+    Of a causal model, what ends in the object.
+    """
     fact = basis.fact
+    with atlas.reading() as connection:
+        rows = connection.execute("SELECT text FROM templates").fetchall()
+    templates = {text.rstrip(" .") for (text,) in rows}
     found = []
     with FREE_TEXTS.open(newline="") as file:
         for row in csv.DictReader(file):
-            if row["relation"] == fact.relation_id:
-                before, _, after = row["text"].partition("[X]")
-                end = len(before + fact.subject)
-                text = before + fact.subject + after
+            if row["relation"] != fact.relation_id or row["text"].rstrip(" .") in templates:
+                continue
+            before, _, after = row["text"].partition("[X]")
+            text, end = before + fact.subject + after, len(before + fact.subject)
+            if lm.objective == "masked" or text.rstrip(" .").endswith("[Y]"):
                 found.append(MeasuredPrompt(-1, fact.fact_id, fact.object, text, end))
-    if lm.objective == "causal":
-        found = [prompt for prompt in found if prompt.text.rstrip(" .").endswith("[Y]")]
     return found
 
 
