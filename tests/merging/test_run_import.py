@@ -40,6 +40,33 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
             INSERT INTO edit_outcomes
             SELECT edit_id, prompt_id, FALSE, 0.5, 0.25, NULL, NULL, 1, 2, NULL, NULL, 'a', 'b'
             FROM side_effects;
+            INSERT INTO experiments
+            SELECT DISTINCT selection_id, 'suppress', 0, 5, 1, 0.5, '0.1.0'
+            FROM knowledge_neurons;
+            INSERT INTO experiment_items
+            SELECT DISTINCT selection_id, 'suppress', 'item', NULL, 'asked', 0.5
+            FROM knowledge_neurons;
+            INSERT INTO experiment_rows
+            SELECT DISTINCT selection_id, 'suppress', 'item', NULL, 'loss', 'own', NULL, 0.25
+            FROM knowledge_neurons;
+            INSERT INTO experiment_claims (
+                selection_id, experiment, place, claim, statement, source, unit, n, against,
+                expected, verdict
+            )
+            SELECT DISTINCT selection_id, 'suppress', 0, 'c', 's', 'o', 'u', 1, 'a', 'higher',
+                            'holds'
+            FROM knowledge_neurons;
+            INSERT INTO audits (
+                audit_id, run_id, checkpoint, weights_sha256, created_at, atlas_version
+            )
+            SELECT 'a1', run_id, 'edited', 'abc', TIMESTAMP '2026-01-01', '0.1.0'
+            FROM runs
+            WHERE null_of IS NULL;
+            INSERT INTO audit_neurons VALUES ('a1', 3, 0, 1.0, 0.5);
+            INSERT INTO audit_tensors VALUES ('a1', 'weight', 10, 2, 0.5);
+            INSERT INTO audit_effects
+            SELECT 'a1', prompt_id, 0.5, 0.25, 1, 2, 'a', 'b'
+            FROM side_effects;
             INSERT INTO edit_facts
             SELECT DISTINCT s.edit_id, 0, f.fact_id, f.relation_id, f.subject, f.object, 'Rome'
             FROM side_effects AS s
