@@ -245,6 +245,15 @@ def derive(connection: duckdb.DuckDBPyConnection, selection_id: str, run_id: str
         """,
         {"selection_id": selection_id},
     )
+    for values in (
+        "experiments VALUES ($selection_id, 'suppress', 0, 5, 1, 0.5, '0.1.0')",
+        "experiment_items VALUES ($selection_id, 'suppress', 'item', NULL, 'digest', 0.5)",
+        "experiment_rows VALUES ($selection_id, 'suppress', 'item', NULL, 'loss', 'own', 1, 0.2)",
+        "experiment_claims (selection_id, experiment, place, claim, statement, source, unit, n, "
+        "against, expected, verdict) "
+        "VALUES ($selection_id, 'suppress', 0, 'c', 's', 'o', 'u', 1, 'a', 'higher', 'holds')",
+    ):
+        connection.execute(f"INSERT INTO {values}", {"selection_id": selection_id})
     connection.execute(
         "UPDATE selections SET associated = TRUE WHERE selection_id = ?", [selection_id]
     )
