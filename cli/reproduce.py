@@ -27,7 +27,8 @@ Experiments:
 {LISTED}
 
 Each experiment prints published figures beside what was measured here, with a
-control and 95 % bootstrap intervals. A claim holds if the whole interval of the
+control and 95 % bootstrap intervals, and the same of neurons of false objects
+where the run has a null (`atlas index --null`). A claim holds if the whole interval of the
 difference to the control lies on its side, and does not if it lies on the other;
 else it is undecided. Without names all experiments are carried out for which
 there is what they need.

@@ -13,7 +13,7 @@ from .tables import draw_line, draw_table
 if TYPE_CHECKING:
     from atlas.evidence.reproduce import ReproduceReport
 
-_COLUMNS = ("claim", "published", "ours", "95 %", "n", "control", "verdict")
+_COLUMNS = ("claim", "published", "ours", "95 %", "n", "control", "null", "verdict")
 _NONE = "–"
 
 
@@ -39,12 +39,26 @@ def _tables(report: "ReproduceReport") -> None:
             [_cells(claim) for claim in claims],
             f"{about.title} ({name}, {about.seconds:.0f} s)",
             grouped=True,
-            drop=("95 %", "n"),
+            drop=("n", "95 %"),
         )
         draw_line()
     verdicts = Counter(claim.verdict for claim in report.claims)
     said = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     note(f"{counted(len(report.claims), 'claim')}: {said}.")
+    _note_null(report)
+
+
+def _note_null(report: "ReproduceReport") -> None:
+    if all(one.null_items is None for one in report.experiments):
+        note("No null beside them: `atlas index --null` measures neurons of false objects.")
+        return
+    as_false = [
+        f"{claim.experiment}/{claim.claim}"
+        for claim in report.claims
+        if claim.verdict == "holds" and claim.null_verdict in ("undecided", "does not hold")
+    ]
+    if as_false:
+        note(f"Holds no more than it does of false objects (null): {'; '.join(as_false)}.")
 
 
 def _cells(claim: PublishedClaim) -> list[str]:
@@ -55,6 +69,7 @@ def _cells(claim: PublishedClaim) -> list[str]:
         _interval(claim.ours_low, claim.ours_high),
         f"{claim.n:,}",
         _number(claim.control),
+        _number(claim.null_ours),
         claim.verdict,
     ]
 

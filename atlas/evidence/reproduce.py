@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from atlas.evidence.experiments.stored import (
 from atlas.evidence.experiments.table import EXPERIMENTS
 from atlas.progress import Advance, Reporter
 from atlas.reporting import reported
-from atlas.selection.chosen import OfSelection
+from atlas.selection.chosen import OfSelection, null_selection
 from atlas.store.atlas_file import AtlasFile
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ MOST = 256  # items of a batch
 class Reproduced:
     """An experiment that was carried out, or why it was not.
 
-    seconds: that measuring took, in all calls.
+    seconds: that measuring took, in all calls. null_items: measured of the run's null, the same of
+    neurons of false objects; None: there is no null, or the experiment has none.
     """
 
     experiment: str
@@ -41,6 +42,7 @@ class Reproduced:
     items: int
     seconds: float
     not_measured: str | None = None
+    null_items: int | None = None
     charts: tuple[Chart, ...] = ()
 
 
@@ -65,7 +67,8 @@ def reproduce(
 ) -> tuple[ReproduceReport, dict[str, list[Row]]]:
     """Carry out these experiments, store what comes out, and hold it against what was published.
 
-    With the report, each experiment's rows that its claims and charts rest on.
+    With the report, each experiment's rows that its claims and charts rest on; those of its null,
+    the same of neurons of false objects, as `NAME-null`.
 
     model: loads the model, asked once something has to be measured on it. skip: an experiment for
     which something is missing is told of, and not raised for.
@@ -73,10 +76,12 @@ def reproduce(
     if setting.limit is not None and setting.limit < 1:
         raise SettingsError(f"limit is {setting.limit}: use 1 or more", parameters=["limit"])
     measuring = Measuring(atlas, setting, _once(model))
-    experiments, claims, rows = [], [], {}
+    experiments, claims = [], []
+    rows: dict[str, list[Row]] = {}
     for name in names:
         try:
-            found, own, rows[name] = _carried_out(name, measuring, report)
+            found, own, its_rows = _carried_out(name, measuring, report)
+            rows |= its_rows
         except (NotFound, NoScores) as missing:
             if not skip:
                 raise
@@ -90,43 +95,85 @@ def reproduce(
 
 def _carried_out(
     name: str, measuring: Measuring, report: Reporter
-) -> tuple[Reproduced, list[PublishedClaim], list[Row]]:
-    atlas, setting = measuring.atlas, measuring.setting
-    selection_id = setting.selection.selection_id
-    experiment = EXPERIMENTS[name].load()
-    with atlas.reading() as connection:
-        items = experiment.items(connection, setting)
-        stored = measured_items(connection, selection_id, name)
-    missing = [item for item in items if stored.get(item.name) != item.asked]
-    done = len(items) - len(missing)
-    if missing:
-        reported(_measured(name, measuring, missing, done), report)
-    named = [item.name for item in items]
-    with atlas.reading() as connection:
-        found = rows_of(connection, selection_id, name, named)
-        seconds = seconds_of(connection, selection_id, name, named)
-    rows = Rows(found, setting.seed)
-    claims = [PublishedClaim.of(name, claim) for claim in experiment.claims(rows)]
+) -> tuple[Reproduced, list[PublishedClaim], dict[str, list[Row]]]:
+    """The experiment, its claims, and its rows; those of its null as `NAME-null`."""
+    setting = measuring.setting
+    experiment, listed = EXPERIMENTS[name].load(), EXPERIMENTS[name]
+    own = _measured(name, measuring, report)
+    null = _null(name, measuring, report) if listed.null else None
+    rows = Rows(own.rows, setting.seed)
+    of_null = {}
+    if null is not None:
+        claims_of_null = experiment.claims(Rows(null.rows, setting.seed))
+        of_null = {claim.name: claim.measured for claim in claims_of_null}
+    claims = [
+        PublishedClaim.of(name, claim, of_null.get(claim.name), setting.seed)
+        for claim in experiment.claims(rows)
+    ]
     about: dict[str, object] = {
         "seed": setting.seed,
         "facts_per_relation": setting.limit,
-        "items": len(items),
-        "seconds": seconds,
+        "items": own.items,
+        "seconds": own.seconds,
         "atlas_version": version("knowledge-neuron-atlas"),
     }
-    with atlas.writing() as connection:
-        record_experiment(connection, selection_id, name, about, claims)
-    charts = tuple(experiment.charts(rows))
-    title = EXPERIMENTS[name].title
-    return Reproduced(name, title, len(items), seconds, charts=charts), claims, found
+    with measuring.atlas.writing() as connection:
+        record_experiment(connection, setting.selection.selection_id, name, about, claims)
+    found = Reproduced(
+        name,
+        listed.title,
+        own.items,
+        own.seconds,
+        null_items=None if null is None else null.items,
+        charts=tuple(experiment.charts(rows)),
+    )
+    return found, claims, {name: own.rows} | ({} if null is None else {f"{name}-null": null.rows})
 
 
-def _measured(
+@dataclass(frozen=True)
+class _Measured:
+    items: int
+    seconds: float
+    rows: list[Row]
+
+
+def _null(name: str, measuring: Measuring, report: Reporter) -> _Measured | None:
+    """The same of neurons of false objects; None without a null, or where it lacks something."""
+    setting = measuring.setting
+    with measuring.atlas.reading() as connection:
+        null = null_selection(connection, setting.selection.selection_id)
+    if null is None:
+        return None
+    try:
+        return _measured(name, replace(measuring, setting=replace(setting, null=null)), report)
+    except (NotFound, NoScores):
+        return None
+
+
+def _measured(name: str, measuring: Measuring, report: Reporter) -> _Measured:
+    """All items of an experiment, those measured that are not yet."""
+    atlas, setting = measuring.atlas, measuring.setting
+    selection_id = setting.neurons_of.selection_id
+    with atlas.reading() as connection:
+        items = EXPERIMENTS[name].load().items(connection, setting)
+        stored = measured_items(connection, selection_id, name)
+    missing = [item for item in items if stored.get(item.name) != item.asked]
+    if missing:
+        reported(_measuring(name, measuring, missing, len(items) - len(missing)), report)
+    named = [item.name for item in items]
+    with atlas.reading() as connection:
+        rows = rows_of(connection, selection_id, name, named)
+        seconds = seconds_of(connection, selection_id, name, named)
+    return _Measured(len(items), seconds, rows)
+
+
+def _measuring(
     name: str, measuring: Measuring, missing: Sequence[Item], done: int
 ) -> Iterator[Advance]:
     """Measure the items some at a time and store what comes out; yields where that stands."""
-    experiment, what = EXPERIMENTS[name].load(), f"reproduce {name}"
-    selection_id = measuring.setting.selection.selection_id
+    experiment = EXPERIMENTS[name].load()
+    what = f"reproduce {name}" + (", null" if measuring.setting.null else "")
+    selection_id = measuring.setting.neurons_of.selection_id
     if EXPERIMENTS[name].asks_model:
         _ = measuring.lm  # loaded before the clock runs
     started, computed, size = time.monotonic(), 0, 1

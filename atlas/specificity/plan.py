@@ -23,11 +23,15 @@ _VERSION = 1  # counted up where the same questions come to other numbers
 
 @dataclass(frozen=True)
 class ChosenNeurons:
-    """A fact's knowledge neurons, and those that the prompts of either half choose alone."""
+    """A fact's knowledge neurons, and those that the prompts of either half choose alone.
+
+    object: the answer that they were chosen for, of a null a false one.
+    """
 
     fact_id: str
     neurons: Neurons
     by_half: tuple[Neurons, ...]
+    object: str
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class FactPlan:
                 for p in self.prompts
             ],
         ]
+        if self.chosen.object != self.fact.object:
+            content.append(self.chosen.object)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 

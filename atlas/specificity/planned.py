@@ -18,11 +18,13 @@ def planned(
     controls: int,
     limit: int | None,
     seed: int,
+    null: ChosenSelection | None = None,
 ) -> list[FactPlan]:
     """A plan for each known fact with knowledge neurons, of the relations, `limit` of each.
 
-    Raises SettingsError for a number below 1, NoScores for published neurons, and NotFound where no
-    fact is left, or none has any partner.
+    null: of a null of the selection's run; facts get the neurons of their false objects. Raises
+    SettingsError for a number below 1, NoScores for published neurons, and NotFound where no fact
+    is left, or none has any partner.
     """
     for name, value in (("controls", controls), ("limit", limit)):
         if value is not None and value < 1:
@@ -40,17 +42,16 @@ def planned(
             parameters=["selection"],
         )
     known = known_facts(connection, selection.run_id)
-    chosen = chosen_neurons(
-        connection, selection, known, relations=relations, limit=limit, seed=seed
-    )
+    whose = null or selection
+    chosen = chosen_neurons(connection, whose, known, relations=relations, limit=limit, seed=seed)
     if not chosen:
         among = "" if relations is None else f" in {', '.join(relations)}"
         raise NotFound(
-            f"no known fact{among} has a knowledge neuron in selection {labelled(selection)}: "
+            f"no known fact{among} has a knowledge neuron in selection {labelled(whose)}: "
             "there is nothing to measure",
             parameters=["selection"] if relations is None else ["relation"],
         )
-    of_relations = neurons_of_relations(connection, selection.selection_id)
+    of_relations = neurons_of_relations(connection, whose.selection_id)
     plans = plan_facts(known, chosen, of_relations, controls, seed)
     if all(p.group == OWN for plan in plans for p in plan.prompts):
         raise NotFound(

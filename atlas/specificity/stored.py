@@ -138,24 +138,32 @@ def chosen_neurons(
 ) -> list[ChosenNeurons]:
     """Known facts with knowledge neurons, at most `limit` of a relation, by relation.
 
-    Which they are the seed decides; with a higher limit they are among them again.
+    Which they are the seed decides; with a higher limit they are among them again. In a selection
+    of a null, a known fact has the neurons of its false object.
     """
     rows = connection.execute(
         """
-        SELECT f.fact_id,
-               list((k.layer::INTEGER, k.neuron) ORDER BY k.layer, k.neuron) AS neurons
-        FROM knowledge_neurons AS k
-        JOIN facts AS f USING (fact_id)
-        WHERE k.selection_id = $selection_id
-          AND f.fact_id IN $known
-          AND ($relations IS NULL OR f.relation_id IN $relations)
-        GROUP BY f.fact_id, f.relation_id
+        WITH chosen AS (
+            SELECT coalesce(f.null_of, f.fact_id) AS fact_id,
+                   f.relation_id,
+                   f.fact_id AS chosen_by,
+                   f.object,
+                   list((k.layer::INTEGER, k.neuron) ORDER BY k.layer, k.neuron) AS neurons
+            FROM knowledge_neurons AS k
+            JOIN facts AS f USING (fact_id)
+            WHERE k.selection_id = $selection_id
+            GROUP BY ALL
+        )
+        SELECT fact_id, chosen_by, object, neurons
+        FROM chosen
+        WHERE fact_id IN $known
+          AND ($relations IS NULL OR relation_id IN $relations)
         QUALIFY $limit IS NULL
              OR row_number() OVER (
-                    PARTITION BY f.relation_id
-                    ORDER BY md5($seed || f.fact_id), f.fact_id
+                    PARTITION BY relation_id
+                    ORDER BY md5($seed || fact_id), fact_id
                 ) <= $limit
-        ORDER BY length(f.relation_id), f.relation_id, md5($seed || f.fact_id), f.fact_id
+        ORDER BY length(relation_id), relation_id, md5($seed || fact_id), fact_id
         """,
         {
             "selection_id": selection.selection_id,
@@ -165,9 +173,12 @@ def chosen_neurons(
             "seed": f"{seed} ",
         },
     ).fetchall()
-    fact_ids = [fact_id for fact_id, _ in rows]
-    by_half = chosen_by_half(connection, selection.run_id, selection.selection_id, fact_ids)
-    return [ChosenNeurons(fact_id, tuple(neurons), by_half[fact_id]) for fact_id, neurons in rows]
+    choosing = [chosen_by for _, chosen_by, _, _ in rows]
+    by_half = chosen_by_half(connection, selection.run_id, selection.selection_id, choosing)
+    return [
+        ChosenNeurons(fact_id, tuple(neurons), by_half[chosen_by], object_)
+        for fact_id, chosen_by, object_, neurons in rows
+    ]
 
 
 def neurons_of_relations(

@@ -13,9 +13,13 @@ from atlas.specificity.planned import planned
 def drawn_facts(connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[FactPlan]:
     """At most `setting.limit` known facts of each relation, with their neurons and partners.
 
+    In a null they have the neurons of their false objects.
+
     Raises NotFound where there is none, or none to compare with, NoScores for published neurons.
     """
-    return planned(connection, setting.selection, None, 1, setting.limit, setting.seed)
+    return planned(
+        connection, setting.selection, None, 1, setting.limit, setting.seed, setting.null
+    )
 
 
 def fact_items(

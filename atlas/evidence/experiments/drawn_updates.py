@@ -134,14 +134,14 @@ def drawn_updates(
 
     Raises NotFound where no fact has.
     """
-    selection = setting.selection
+    selection, whose = setting.selection, setting.neurons_of
     objects = _objects(connection, selection.run_id)
     common: dict[str, set[tuple[int, int]]] = {}
     found = []
     for plan in plans:
         fact, relation = plan.fact, plan.fact.relation_id
         if relation not in common:
-            common[relation] = common_neurons(connection, selection.selection_id, relation, COMMON)
+            common[relation] = common_neurons(connection, whose.selection_id, relation, COMMON)
         neurons, *by_half = (
             tuple(neuron for neuron in some if neuron not in common[relation])
             for some in (plan.chosen.neurons, *plan.chosen.by_half)

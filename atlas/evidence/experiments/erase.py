@@ -224,7 +224,7 @@ def _erased(connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Era
         prompts[prompt.fact_id].append(prompt)
     found = []
     for relation, drawn in enough.items():
-        most = most_frequent(connection, selection.selection_id, relation, NEURONS)
+        most = most_frequent(connection, setting.neurons_of.selection_id, relation, NEURONS)
         neurons = tuple(sorted((one.layer, one.neuron) for one in most))
         if neurons:
             own = [prompt for fact in drawn[: setting.limit] for prompt in prompts[fact]]

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 class Setting:
     """What decides an experiment besides the atlas and the model.
 
-    limit: facts of each relation that are asked; None: all.
+    limit: facts of each relation that are asked; None: all. null: the selection of the run's null
+    whose neurons, those of false objects, stand in the place of the facts' own; None: their own.
     """
 
     selection: ChosenSelection
     seed: int = 0
     limit: int | None = None
+    null: ChosenSelection | None = None
+
+    @property
+    def neurons_of(self) -> ChosenSelection:
+        """The selection whose neurons it is about."""
+        return self.null or self.selection
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,26 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """What was measured beside its control, and their difference, item by item."""
+    """What was measured beside its control, and their difference.
+
+    by_item: the difference of each item; what `difference` is the mean of.
+    """
 
     ours: Estimate
     control: Estimate
     difference: Estimate
+    by_item: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    def beyond(self, null: "Contrast", seed: int) -> Estimate:
+        """How much larger the difference is than in the null, over items that both have."""
+        return Estimate.of(
+            (
+                value - null.by_item[item]
+                for item, value in self.by_item.items()
+                if item in null.by_item
+            ),
+            seed,
+        )
 
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
@@ -108,9 +130,13 @@ class Claim:
 
     @property
     def verdict(self) -> Verdict:
-        """What the difference says: its whole interval on one side of 0, or neither."""
-        low, high = self.measured.difference.low, self.measured.difference.high
-        if self.measured.difference.value is None:
+        """What the difference to the control says."""
+        return self.said_by(self.measured.difference)
+
+    def said_by(self, difference: Estimate) -> Verdict:
+        """What a difference says: its whole interval on one side of 0, or neither."""
+        low, high = difference.low, difference.high
+        if difference.value is None:
             return "not measured"
         if low is None or high is None or low <= 0 <= high:
             return "undecided"
@@ -192,19 +218,23 @@ class Rows:
         own = self.by_item(measure, series, x)
         other = self.by_item(measure, control, x if control_x is None else control_x)
         both = [item for item in own if item in other]
+        differences = {item: own[item] - other[item] for item in both}
         return Contrast(
             Estimate.of((own[item] for item in both), self.seed),
             Estimate.of((other[item] for item in both), self.seed),
-            Estimate.of((own[item] - other[item] for item in both), self.seed),
+            Estimate.of(differences.values(), self.seed),
+            differences,
         )
 
     def beside(self, measure: str, series: str, number: float, x: float | None = None) -> Contrast:
         """A series beside a number that chance gives, which has no interval."""
         own = self.by_item(measure, series, x)
+        differences = {item: value - number for item, value in own.items()}
         return Contrast(
             Estimate.of(own.values(), self.seed),
             Estimate(number, None, None, len(own)),
-            Estimate.of((value - number for value in own.values()), self.seed),
+            Estimate.of(differences.values(), self.seed),
+            differences,
         )
 
 

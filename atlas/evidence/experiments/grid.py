@@ -36,7 +36,7 @@ def at(sharing: float) -> str:
 
 class Grid:
     def items(self, connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Item]:
-        selection = setting.selection
+        selection = setting.neurons_of
         if selection.preset == "published":
             raise NoScores(
                 f"run {selection.run_id} is of published neurons, without scores that other "
@@ -63,7 +63,7 @@ class Grid:
         ]
 
     def measure(self, measuring: Measuring, items: Sequence[Item]) -> list[Row]:
-        run_id = measuring.setting.selection.run_id
+        run_id = measuring.setting.neurons_of.run_id
         with measuring.atlas.reading() as connection:
             (floor,) = fetch_one(
                 connection,

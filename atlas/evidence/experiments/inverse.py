@@ -128,7 +128,7 @@ def _implying(connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[I
             "relations that are each other's inverse, say P36 and P1376"
         )
     relations = sorted({relation for relation, _ in implied.values()})
-    plans = planned(connection, selection, relations, 1, None, setting.seed)
+    plans = planned(connection, selection, relations, 1, None, setting.seed, setting.null)
     updates = drawn_updates(connection, setting, [p for p in plans if p.fact.fact_id in implied])
     taken: Counter[str] = Counter()
     found = []

@@ -49,14 +49,14 @@ class _Task:
 
 class Localization:
     def items(self, connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Item]:
-        facts = selected_facts(connection, setting.selection)
+        facts = selected_facts(connection, setting.neurons_of)
         others = of_its_relation(facts)
         items = []
         for fact in facts:
             draw = random.Random(f"localization {setting.seed} {fact.fact_id}")
             ids = [other.fact_id for other in others[fact.fact_id]]
             task = _Task(fact.fact_id, tuple(draw.sample(ids, min(fact.prompts, len(ids)))))
-            about = digest(1, INCONSISTENT, setting.selection.ratio, fact.prompts, task)
+            about = digest(1, INCONSISTENT, setting.neurons_of.ratio, fact.prompts, task)
             items.append(Item(fact.fact_id, fact.fact_id, task, about))
         return items
 
@@ -64,7 +64,7 @@ class Localization:
         tasks: list[_Task] = [item.task for item in items]
         wanted = {fact_id for task in tasks for fact_id in (task.fact_id, *task.others)}
         with measuring.atlas.reading() as connection:
-            choices = prompt_choices(connection, measuring.setting.selection, sorted(wanted))
+            choices = prompt_choices(connection, measuring.setting.neurons_of, sorted(wanted))
         return [row for task in tasks for row in _rows(task, choices)]
 
     def claims(self, rows: Rows) -> list[Claim]:

@@ -13,6 +13,7 @@ seconds would be another number each time.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -36,6 +37,7 @@ from atlas.evidence.experiments.experiment import (
 from atlas.evidence.experiments.jaccard import jaccard
 from atlas.evidence.experiments.losses import Asked, mean_losses
 from atlas.models.language_model import LanguageModel
+from atlas.prompts import UnusablePrompt
 from atlas.selection.chosen import labelled
 from atlas.specificity.controls import Neuron, Neurons, random_alike
 from atlas.specificity.partners import OWN, AskedPrompt
@@ -207,7 +209,14 @@ def _has_both_halves(plan: FactPlan) -> bool:
 
 def _rows(lm: LanguageModel, settings: RunSettings, item: Item) -> list[Row]:
     plan: FactPlan = item.task
-    choosing = [p.prompt for p in plan.prompts if p.group == OWN and p.prompt.half == CHOOSE]
+    choosing = [
+        replace(p.prompt, object=plan.chosen.object)  # a false one in a null
+        for p in plan.prompts
+        if p.group == OWN and p.prompt.half == CHOOSE
+    ]
+    choosing = [prompt for prompt in choosing if _askable(lm, prompt)]
+    if not choosing:
+        return []
     rankings, passes = _rankings(lm, settings, choosing)
     candidates = tuple(sorted({neuron for ranking in rankings.values() for neuron in ranking}))
     rankings[ABLATION] = by_single_effects(lm, choosing, candidates)
@@ -256,6 +265,14 @@ def _rows(lm: LanguageModel, settings: RunSettings, item: Item) -> list[Row]:
         *rows,
         *(Row(item.name, "passes", method, None, number) for method, number in passes.items()),
     ]
+
+
+def _askable(lm: LanguageModel, prompt: AskedPrompt) -> bool:
+    try:
+        lm.targets(prompt.text, prompt.object, prompt.subject_end)
+    except UnusablePrompt:
+        return False
+    return True
 
 
 def _rankings(

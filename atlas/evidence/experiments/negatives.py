@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import duckdb
 
 from atlas.errors import NotFound
+from atlas.evidence.experiments.drawn_facts import drawn_facts
 from atlas.evidence.experiments.experiment import (
     Chart,
     Claim,
@@ -24,7 +25,13 @@ from atlas.evidence.experiments.experiment import (
     digest,
 )
 from atlas.evidence.experiments.losses import Asked, mean_losses
-from atlas.selection.chosen import ChosenSelection, find_selection, labelled, selection_ids
+from atlas.selection.chosen import (
+    ChosenSelection,
+    find_selection,
+    labelled,
+    null_selection,
+    selection_ids,
+)
 from atlas.specificity.partners import OWN
 from atlas.specificity.plan import FactPlan
 from atlas.specificity.planned import planned
@@ -39,13 +46,17 @@ SOURCE = "Dai et al. 2022, the code's negative examples"
 class Negatives:
     def items(self, connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Item]:
         other = _without(connection, setting.selection)
-        plans = planned(connection, setting.selection, None, 1, setting.limit, setting.seed)
+        null = None
+        if setting.null is not None:
+            null = null_selection(connection, other.selection_id)
+            if null is None:
+                raise NotFound(f"selection {labelled(other)} has not looked at the run's null")
         theirs = {
             plan.fact.fact_id: plan
-            for plan in planned(connection, other, None, 1, None, setting.seed)
+            for plan in planned(connection, other, None, 1, None, setting.seed, null)
         }
         items = []
-        for plan in plans:
+        for plan in drawn_facts(connection, setting):
             fact_id = plan.fact.fact_id
             left = theirs.get(fact_id)
             if left is not None and any(left.chosen.by_half):

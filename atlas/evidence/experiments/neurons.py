@@ -27,7 +27,7 @@ SOURCE = "Dai et al. 2022"
 
 class Neurons:
     def items(self, connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Item]:
-        selection = setting.selection
+        selection = setting.neurons_of
         if selection.preset == "published":
             raise NoScores(
                 f"run {selection.run_id} is of published neurons, without scores that tell what "
@@ -53,7 +53,7 @@ class Neurons:
         ]
 
     def measure(self, measuring: Measuring, items: Sequence[Item]) -> list[Row]:
-        selection = measuring.setting.selection
+        selection = measuring.setting.neurons_of
         with measuring.atlas.reading() as connection:
             by_prompt = dict(
                 connection.execute(

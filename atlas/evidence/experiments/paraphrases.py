@@ -49,7 +49,7 @@ class _Task:
 
 class Paraphrases:
     def items(self, connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Item]:
-        facts = selected_facts(connection, setting.selection)
+        facts = selected_facts(connection, setting.neurons_of)
         others = of_its_relation(facts)
         items = []
         for fact in facts:
@@ -60,7 +60,7 @@ class Paraphrases:
         return items
 
     def measure(self, measuring: Measuring, items: Sequence[Item]) -> list[Row]:
-        selection = measuring.setting.selection
+        selection = measuring.setting.neurons_of
         tasks: list[_Task] = [item.task for item in items]
         wanted = {fact.fact_id for task in tasks for fact in (task.fact, task.other) if fact}
         with measuring.atlas.reading() as connection:

@@ -55,7 +55,7 @@ class _Task:
 class RelationNeurons:
     def items(self, connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Item]:
         selection = setting.selection
-        own = _neurons_of_facts(connection, selection.selection_id)
+        own = _neurons_of_facts(connection, setting.neurons_of.selection_id)
         relations: dict[str, list[KnownFact]] = defaultdict(list)
         for fact in known_facts(connection, selection.run_id):
             if fact.fact_id in own:
@@ -192,13 +192,15 @@ def specific(relation: str, shares: Mapping[str, Mapping[Neuron, float]]) -> Neu
 def _neurons_of_facts(
     connection: duckdb.DuckDBPyConnection, selection_id: str
 ) -> dict[str, Neurons]:
+    """By real fact; of a null those of the fact's false object."""
     rows = connection.execute(
         """
-        SELECT fact_id,
-               list((layer::INTEGER, neuron) ORDER BY layer, neuron)
-        FROM knowledge_neurons
-        WHERE selection_id = $selection_id
-        GROUP BY fact_id
+        SELECT coalesce(f.null_of, f.fact_id),
+               list((k.layer::INTEGER, k.neuron) ORDER BY k.layer, k.neuron)
+        FROM knowledge_neurons AS k
+        JOIN facts AS f USING (fact_id)
+        WHERE k.selection_id = $selection_id
+        GROUP BY ALL
         """,
         {"selection_id": selection_id},
     ).fetchall()

@@ -26,35 +26,15 @@ WITHIN, ACROSS = "same relation", "other relations"
 
 class Sharing:
     def items(self, connection: duckdb.DuckDBPyConnection, setting: Setting) -> list[Item]:
-        relations = connection.execute(
-            """
-            WITH pairs AS (
-                SELECT relation_a AS relation_id, relation_b AS other, mean_shared_neurons
-                FROM relation_overlaps
-                WHERE selection_id = $selection_id
-                UNION
-                SELECT relation_b, relation_a, mean_shared_neurons
-                FROM relation_overlaps
-                WHERE selection_id = $selection_id
-            )
-            SELECT relation_id,
-                   any_value(mean_shared_neurons) FILTER (relation_id = other) AS within,
-                   avg(mean_shared_neurons) FILTER (relation_id <> other) AS across
-            FROM pairs
-            GROUP BY relation_id
-            HAVING within IS NOT NULL
-               AND across IS NOT NULL
-            ORDER BY length(relation_id), relation_id
-            """,
-            {"selection_id": setting.selection.selection_id},
-        ).fetchall()
+        relations = shared_by_relation(connection, setting.neurons_of.selection_id)
         if not relations:
             raise NotFound(
-                f"selection {labelled(setting.selection)} has fewer than two relations with two "
+                f"selection {labelled(setting.neurons_of)} has fewer than two relations with two "
                 "facts or more: index more"
             )
         return [
-            Item(relation_id, None, means, digest(1, means)) for relation_id, *means in relations
+            Item(relation_id, None, means, digest(1, means))
+            for relation_id, means in relations.items()
         ]
 
     def measure(self, measuring: Measuring, items: Sequence[Item]) -> list[Row]:
@@ -94,6 +74,38 @@ class Sharing:
                 ),
             )
         ]
+
+
+def shared_by_relation(
+    connection: duckdb.DuckDBPyConnection, selection_id: str
+) -> dict[str, tuple[float, float]]:
+    """By relation the mean neurons that two of its facts share, and two facts of it and others.
+
+    Relations of fewer than two facts are left out.
+    """
+    rows = connection.execute(
+        """
+        WITH pairs AS (
+            SELECT relation_a AS relation_id, relation_b AS other, mean_shared_neurons
+            FROM relation_overlaps
+            WHERE selection_id = $selection_id
+            UNION
+            SELECT relation_b, relation_a, mean_shared_neurons
+            FROM relation_overlaps
+            WHERE selection_id = $selection_id
+        )
+        SELECT relation_id,
+               any_value(mean_shared_neurons) FILTER (relation_id = other) AS within,
+               avg(mean_shared_neurons) FILTER (relation_id <> other) AS across
+        FROM pairs
+        GROUP BY relation_id
+        HAVING within IS NOT NULL
+           AND across IS NOT NULL
+        ORDER BY length(relation_id), relation_id
+        """,
+        {"selection_id": selection_id},
+    ).fetchall()
+    return {relation_id: (within, across) for relation_id, within, across in rows}
 
 
 EXPERIMENT = Sharing()

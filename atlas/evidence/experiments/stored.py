@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import duckdb
 
-from atlas.evidence.experiments.experiment import Claim, Estimate, Item, Row
+from atlas.evidence.experiments.experiment import Claim, Contrast, Estimate, Item, Row
 from atlas.store import bulk
 from atlas.store.rows import fetch
 
@@ -37,9 +37,26 @@ class PublishedClaim:
     difference_high: float | None
     expected: str  # higher | lower
     verdict: str  # holds | does not hold | undecided | not measured
+    null_ours: float | None
+    null_low: float | None
+    null_high: float | None
+    null_n: int
+    beyond_null: float | None
+    beyond_null_low: float | None
+    beyond_null_high: float | None
+    null_verdict: str  # as `verdict`, of the difference beyond the null's
 
     @classmethod
-    def of(cls, experiment: str, claim: Claim) -> "PublishedClaim":
+    def of(
+        cls, experiment: str, claim: Claim, null: Contrast | None, seed: int
+    ) -> "PublishedClaim":
+        """The claim with what was measured; null: the same of neurons of false objects, if it is.
+
+        seed: of the interval of the difference beyond the null's.
+        """
+        of_null = Estimate.of((), seed) if null is None else null.ours
+        beyond = Estimate.of((), seed) if null is None else claim.measured.beyond(null, seed)
+
         def three(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
             return estimate.value, estimate.low, estimate.high
 
@@ -58,6 +75,10 @@ class PublishedClaim:
             *three(claim.measured.difference),
             claim.expected,
             claim.verdict,
+            *three(of_null),
+            of_null.n,
+            *three(beyond),
+            claim.said_by(beyond),
         )
 
 
@@ -119,17 +140,25 @@ def rows_of(
     experiment: str,
     items: Iterable[str],
 ) -> list[Row]:
-    """The items' rows, in an order that does not depend on when they were measured."""
+    """The items' rows, in an order that does not depend on when they were measured.
+
+    A false fact goes by the name of the fact in whose place it stands.
+    """
     return fetch(
         connection,
         Row,
         """
-        SELECT item, measure, series, x, value
-        FROM experiment_rows
-        WHERE selection_id = $selection_id
-          AND experiment = $experiment
-          AND item IN $items
-        ORDER BY measure, series, x, item, value
+        SELECT coalesce(f.null_of, r.item) AS item,
+               r.measure,
+               r.series,
+               r.x,
+               r.value
+        FROM experiment_rows AS r
+        LEFT JOIN facts AS f ON f.fact_id = r.item
+        WHERE r.selection_id = $selection_id
+          AND r.experiment = $experiment
+          AND r.item IN $items
+        ORDER BY r.measure, r.series, r.x, r.item, r.value
         """,
         {"selection_id": selection_id, "experiment": experiment, "items": list(items)},
     )

@@ -10,11 +10,16 @@ from atlas.evidence.experiments.experiment import Experiment
 
 @dataclass(frozen=True)
 class Listed:
-    """An experiment as it is listed, without torch; its file has the rest."""
+    """An experiment as it is listed, without torch; its file has the rest.
+
+    null: whether it has one, the same measured of neurons of false objects. What compares known
+    facts with unknown ones, models or number formats has none.
+    """
 
     title: str
     file: str  # the module beside this one
     asks_model: bool = True
+    null: bool = True
 
     def load(self) -> Experiment:
         module = import_module(f"atlas.evidence.experiments.{self.file}")
@@ -25,6 +30,7 @@ class Listed:
 EXPERIMENTS: dict[str, Listed] = {
     "neurons": Listed("How many neurons a fact has, and in which layers", "neurons", False),
     "sharing": Listed("Neurons that facts share within relations and across", "sharing", False),
+    "baseline": Listed("Neurons by activation, the paper's baseline", "baseline", False, False),
     "suppress": Listed("Neurons suppressed and amplified on their own prompts", "suppress"),
     "update": Listed("Facts that get another object by the paper's rule", "update"),
     "erase": Listed("Relations erased with their commonest neurons", "erase"),
@@ -35,10 +41,10 @@ EXPERIMENTS: dict[str, Listed] = {
     "localization": Listed("Whether a fact has its place over paraphrases", "localization", False),
     "grid": Listed("Neurons at other ratios and sharings", "grid", False),
     "relation-neurons": Listed("Neurons of a relation: sums, other uses", "relation_neurons"),
-    "knowledge": Listed("Known facts beside unknown ones", "knowledge"),
+    "knowledge": Listed("Known facts beside unknown ones", "knowledge", null=False),
     "negatives": Listed("Neurons of a template left out", "negatives"),
-    "precision": Listed("Whether bfloat16 finds the neurons of float32", "precision"),
-    "seeds": Listed("Whether facts sit in the same neurons of another seed", "seeds", False),
+    "precision": Listed("Whether bfloat16 finds the neurons of float32", "precision", null=False),
+    "seeds": Listed("Whether facts sit in the same neurons of another seed", "seeds", False, False),
 }
 
 

@@ -63,6 +63,7 @@ def report_page(report: ReproduceReport, file: Path, rows_at: str) -> str:
         file,
         report,
         verdicts=verdicts,
+        nulls=any(one.null_items is not None for one in report.experiments),
         settings=_settings(report),
         rows_at=rows_at,
     )
