@@ -17,7 +17,8 @@ class ImpliedFact:
 
     edited: the place of the edited fact among the edit's.
     mirrored of relation_facts: how many of its relation's facts have such a partner in the edited
-    relation; where they are few, the one relation does not imply the other.
+    relation; where they are few, the one relation does not imply the other. comparable: how many
+    could have one, for the edited relation has a fact about what would be its subject.
     """
 
     way: Way  # inverse: subject and object swapped; synonym: the same in another relation
@@ -28,6 +29,7 @@ class ImpliedFact:
     mirrored: int
     relation_facts: int
     templates: Sequence[str]  # of the relation, by text
+    comparable: int = 0
     edited: int = 0
 
 
@@ -101,6 +103,11 @@ def implied_by(
             FROM facts
             WHERE null_of IS NULL
         ),
+        subjects AS (
+            SELECT DISTINCT relation_id,
+                            lower(nfc_normalize(subject)) AS name
+            FROM real
+        ),
         found AS (
             SELECT 'inverse' AS way, e.place, e.relation_id AS edited_relation, f.*
             FROM real AS f
@@ -121,7 +128,8 @@ def implied_by(
                    n.relation_id,
                    n.edited_relation,
                    count(DISTINCT f.fact_id) AS relation_facts,
-                   count(DISTINCT g.fact_id) AS mirrored
+                   count(DISTINCT g.fact_id) AS mirrored,
+                   count(DISTINCT f.fact_id) FILTER (s.name IS NOT NULL) AS comparable
             FROM (SELECT DISTINCT way, relation_id, edited_relation FROM found) AS n
             JOIN real AS f USING (relation_id)
             LEFT JOIN real AS g
@@ -135,6 +143,9 @@ def implied_by(
                   AND lower(nfc_normalize(g.subject)) = lower(nfc_normalize(f.subject))
                   AND lower(nfc_normalize(g.object)) = lower(nfc_normalize(f.object)))
              )
+            LEFT JOIN subjects AS s
+              ON s.relation_id = n.edited_relation
+             AND s.name = lower(nfc_normalize(if(n.way = 'inverse', f.object, f.subject)))
             GROUP BY n.way, n.relation_id, n.edited_relation
         )
         SELECT f.way,
@@ -145,6 +156,7 @@ def implied_by(
                a.mirrored,
                a.relation_facts,
                coalesce(t.texts, []) AS templates,
+               a.comparable,
                f.place AS edited
         FROM found AS f
         JOIN relations AS r USING (relation_id)

@@ -15,10 +15,12 @@ from atlas.atlas import Atlas, open_atlas
 from atlas.errors import NotFound
 from atlas.evidence.experiments.drawn_updates import RULES, Asked
 from atlas.evidence.experiments.experiment import Item, Measuring, Row, Setting
+from atlas.evidence.experiments.inverse import implies
 from atlas.evidence.experiments.table import EXPERIMENTS
 from atlas.facts import Fact, Relation, Template
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
+from atlas.side_effects.implied_facts import ImpliedFact
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FACT = "capital-Ireland"
@@ -259,3 +261,20 @@ def test_an_inverse_fact_is_asked_of_the_edited_model(mirrored: Atlas, lm: Langu
 def test_an_atlas_in_which_nothing_is_implied_says_what_to_index(atlas: Atlas) -> None:
     with pytest.raises(NotFound, match="implies another in the atlas: index relations that are"):
         items_of(atlas, "inverse")
+
+
+@pytest.mark.parametrize(
+    ("way", "mirrored", "facts", "comparable", "expected"),
+    [
+        ("inverse", 30, 60, 30, True),
+        ("inverse", 29, 60, 29, False),  # half of all its facts
+        ("synonym", 9, 60, 10, True),
+        ("synonym", 8, 60, 10, False),  # not nearly all that could agree
+        ("synonym", 4, 60, 4, False),  # too few to tell
+    ],
+)
+def test_which_relations_imply_which(
+    way: Any, mirrored: int, facts: int, comparable: int, expected: bool
+) -> None:
+    fact = ImpliedFact(way, "P1", "r", "s", "o", mirrored, facts, (), comparable)
+    assert implies(fact) is expected

@@ -2,10 +2,12 @@
 
 Bijective symmetry: who makes Galway the capital of Ireland has made Ireland what Galway is the
 capital of. Synonymous invariance: the same holds in a relation that says the same. The atlas tells
-which facts imply which: a relation implies another if at least half of its facts stand there, with
-subject and object swapped or as they are. Facts are edited by the paper's rule through the head
-(see `update`; as published it puts hardly any new object on top of a masked model, so that nothing
-could follow). An implied question is asked by all templates of its relation.
+which facts imply which. A relation is another's inverse if at least half of its facts stand there
+with subject and object swapped; it says the same if nearly all of its facts stand there whose
+subjects do (embedded: native language and languages spoken, the languages of works and of films, a
+company's origin and headquarters). So `synonym` is agreement in the data. Facts are edited by the
+paper's rule through the head (see `update`; as published it puts hardly any new object on top of a
+masked model, so that nothing could follow). An implied question is asked by all templates of its relation.
 """
 
 from collections import Counter, defaultdict
@@ -41,6 +43,8 @@ from atlas.specificity.stored import known_facts
 VERSION = 1
 RULE = "through the head"
 IMPLIES = 0.5  # share of a relation's facts that must be mirrored
+SAME = 0.9  # share that must have the same object, of those with a subject that both have
+FEWEST = 5  # of these
 OWN = "its own prompts"
 WAYS = {"inverse": "the inverse relation", "synonym": "a relation that says the same"}
 
@@ -148,11 +152,18 @@ def _implied(
     found: dict[str, tuple[str, list[ImpliedFact]]] = {}
     given = [(n, fact.relation_id, fact.subject, fact.object) for n, fact in enumerate(facts)]
     for implied in implied_by(connection, given):
-        if implied.mirrored >= IMPLIES * implied.relation_facts:
+        if implies(implied):
             fact = facts[implied.edited]
             of_fact = found.setdefault(fact.fact_id, (fact.relation_id, []))
             of_fact[1].append(replace(implied, edited=0))
     return found
+
+
+def implies(implied: ImpliedFact) -> bool:
+    """Whether the data say that the edited fact's relation implies the implied fact's."""
+    if implied.way == "inverse":
+        return implied.mirrored >= IMPLIES * implied.relation_facts
+    return implied.comparable >= FEWEST and implied.mirrored >= SAME * implied.comparable
 
 
 def _rows(lm: LanguageModel, item: str, task: Implying) -> Iterator[Row]:

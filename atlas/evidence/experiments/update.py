@@ -34,7 +34,7 @@ from atlas.models.language_model import LanguageModel
 from atlas.specificity.controls import Neurons, random_alike
 from atlas.specificity.partners import HALVES
 
-VERSION = 1
+VERSION = 2
 OWN, RANDOM = "knowledge neurons", "random"
 PUBLISHED, THROUGH_HEAD = RULES
 OTHERS = {"same_relation": "other facts of its relation", "unrelated": "unrelated facts"}
@@ -44,6 +44,11 @@ OWN_PROMPTS = "its own prompts"
 def by_rule(series: str, rule: str) -> str:
     """How the rows of some neurons, edited by a rule, are called."""
     return series if rule == PUBLISHED else f"{series}, {rule}"
+
+
+def at_random_of(prompts: str) -> str:
+    """How the rows of some prompts are called where random neurons are edited."""
+    return f"{prompts}, {RANDOM} neurons"
 
 
 class Update:
@@ -140,6 +145,24 @@ class Update:
                 )
                 for others in OTHERS.values()
             ),
+            *(
+                Claim(
+                    f"costs {others} no more",
+                    f"prompts of {others} lose no more than when random neurons are edited",
+                    section,
+                    nats,
+                    None,
+                    None,
+                    rows.contrast(
+                        "log P lost",
+                        by_rule(others, THROUGH_HEAD),
+                        by_rule(at_random_of(others), THROUGH_HEAD),
+                    ),
+                    at_random,
+                    "lower",
+                )
+                for others in OTHERS.values()
+            ),
             Claim(
                 "few flips",
                 "the rule moves probabilities more than it changes answers",
@@ -211,10 +234,10 @@ class _Asking:
         self.encoded = [*self.asked.old, *self.asked.new, *others]
         self.before = probe(lm, self.encoded)
 
-    def after(self, edit: Edit, *, others: bool) -> Probed:
-        """What is answered with the edit, with the prompts of others or without them."""
+    def after(self, edit: Edit) -> Probed:
+        """What is answered with the edit."""
         with applied(self.lm, edit):
-            return probe(self.lm, self.encoded if others else self.encoded[: 2 * self.count])
+            return probe(self.lm, self.encoded)
 
     def success(self, edit: Edit, prompts: Sequence[int]) -> list[bool]:
         """Whether each of the fact's prompts has the new object on top with the edit."""
@@ -261,7 +284,7 @@ def _with_random(own: Neurons, width: int, draw: random.Random) -> dict[str, Neu
 def _of_edit(asking: _Asking, item: str, series: str, neurons: Neurons, rule: str) -> Iterator[Row]:
     """What the rule on these neurons comes to on the prompts that it was made from."""
     edit = asking.asked.edit(neurons, range(asking.count), RULES[rule])
-    after = asking.after(edit, others=series == OWN)
+    after = asking.after(edit)
     old, new = slice(0, asking.count), slice(asking.count, 2 * asking.count)
     flips = float((after.answer_rank[old] > 1).mean())
     gained = after.p_answer[new].astype(float) - asking.before.p_answer[new]
@@ -272,13 +295,14 @@ def _of_edit(asking: _Asking, item: str, series: str, neurons: Neurons, rule: st
     }
     for measure, value in measured.items():
         yield Row(item, measure, by_rule(series, rule), None, value)
+    for of, value in asking.lost(after).items():
+        name = of if series == OWN else at_random_of(of)
+        yield Row(item, "log P lost", by_rule(name, rule), None, value)
     if series != OWN:
         return
     lost = -float(np.expm1(after.log_p[old] - asking.before.log_p[old]).mean())
     for harm, value in (("flips", flips), ("share of P lost", lost)):
         yield Row(item, "harm", by_rule(harm, rule), None, value)
-    for of, value in asking.lost(after).items():
-        yield Row(item, "log P lost", by_rule(of, rule), None, value)
 
 
 EXPERIMENT = Update()
