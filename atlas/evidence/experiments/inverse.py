@@ -7,7 +7,8 @@ with subject and object swapped; it says the same if nearly all of its facts sta
 subjects do (embedded: native language and languages spoken, the languages of works and of films, a
 company's origin and headquarters). So `synonym` is agreement in the data. Facts are edited by the
 paper's rule through the head (see `update`; as published it puts hardly any new object on top of a
-masked model, so that nothing could follow). An implied question is asked by all templates of its relation.
+masked model, so that nothing could follow). An implied question is asked by all templates of its
+relation.
 """
 
 from collections import Counter, defaultdict
