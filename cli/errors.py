@@ -3,6 +3,9 @@
 from atlas.errors import AtlasError
 
 OPTIONS = {
+    "against_template": "`atlas select --negatives --keep-default`",
+    "at_the_baseline": "`atlas select --run RUN --preset paper --ratio 0.5 --keep-default`",
+    "by_activation": "`atlas index --method activation`",
     "adapter": "--adapter DIR",
     "any_object": "--any-object",
     "changes": "--from FILE",

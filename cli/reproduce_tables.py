@@ -5,8 +5,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from atlas.counted import counted
+from atlas.errors import NotFound
 from atlas.evidence.experiments.stored import PublishedClaim
 
+from .errors import error_line
 from .render import Format, emit, emit_json, note
 from .tables import draw_line, draw_table
 
@@ -27,7 +29,8 @@ def show(report: "ReproduceReport", format_: Format) -> None:
         _tables(report)
     for one in report.experiments:
         if one.not_measured is not None:
-            note(f"{one.experiment}: not measured, for {one.not_measured}")
+            line = error_line(NotFound(one.not_measured, parameters=one.parameters))
+            note(f"{one.experiment}: not measured, for {line}")
 
 
 def _tables(report: "ReproduceReport") -> None:

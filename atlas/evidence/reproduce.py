@@ -33,8 +33,9 @@ MOST = 256  # items of a batch
 class Reproduced:
     """An experiment that was carried out, or why it was not.
 
-    seconds: that measuring took, in all calls. null_items: measured of the run's null, the same of
-    neurons of false objects; None: there is no null, or the experiment has none.
+    seconds: that measuring took, in all calls. parameters: as of the error that says what is
+    missing, `errors.AtlasError`. null_items: measured of the run's null, the same of neurons of
+    false objects; None: there is no null, or the experiment has none.
     """
 
     experiment: str
@@ -42,6 +43,7 @@ class Reproduced:
     items: int
     seconds: float
     not_measured: str | None = None
+    parameters: tuple[str, ...] = ()
     null_items: int | None = None
     charts: tuple[Chart, ...] = ()
 
@@ -85,7 +87,9 @@ def reproduce(
         except (NotFound, NoScores) as missing:
             if not skip:
                 raise
-            found, own = Reproduced(name, EXPERIMENTS[name].title, 0, 0.0, str(missing)), []
+            title = EXPERIMENTS[name].title
+            found = Reproduced(name, title, 0, 0.0, str(missing), tuple(missing.parameters))
+            own = []
         experiments.append(found)
         claims += own
     if not rows:

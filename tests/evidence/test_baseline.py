@@ -23,12 +23,11 @@ def test_the_baseline_asks_for_its_run_and_its_ratio_and_is_counted_by_hand(tmp_
     jobs.index(path, lm, dataset, **CHEAPLY)
     db = open_atlas(path)
     ((own,),) = rows(path, "SELECT selection_id FROM selections")
-    with pytest.raises(NotFound, match="`atlas index --method activation`"):
+    with pytest.raises(NotFound, match="no run by activation of this model"):
         db.reproduce("baseline", selection=own)
     jobs.index(path, lm, dataset, method="activation", device="cpu")
     (run,) = (r for (r,) in rows(path, "SELECT run_id FROM runs WHERE method = 'activation'"))
-    wanted = f"`atlas select --run {run} --preset paper --ratio 0.5 --keep-default`"
-    with pytest.raises(NotFound, match=wanted):
+    with pytest.raises(NotFound, match=f"run {run}, by activation, has no selection at"):
         db.reproduce("baseline", selection=own)
     made = db.select(preset="paper", ratio=0.5, run=run, make_default=False)
     theirs = made.selection.selection_id

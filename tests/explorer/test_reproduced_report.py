@@ -101,7 +101,7 @@ def test_the_command_prints_claims_and_writes_the_page(db: Atlas, tmp_path: Path
     assert "--force" in again.stderr
     unknown = run("reproduce", "supress", "--db", str(db.path))
     assert unknown.exit_code == 1
-    assert "choose neurons, sharing, suppress" in unknown.stderr
+    assert "choose neurons, sharing, baseline" in unknown.stderr
     told = run("reproduce", *FEW, "--db", str(db.path), "--format", "csv")
     claims = list(csv.DictReader(told.stdout.splitlines()))
     assert {claim["experiment"] for claim in claims} == set(FEW)

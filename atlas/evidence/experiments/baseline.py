@@ -50,8 +50,8 @@ class Baseline:
         both = [relation for relation in own if relation in theirs]
         if not both:
             raise NotFound(
-                f"no relation of selection {labelled(selection)} has neurons by activation, too: "
-                "index the same facts by activation"
+                f"no relation has neurons both by activation and in selection "
+                f"{labelled(selection)}: index the same facts by activation"
             )
         return [
             Item(relation, None, pair, digest(1, pair))
@@ -180,14 +180,15 @@ def _by_activation(connection: duckdb.DuckDBPyConnection, selection: ChosenSelec
     ).fetchall()
     if not rows:
         raise NotFound(
-            "the atlas has no run by activation of this model: run `atlas index --method "
-            "activation`, then this again"
+            "the atlas has no run by activation of this model: index it by that method first",
+            parameters=["by_activation"],
         )
     run_id, found = rows[0]
     if found is None:
         raise NotFound(
-            f"run {run_id}, by activation, has no selection at the baseline's ratio: run `atlas "
-            f"select --run {run_id} --preset paper --ratio {RATIO:g} --keep-default`"
+            f"run {run_id}, by activation, has no selection at the baseline's ratio, {RATIO:g}: "
+            "select its neurons at that first",
+            parameters=["at_the_baseline"],
         )
     return str(found)
 

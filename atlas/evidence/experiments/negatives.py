@@ -164,7 +164,8 @@ def _without(connection: duckdb.DuckDBPyConnection, selection: ChosenSelection) 
             return other
     raise NotFound(
         f"the atlas has no selection like {labelled(selection)} that leaves out the neurons of "
-        "templates: select once more against them"
+        "templates: select once more against them",
+        parameters=["against_template"],
     )
 
 
