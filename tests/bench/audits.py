@@ -210,7 +210,7 @@ def audited(material: Material, directory: Path, scope: str) -> Iterable[str]:
     return (
         f"{report.changed_neurons:,}",
         f"{report.changed_tensors}",
-        f"{everybody.right_to_wrong:,} of {everybody.right_before:,}",
+        f"{everybody.right_to_wrong:,} of {sum(r.right_before for r in report.relations):,}",
         "–" if report.foretold is None else f"{report.foretold:.3f}",
         "–" if not lost or report.foretold is None else f"{caught / lost:.2f}",
         f"{whole:.0f}",

@@ -1,7 +1,7 @@
 """How many facts can be edited at once, and one after the other: prints a row per number of facts.
 
     python tests/bench/edit_batches.py --db ATLAS [--model MODEL] [--facts 1,3,10,30,100]
-        [--way at-once] [--check 400]
+        [--way at-once] [--check 400] [--at answer|subject] [--layer N]
 
 As `edits.py` does, the atlas is copied and half of its facts are taken out of the copy's run; edits
 are made from the copy, of known facts of the half that is left, the first of every relation before
@@ -33,6 +33,7 @@ from atlas.edits.making.methods import TOGETHER, prepare, update_deltas
 from atlas.edits.making.questions import Questions, ask_for
 from atlas.edits.making.settings import EditSettings
 from atlas.engine.probe import probe
+from atlas.engine.settings import POSITIONS
 from atlas.models.language_model import LanguageModel
 from atlas.models.load import load_model
 from atlas.selection.chosen import choose_selection
@@ -48,6 +49,10 @@ def main() -> None:
     parser.add_argument("--facts", default="1,3,10,30,100", help="how many, with commas")
     parser.add_argument("--way", choices=WAYS, default=WAYS[0])
     parser.add_argument("--check", type=int, default=400, help="prompts of the half kept out")
+    parser.add_argument(
+        "--at", choices=POSITIONS, help="where the edit is written; default: spare's"
+    )
+    parser.add_argument("--layer", type=int, help="in which layer; default: spare's")
     options = parser.parse_args()
     counts = [int(count) for count in options.facts.split(",")]
     lm, whole = load_model(options.model), open_atlas(options.db)
@@ -59,7 +64,9 @@ def main() -> None:
         cases = known_facts(half, lm, chosen.run_id, max(counts))
         sample = ask_for(lm, kept_out_prompts(whole, chosen.run_id, kept_out, options.check))
         right = probe(lm, sample).answer_rank == 1
-        how = EditSettings(selection_id=chosen.selection_id)
+        how = EditSettings(
+            selection_id=chosen.selection_id, position=options.at, layer=options.layer
+        )
         bases = [read_basis(lm, half, c.fact_id, how, neurons_too=False) for c in cases]
         prepare(lm, half, bases[0], how, lambda event: None)
         print(f"{lm.name}, {options.way}, {right.sum()} right prompts of facts taken out")

@@ -3,12 +3,11 @@
 import html
 import json
 import re
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from invocation import run
+from page_numbers import said_numbers
 from starlette.testclient import TestClient
 from synthetic import Synthetic
 
@@ -129,28 +128,6 @@ def test_two_facts_compared_agree_with_what_they_share(
     ]
 
 
-class Said(HTMLParser):
-    """What a page says of its subject: without the frame around all pages, forms and axes."""
-
-    LEFT_OUT = ("head", "header", "footer", "form", "pre", "text")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self._within = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._within += tag in self.LEFT_OUT
-
-    def handle_endtag(self, tag: str) -> None:
-        self._within -= tag in self.LEFT_OUT
-
-    def handle_data(self, data: str) -> None:
-        if not self._within and data.strip():
-            self.texts.append(data.strip().removeprefix("→ "))
-
-
-NUMBER = re.compile(r"(?<![\w:.,-])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?!\w|:\d|\.\d|-\d)")
 PATHS = (
     "/", "/relation/P36", "/relation/P36?by=p&offset=2", "/fact/P36-0", "/neuron/3:0",
     "/compare?a=P36-0&b=P36-1", "/compare?kind=relations&a=P36&b=P37", "/object?name=Town 1",
@@ -158,35 +135,11 @@ PATHS = (
 )  # fmt: skip
 
 
-def leaves(value: Any) -> Iterator[Any]:
-    """Every single value of an answer in JSON, and how long its lists are."""
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from leaves(inner)
-    elif isinstance(value, list):
-        yield len(value)
-        for inner in value:
-            yield from leaves(inner)
-    else:
-        yield value
-
-
 @pytest.mark.parametrize("path", PATHS)
 def test_every_number_that_a_page_says_is_in_its_answer(browser: TestClient, path: str) -> None:
-    page = Said()
-    page.feed(browser.get(path).text)
-    told = list(leaves(browser.get(f"{path}{'&' if '?' in path else '?'}format=json").json()))
-    names = [value for value in told if isinstance(value, str)]
-    numbers = [v for v in told if isinstance(v, int | float) and not isinstance(v, bool)]
-    known = {number(v) for v in numbers} | {f"{100 * v:.1f}" for v in numbers}
-    found = [
-        (one, text)
-        for text in page.texts
-        if not any(text in name for name in names)
-        for one in NUMBER.findall(text)
-    ]
+    found, unknown = said_numbers(browser, path)
     assert found or path.startswith(("/edits", "/search"))
-    assert [(one, text) for one, text in found if one not in known] == []
+    assert unknown == []
 
 
 SAME = (

@@ -1,0 +1,75 @@
+"""What the pages of edits show is in their answers, and is what the command line says of them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invocation import run
+from page_numbers import said_numbers
+from starlette.testclient import TestClient
+from stored_edits import Edited, build, hand_made, outcome
+
+from atlas.edits.stored import record_edit
+from atlas.explorer.server import application
+
+PATHS = ("/edits", "/edit/1", "/edit/1/forecast", "/neuron/0:0")
+
+
+@pytest.fixture(scope="module")
+def edited(saved_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Edited:
+    """An atlas of the tiny BERT with an edit whose side effects and outcome are stored."""
+    made = build(tmp_path_factory.mktemp("numbers"), saved_bert)
+    with made.atlas.writing() as connection:
+        prompts = connection.execute(
+            "SELECT prompt_id FROM prompts WHERE fact_id = 'P36-0' ORDER BY ALL"
+        ).fetchall()
+        outcomes = [outcome(prompt_id) for (prompt_id,) in prompts]
+        record_edit(connection, hand_made(made, connection), outcomes)
+    made.atlas.check(1, lm=made.lm, scope="all")
+    made.atlas.forecast(1, lm=made.lm)
+    return made
+
+
+@pytest.fixture(scope="module")
+def browser(edited: Edited) -> Iterator[TestClient]:
+    with TestClient(application(edited.atlas), base_url="http://localhost") as client:
+        yield client
+
+
+def told(edited: Edited, *words: str) -> dict[str, Any]:
+    """The command's answer in JSON."""
+    result = run(*words, "--format", "json", "--db", str(edited.atlas.path))
+    assert result.exit_code == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_number_that_a_page_says_is_in_its_answer(browser: TestClient, path: str) -> None:
+    found, unknown = said_numbers(browser, path)
+    assert found
+    assert unknown == []
+
+
+def test_an_edits_page_is_what_the_commands_say(browser: TestClient, edited: Edited) -> None:
+    page = browser.get("/edit/1", params={"format": "json"}).json()
+    shown = told(edited, "edit", "show", "1")
+    said = shown["summary"] | {"neurons": shown["rows"]}
+    of_page = page["summary"]["edit"]
+    of_page.pop("selection")
+    assert of_page == {name: said[name] for name in of_page}
+    model = ("--model", str(edited.directory))
+    checked = told(edited, "edit", "check", "1", "--scope", "all", *model)
+    groups = page["summary"]["effects"]["groups"]
+    assert groups
+    assert groups == checked["rows"][0]["report"]["groups"]
+
+
+def test_a_forecasts_page_is_what_the_command_says(browser: TestClient, edited: Edited) -> None:
+    rows = browser.get("/edit/1/forecast", params={"format": "json"}).json()["rows"]
+    affected = told(edited, "edit", "forecast", "1", "--limit", "0")["rows"]
+    assert len(rows) > 1
+    for shown, row in zip(rows, affected, strict=False):
+        assert {name: shown[name] for name in row} == row
