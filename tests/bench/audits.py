@@ -137,7 +137,7 @@ def int8(material: Material, directory: Path) -> None:
 def merged(material: Material, directory: Path) -> None:
     tuned = []
     for relation in ("P103", "P140"):
-        model = copy.deepcopy(material.lm.model)
+        model = copy.deepcopy(material.lm.model).requires_grad_(True)
         train(material.lm, model, material.swapped(relation, 20), 60, 2e-4)
         tuned.append(model.state_dict())
     model = copy.deepcopy(material.lm.model)
@@ -146,7 +146,7 @@ def merged(material: Material, directory: Path) -> None:
 
 
 def unlearned(material: Material, directory: Path) -> None:
-    model = copy.deepcopy(material.lm.model)
+    model = copy.deepcopy(material.lm.model).requires_grad_(True)
     train(material.lm, model, material.own("P37"), 12, 1e-4, sign=-1)
     save(material.lm, model, directory)
 
