@@ -465,12 +465,16 @@ class Atlas(AtlasFile):
         b: str,
         *,
         limit: int | None = None,
+        offset: int = 0,
         selection: str | None = None,
         run: str | None = None,
     ) -> RelationPairReport:
-        """Two relations side by side, with the neurons that serve facts of both."""
+        """Two relations side by side, with the neurons that serve facts of both.
+
+        limit: at most so many of those neurons; offset: after so many of them.
+        """
         with self._opened(selection, run) as (connection, chosen):
-            return relation_pair(connection, chosen, a, b, at_most(limit)).of(chosen)
+            return relation_pair(connection, chosen, a, b, at_most(limit), offset).of(chosen)
 
     def edit_page(self, number: int) -> EditPage:
         """What is stored of an edit: outcome and side effects."""

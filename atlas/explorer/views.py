@@ -21,7 +21,8 @@ from atlas.explorer.rendering.links import ServerLinks
 from atlas.explorer.rendering.pages import MEDIA, page, static_file, static_names
 from atlas.explorer.security import is_from_elsewhere
 
-FACTS = 100  # of a relation or an object on one page
+FACTS = 100  # of a relation or an object on one page, and neurons of two relations
+EDITS = 100  # likewise
 SERVED = 40  # facts of a neuron, likewise
 LONGEST = 20_000  # characters of anything typed
 LONGEST_QUESTION = 4000  # to the model
@@ -116,12 +117,13 @@ def compare(asked: Asked) -> Response:
         return asked.shown("compare", None, **typed)
     if kind == "facts":
         return asked.shown("compare", asked.db.compare_facts(a, b, **asked.of), **typed)
-    found = asked.db.compare_relations(a, b, limit=FACTS, **asked.of)
-    return asked.shown("compare", found, **typed)
+    offset = asked.offset
+    found = asked.db.compare_relations(a, b, limit=FACTS, offset=offset, **asked.of)
+    return asked.shown("compare", found, **typed, offset=offset, limit=FACTS)
 
 
 def edits(asked: Asked) -> Response:
-    return asked.shown("edits", asked.db.edit_list())
+    return asked.shown("edits", asked.db.edit_list(), offset=asked.offset, limit=EDITS)
 
 
 def edit(asked: Asked) -> Response:

@@ -85,8 +85,12 @@ def relation_pair(
     a: str,
     b: str,
     limit: int | None = None,
+    offset: int = 0,
 ) -> RelationPairReport:
-    """Two relations, named by id or label, side by side; raises as `one_relation`."""
+    """Two relations, named by id or label, side by side; raises as `one_relation`.
+
+    limit: at most so many neurons of both; offset: after so many of them.
+    """
     (relation_a, label_a), (relation_b, label_b) = (one_relation(connection, n) for n in (a, b))
     degrees = """
             SELECT k.layer,
@@ -109,9 +113,9 @@ def relation_pair(
         WHERE facts_a > 0
           AND facts_b > 0
         ORDER BY least(facts_a, facts_b) DESC, facts_a + facts_b DESC, layer, neuron
-        LIMIT $limit
+        LIMIT $limit OFFSET $offset
         """,
-        {**asked, "limit": limit},
+        {**asked, "limit": limit, "offset": offset},
     )
     neurons_a, neurons_b, both, either = fetch_one(
         connection,

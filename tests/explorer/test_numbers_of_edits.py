@@ -11,7 +11,10 @@ from page_numbers import said_numbers
 from starlette.testclient import TestClient
 from stored_edits import Edited, build, hand_made, outcome
 
+from atlas.answers import Listed
+from atlas.atlas import Atlas
 from atlas.edits.stored import record_edit
+from atlas.explorer import views
 from atlas.explorer.server import application
 
 PATHS = ("/edits", "/edit/1", "/edit/1/forecast", "/neuron/0:0")
@@ -73,3 +76,17 @@ def test_a_forecasts_page_is_what_the_command_says(browser: TestClient, edited: 
     assert len(rows) > 1
     for shown, row in zip(rows, affected, strict=False):
         assert {name: shown[name] for name in row} == row
+
+
+def test_edits_come_a_page_at_a_time(
+    browser: TestClient, edited: Edited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = edited.atlas.edit_list().rows[:1] * 3
+    monkeypatch.setattr(Atlas, "edit_list", lambda _: Listed(rows))
+    monkeypatch.setattr(views, "EDITS", 2)
+    first, second = (browser.get(path).text for path in ("/edits", "/edits?offset=2"))
+    assert "1 to 2 of 3 edits." in first
+    assert '<a href="/edits?offset=2">Next</a>' in first
+    assert "3 to 3 of 3 edits." in second
+    assert '<a href="/edits?offset=0">Before</a>' in second
+    assert "There are 3 edits and no more." in browser.get("/edits?offset=9").text
