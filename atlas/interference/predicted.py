@@ -69,14 +69,9 @@ def interference_of(
 ) -> InterferenceReport:
     """What this fact does to the others, of a run that has scores."""
     neurons = _neurons_of(connection, selection.selection_id, fact.fact_id)
-    # One row more, for the fact itself may be among the first.
-    found = predicted_interference(
-        connection, selection.run_id, neurons, limit=None if limit is None else limit + 1
-    )
-    others = [row for row in found if row.fact_id != fact.fact_id]
-    facts, on_itself = _reach(connection, selection.run_id, fact.fact_id, neurons)
+    others, facts, on_itself = _others(connection, selection.run_id, fact.fact_id, neurons, limit)
     null_facts, null_on_itself = _null_reach(connection, selection, fact.fact_id)
-    affected = _with_changes(connection, selection.run_id, neurons, others[:limit])
+    affected = _with_changes(connection, selection.run_id, neurons, others)
     return InterferenceReport(
         fact=fact,
         neurons=tuple(neurons),
@@ -103,6 +98,63 @@ def _neurons_of(
         {"selection_id": selection_id, "fact_id": fact_id},
     ).fetchall()
     return [(int(layer), int(neuron)) for layer, neuron in rows]
+
+
+def _others(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    fact_id: str,
+    neurons: Sequence[tuple[int, int]],
+    limit: int | None,
+) -> tuple[list[Interference], int, float | None]:
+    """The facts most affected but the fact itself, and its `_reach`, by one pass of the masses."""
+    require_scores(connection, run_id)
+    rows = connection.execute(
+        """
+        WITH asked AS (
+            SELECT DISTINCT
+                   unnest($layers)::SMALLINT AS layer,
+                   unnest($neurons)::INTEGER AS neuron
+        ),
+        hit AS MATERIALIZED (
+            SELECT m.fact_id,
+                   sum(m.share::DOUBLE) AS predicted,
+                   count(*) AS neurons
+            FROM fact_masses AS m
+            JOIN asked USING (layer, neuron)
+            WHERE m.run_id = $run_id
+              AND m.neuron IN $neurons  -- before the join, which takes longer by far
+            GROUP BY m.fact_id
+        )
+        SELECT f.relation_id,
+               r.label AS relation,
+               f.fact_id,
+               f.subject,
+               f.object,
+               h.predicted,
+               h.neurons,
+               (SELECT count(*) FROM hit WHERE fact_id <> $fact_id) AS others,
+               (SELECT predicted FROM hit WHERE fact_id = $fact_id) AS on_itself
+        FROM hit AS h
+        JOIN facts AS f USING (fact_id)
+        JOIN relations AS r USING (relation_id)
+        ORDER BY h.predicted DESC, f.relation_id, f.subject, f.fact_id
+        LIMIT $limit
+        """,
+        {
+            "run_id": run_id,
+            "fact_id": fact_id,
+            **_lists(neurons),
+            # One row more, for the fact itself may be among the first.
+            "limit": None if limit is None else limit + 1,
+        },
+    ).fetchall()
+    if not rows or rows[0][-1] is None:
+        facts, on_itself = _reach(connection, run_id, fact_id, neurons)
+    else:
+        facts, on_itself = rows[0][-2:]
+    found = [Interference(*row[:-2]) for row in rows]
+    return [row for row in found if row.fact_id != fact_id][:limit], facts, on_itself
 
 
 def _reach(
