@@ -106,13 +106,14 @@ def _of(answer: Any) -> tuple[list[list[str]], str]:
         )
     if isinstance(answer, RelationPairReport):
         a, b = answer.relation_a, answer.relation_b
-        return (
-            [["overlap"]],
+        sql = (
             f"SELECT layer, neuron,\n       count(*) FILTER (relation_id = {_quoted(a)}) AS a,\n"
             f"       count(*) FILTER (relation_id = {_quoted(b)}) AS b\nFROM all_neuron_facts\n"
             "WHERE selection_id = '{selection}'\nGROUP BY layer, neuron\n"
-            "HAVING a > 0 AND b > 0\nORDER BY least(a, b) DESC",
+            "HAVING a > 0 AND b > 0\nORDER BY least(a, b) DESC"
         )
+        of = "" if answer.selection is None else answer.selection.selection_id
+        return [["sql", " ".join(sql.format(selection=of).split())]], sql
     if isinstance(answer, EditPage):
         number = answer.edit.edit_id
         return (
