@@ -16,7 +16,7 @@ FLOORS = (
     ("atlas.jobs", "atlas.model_check", "atlas.data_check"),
     ("atlas.explorer.rendering",),
     ("atlas.pages",),
-    ("atlas.merging", "atlas.audit"),
+    ("atlas.merging", "atlas.audit", "atlas.benchmarks"),
     ("atlas.side_effects", "atlas.export", "atlas.evidence"),
     ("atlas.edits",),
     ("atlas.interference", "atlas.interactions", "atlas.meaning", "atlas.specificity"),

@@ -6,19 +6,21 @@ _WRITE = (
     'write its facts as lines {"relation": …, "subject": …, "object": …} and each of its prompts '
     'as {"relation": …, "template": "… [X] … [Y]."}'
 )
+_EVALUATE = "as a benchmark of edits `atlas evaluate` takes it as it is"
 # Name, keys by which an entry is known, and what to do.
 FOREIGN: tuple[tuple[str, frozenset[str], str], ...] = (
     (
         "CounterFact",
         frozenset(("requested_rewrite",)),
-        f"{_WRITE}: of requested_rewrite, {{}} in prompt is [X] and target_true the object",
+        f"{_WRITE}: of requested_rewrite, {{}} in prompt is [X] and target_true the object; "
+        f"{_EVALUATE}",
     ),
     (
         "EasyEdit's JSON",
         frozenset(("prompt", "target_new")),
-        f"{_WRITE}; ground_truth is the object",
+        f"{_WRITE}; ground_truth is the object; {_EVALUATE}",
     ),
-    ("zsRE", frozenset(("src", "subject", "alt")), f"{_WRITE}: src is the question"),
+    ("zsRE", frozenset(("src", "subject", "alt")), f"{_WRITE}: src is the question; {_EVALUATE}"),
     (
         "LAMA's relations.jsonl",
         frozenset(("relation", "template", "description", "type")),

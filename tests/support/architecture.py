@@ -18,7 +18,7 @@ BEFORE = """\
 Rooms are subjects: what measures it, its SQL and its reports lie under one roof. Imports run down
 only, in this order, which `tests/test_house.py` holds:
 
-    cli → atlas.py, jobs.py → audit → export, side_effects, evidence → edits
+    cli → atlas.py, jobs.py → audit, benchmarks → export, side_effects, evidence → edits
         → interference, interactions, meaning, specificity → queries → indexing → selection
         → models/load → engine, datasets → models, prompts, store
         → facts, answers, progress, errors, durability, paths

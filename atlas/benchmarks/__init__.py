@@ -1,0 +1,1 @@
+"""Benchmarks of editing: files of the field read into cases, edits made of them and measured."""
