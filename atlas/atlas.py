@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from atlas.audit.report import AuditReport
+    from atlas.benchmarks.report import EvaluationReport
     from atlas.distributed.workers import Workers
     from atlas.edits.asking import AskedReport
     from atlas.edits.live import LiveEdits
@@ -1274,6 +1275,49 @@ class Atlas(AtlasFile):
                 limits=limits,
                 limit=at_most(limit),
             )
+
+    def evaluate(
+        self,
+        file: Path | str,
+        *,
+        edits: int | None = None,
+        method: str = "spare",
+        protocol: str = "both",
+        seed: int | None = None,
+        tokens: int = 100,
+        cases: Path | str | None = None,
+        lm: ModelOrName = None,
+        device: str = "auto",
+        selection: str | None = None,
+        run: str | None = None,
+        progress: Progress = None,
+        **settings: Any,
+    ) -> "EvaluationReport":
+        """Make a benchmark's edits one by one, and measure each by both protocols; stores nothing.
+
+        file: CounterFact, zsRE or KnowEdit, see `atlas.benchmarks.layouts`. edits: how many cases,
+        the first ones or, with a seed, drawn ones; None: all. method: spare, solve or paper, with
+        settings as for `EditSettings`; solve and paper take the 20 strongest neurons unless told.
+        protocol: `teacher-forced`, `free` or `both`. tokens: of each continued text, for fluency.
+        cases: a directory for results in the layout of ROME's evaluation. DataError for a file of
+        another layout, and where the model can be asked none of its cases.
+        """
+        from atlas.benchmarks.layouts import require_cases
+        from atlas.benchmarks.settings import EvaluationSettings, edit_settings
+
+        how = EvaluationSettings(
+            edits, protocol, seed, tokens, None if cases is None else Path(cases)
+        )
+        benchmark = require_cases(file)
+        with self._opened(selection, run) as (connection, chosen):
+            edit = edit_settings(chosen.selection_id, method, settings)
+            run_settings(connection, chosen.run_id)
+            wanted = selection_model(connection, chosen.selection_id)
+        with reporting(progress) as report:
+            from atlas.benchmarks.evaluate import evaluate
+
+            model = self._model(lm, wanted, device, report)
+            return evaluate(self, model, benchmark, chosen, edit, how, report)
 
     def edit_export(
         self,

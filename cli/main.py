@@ -39,6 +39,9 @@ SUBCOMMANDS = {
         "reproduce:reproduce", "Published claims on trial: theirs beside ours."
     ),
     "audit": Subcommand("audit:audit", "What other weights did to the facts of the index."),
+    "evaluate": Subcommand(
+        "evaluate:evaluate", "Benchmarks of editing, teacher-forced and free-running."
+    ),
     "verify": Subcommand("verify:verify", "Measure stored prompts again: are they as stored?"),
     "select": Subcommand("select:select", "Choose knowledge neurons anew from the stored scores."),
     "selections": Subcommand(

@@ -58,9 +58,9 @@ class Entry:
                     self.lacks.append(f'"prompt" and "ground_truth" in "{name}.{kind}"')
                     continue
                 # EasyEdit's own form has lists of prompts beside lists of their answers
-                several = len(prompts) > 1 and isinstance(answers, list)
+                several = answers if len(prompts) > 1 and isinstance(answers, list) else None
                 for place, prompt in enumerate(prompts):
-                    own = answers_in(answers[place] if several else answers)
+                    own = answers_in(answers if several is None else several[place : place + 1])
                     found.append(Question(prompt, own, str(kind)))
         return tuple(found)
 

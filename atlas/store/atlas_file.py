@@ -92,6 +92,26 @@ def readable(path: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def scratch_copy(path: Path | str) -> Iterator[AtlasFile]:
+    """A copy of the atlas at `path` to write in, forgotten at the end; the atlas is as it was."""
+    path = Path(path)
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory, "atlas.duckdb")
+        with connections.mapped_errors(path), contextlib.ExitStack() as held:
+            # Closing any descriptor of the file drops DuckDB's lock on it: these close last.
+            sources = [
+                (held.enter_context(Path(f"{path}{end}").open("rb")), Path(f"{copy}{end}"))
+                for end in ("", ".wal")  # what a killed writer had committed is in the log
+                if Path(f"{path}{end}").exists()
+            ]
+            held.enter_context(connections.reading(path))
+            for source, target in sources:
+                with target.open("wb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+        yield AtlasFile(copy)
+
+
+@contextlib.contextmanager
 def rewritten(path: Path | str) -> Iterator[AtlasFile]:
     """A copy of the atlas at `path`, or a new one, that takes its place when the block ends well.
 
