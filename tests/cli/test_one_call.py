@@ -15,6 +15,7 @@ import atlas_cli.model
 import pytest
 from atlas_cli.edit.group import edit
 from atlas_cli.query.command import query
+from benchmark_files import FLAT, written
 from invocation import run
 from published_files import write_dataset, write_dump
 from stored_edits import Edited
@@ -101,6 +102,7 @@ COMMANDS = (
     "specificity --relation P36 --limit 1 --model {model}",
     "reproduce neurons suppress --limit 1 --model {model}",
     "audit {model} --scope sample:3 --model {model}",
+    "evaluate {cases} --method paper --neurons 2 --model {model}",
     "verify --sample 3 --model {model}",
     "select --preset paper --all-facts",
     "selections list",
@@ -208,6 +210,7 @@ def test_every_command_makes_one_library_call(
     places = {"model": ready.directory, "out": tmp_path, "run": row[0], "db": path}
     places["data"] = write_dataset(tmp_path / "data.jsonl")
     write_dump(tmp_path / "dump.json")
+    places["cases"] = written(tmp_path / "cases.json", FLAT)
     for command in COMMANDS + OF_NO_ATLAS:
         calls.clear()
         words = [word.format(**places) for word in command.split()]

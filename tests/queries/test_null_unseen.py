@@ -110,7 +110,7 @@ def test_every_question_of_the_atlas_about_facts_is_walked_over() -> None:
         if not name.startswith("_") and "selection" in getattr(method, "__annotations__", {})
     }
     asks_a_model = {"fact_tokens", "interactions", "meaning", "plot", "specificity"}
-    asks_a_model |= {"attribute", "audit", "model", "reproduce", "verify"}
+    asks_a_model |= {"attribute", "audit", "evaluate", "model", "reproduce", "verify"}
     shows_others = {"page", "fact_pages"}  # answers of these questions, in another form
     edits = {name for name in questions if name.startswith("edit_")}
     assert questions - asks_a_model - shows_others - edits <= {
