@@ -67,7 +67,11 @@ def test_an_edits_page_is_what_the_commands_say(browser: TestClient, edited: Edi
     checked = told(edited, "edit", "check", "1", "--scope", "all", *model)
     groups = page["summary"]["effects"]["groups"]
     assert groups
-    assert groups == checked["rows"][0]["report"]["groups"]
+    for shown_row, row in zip(groups, checked["rows"][0]["report"]["groups"], strict=True):
+        assert shown_row == {  # sums are taken in another order each time
+            name: pytest.approx(value) if isinstance(value, float) else value
+            for name, value in row.items()
+        }
 
 
 def test_a_forecasts_page_is_what_the_command_says(browser: TestClient, edited: Edited) -> None:
