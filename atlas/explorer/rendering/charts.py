@@ -250,15 +250,18 @@ SERIES = 7  # colours of series; further ones begin anew
 
 
 def dots(found: Sequence[Dot], about: str, under: str) -> str:
-    """Means of named things, one below the other, with their intervals and a line at 0."""
-    wide, pitch, left, right = 640, 20, 250, 20
+    """Means of named things with their intervals and a line at 0, each below its name.
+
+    So it is no wider than a telephone.
+    """
+    wide, pitch, left, right = 340, 32, 26, 24
+    names = list(dict.fromkeys(dot.series for dot in found))
     ends = [
         0.0,
         *(end for dot in found for end in (dot.value, dot.low, dot.high) if end is not None),
     ]
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
-    names = list(dict.fromkeys(dot.series for dot in found))
     floor = pitch * len(found) + 6
 
     def at(value: float) -> float:
@@ -267,32 +270,28 @@ def dots(found: Sequence[Dot], about: str, under: str) -> str:
     parts = [_line(at(0.0), 0, at(0.0), floor)]
     for value in (low, high):
         if value:
-            parts += [
-                _line(at(value), 0, at(value), floor, "grid"),
-                _text(at(value), floor + 13, number(value), "m q"),
-            ]
+            parts.append(_line(at(value), 0, at(value), floor, "grid"))
+            if abs(at(value) - at(0.0)) > 30:  # pixels, that the number does not run into the 0
+                parts.append(_text(at(value), floor + 13, number(value), "m q"))
     parts += [_text(at(0.0), floor + 13, "0", "m q")]
     parts.append(_text((left + wide - right) / 2, floor + 28, under, "m q"))
-    before: float | str | None = None
     for i, dot in enumerate(found):
-        y = i * pitch + pitch / 2 + 3
-        label = dot.series if len(names) > 1 else str(dot.x)
-        if len(names) > 1 and dot.x != before:
-            before = dot.x
-            parts.append(_text(0, y + 4, str(dot.x)[:18], "q"))
+        y = i * pitch + 25
+        label = f"{dot.x}: {dot.series}" if len(names) > 1 else str(dot.x)
         kind = f"s{names.index(dot.series) % SERIES}"
         interval = ""
         if dot.low is not None and dot.high is not None:
             interval = f'<path d="M{at(dot.low):.1f} {y}H{at(dot.high):.1f}"/>'
         mark = f'<g class="{kind}">{interval}<circle cx="{at(dot.value):.1f}" cy="{y}" r="4"/></g>'
-        parts.append(_titled(None, dot.title, _text(left - 10, y + 4, label[:26], "e") + mark))
+        parts.append(_titled(None, dot.title, _text(0, y - 11, label[:56]) + mark))
     return _svg(wide, floor + 34, about, parts, "wide")
 
 
 def curves(found: Sequence[Dot], about: str, x: str, y: str) -> str:
     """Means over a number, a line a series, each with its intervals and its name in a legend."""
-    wide, high, left, bottom = 640, 300, 56, 36
     names = list(dict.fromkeys(dot.series for dot in found))
+    wide, left, bottom, top = 340, 56, 36, 28 + 16 * len(names)
+    high = top + bottom + 170
     steps = sorted({float(dot.x) for dot in found})
     ends = [
         0.0,
@@ -300,7 +299,7 @@ def curves(found: Sequence[Dot], about: str, x: str, y: str) -> str:
     ]
     low, up = min(ends), max(ends)
     span = (up - low) or 1.0
-    floor, top = high - bottom, 10 + 16 * len(names)
+    floor = high - bottom
     room = (wide - left - 20) / max(len(steps) - 1, 1)
 
     def across(dot: Dot) -> float:
@@ -334,10 +333,10 @@ def curves(found: Sequence[Dot], about: str, x: str, y: str) -> str:
             )
             for dot in own
         )
-        legend = f'<circle cx="{left + 10}" cy="{8 + 16 * place}" r="4"/>'
+        legend = f'<circle cx="{left + 10}" cy="{24 + 16 * place}" r="4"/>'
         parts += [
             f'<g class="s{place % SERIES}"><path d="M{path}"/>{marks}{legend}</g>',
-            _text(left + 20, 12 + 16 * place, name),
+            _text(left + 20, 28 + 16 * place, name),
         ]
     parts += [_text((left + wide) / 2, high - 4, x, "m q"), _text(wide, 12, y, "e q")]
     return _svg(wide, high, about, parts, "wide")
