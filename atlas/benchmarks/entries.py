@@ -46,6 +46,13 @@ class Entry:
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
+    def question(self, name: str, answers: str, kind: str) -> tuple[Question, ...]:
+        """The one question at `name` with its answers at another name; none where it is missing."""
+        text, own = self.text_if_there(name), self.texts(answers)
+        if text and not own:
+            self.lacks.append(f'"{answers}"')
+        return (Question(text, own, kind),) if text and own else ()
+
     def questions(self, name: str) -> tuple[Question, ...]:
         """Questions by kind: an object of lists of {"prompt", "ground_truth"}, or of one such."""
         found = []

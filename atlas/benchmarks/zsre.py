@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping
 
-from atlas.benchmarks.case import BenchmarkCase, Question
+from atlas.benchmarks.case import BenchmarkCase
 from atlas.benchmarks.entries import Entry
 
 
 def easyedit_case(entry: Entry) -> BenchmarkCase:
     """An entry with `src`, `alt` (the new object), `rephrase`, `loc` and `loc_ans`."""
-    truth, locality = entry.texts("answers"), entry.text_if_there("loc")
-    answers = entry.texts("loc_ans")
-    if locality and not answers:
-        entry.lacks.append('"loc_ans"')
+    truth, locality = entry.texts("answers"), entry.question("loc", "loc_ans", "loc")
     return BenchmarkCase(
         number=entry.number,
         prompt=entry.text("src"),
@@ -19,7 +16,7 @@ def easyedit_case(entry: Entry) -> BenchmarkCase:
         subject=entry.text_if_there("subject"),
         true_object=truth[0] if truth else entry.text_if_there("pred"),
         paraphrases=entry.texts("rephrase"),
-        neighbourhood=(Question(locality, answers, "loc"),) if locality and answers else (),
+        neighbourhood=locality,
     )
 
 

@@ -23,6 +23,23 @@ from atlas.selection.chosen import ChosenSelection, OfSelection, null_selection
 from atlas.selection.masses import of_stored_mass
 from atlas.store.rows import fetch, fetch_one
 
+# What is asked about, and every fact with mass on it, a row each.
+_HIT = """asked AS (
+            SELECT DISTINCT
+                   unnest($layers)::SMALLINT AS layer,
+                   unnest($neurons)::INTEGER AS neuron
+        ),
+        hit AS MATERIALIZED (
+            SELECT m.fact_id,
+                   sum(m.share::DOUBLE) AS predicted,
+                   count(*) AS neurons
+            FROM fact_masses AS m
+            JOIN asked USING (layer, neuron)
+            WHERE m.run_id = $run_id
+              AND m.neuron IN $neurons  -- before the join, which takes longer by far
+            GROUP BY m.fact_id
+        )"""
+
 
 @dataclass(frozen=True)
 class Interference(FactColumns):
@@ -108,24 +125,9 @@ def _others(
     limit: int | None,
 ) -> tuple[list[Interference], int, float | None]:
     """The facts most affected but the fact itself, and its `_reach`, by one pass of the masses."""
-    require_scores(connection, run_id)
     rows = connection.execute(
-        """
-        WITH asked AS (
-            SELECT DISTINCT
-                   unnest($layers)::SMALLINT AS layer,
-                   unnest($neurons)::INTEGER AS neuron
-        ),
-        hit AS MATERIALIZED (
-            SELECT m.fact_id,
-                   sum(m.share::DOUBLE) AS predicted,
-                   count(*) AS neurons
-            FROM fact_masses AS m
-            JOIN asked USING (layer, neuron)
-            WHERE m.run_id = $run_id
-              AND m.neuron IN $neurons  -- before the join, which takes longer by far
-            GROUP BY m.fact_id
-        )
+        f"""
+        WITH {_HIT}
         SELECT f.relation_id,
                r.label AS relation,
                f.fact_id,
@@ -166,18 +168,12 @@ def _reach(
     """How many other facts have mass on the neurons, and the share of the fact's own mass there."""
     facts, on_itself, has_mass = fetch_one(
         connection,
-        """
-        WITH asked AS (
-            SELECT unnest($layers)::SMALLINT AS layer,
-                   unnest($neurons)::INTEGER AS neuron
-        )
-        SELECT count(DISTINCT fact_id) FILTER (WHERE fact_id <> $fact_id),
-               coalesce(sum(share::DOUBLE) FILTER (WHERE fact_id = $fact_id), 0),
+        f"""
+        WITH {_HIT}
+        SELECT count(*) FILTER (WHERE fact_id <> $fact_id),
+               coalesce(sum(predicted) FILTER (WHERE fact_id = $fact_id), 0),
                EXISTS (FROM fact_masses WHERE run_id = $run_id AND fact_id = $fact_id)
-        FROM fact_masses
-        JOIN asked USING (layer, neuron)
-        WHERE run_id = $run_id
-          AND neuron IN $neurons
+        FROM hit
         """,
         {"run_id": run_id, "fact_id": fact_id, **_lists(neurons)},
     )
@@ -226,21 +222,10 @@ def predicted_interference(
     return fetch(
         connection,
         Interference,
-        """
-        WITH asked AS (
-            SELECT DISTINCT
-                   unnest($layers)::SMALLINT AS layer,
-                   unnest($neurons)::INTEGER AS neuron
-        ),
-        hit AS (
-            SELECT m.fact_id,
-                   sum(m.share::DOUBLE) AS predicted,
-                   count(*) AS neurons
-            FROM fact_masses AS m
-            JOIN asked USING (layer, neuron)
-            WHERE m.run_id = $run_id
-              AND m.neuron IN $neurons  -- before the join, which takes longer by far
-            GROUP BY m.fact_id
+        f"""
+        WITH {_HIT},
+        shown AS (
+            FROM hit
             UNION ALL
             SELECT DISTINCT m.fact_id, 0, 0
             FROM fact_masses AS m
@@ -260,7 +245,7 @@ def predicted_interference(
                f.object,
                h.predicted,
                h.neurons
-        FROM hit AS h
+        FROM shown AS h
         JOIN facts AS f USING (fact_id)
         JOIN relations AS r USING (relation_id)
         ORDER BY h.predicted DESC, f.relation_id, f.subject, f.fact_id
